@@ -1,0 +1,62 @@
+"""Shared fixtures: a tiny VGG with random weights, as a card and as a bundle on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vgg_deploy.bundle import Bundle, Draft, create_bundle
+from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
+from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
+
+LABELS = tuple("abcdefghij")
+
+
+def make_card(arch: str = "1x4-1x8-2x8", *, size: int = 32, channels: int = 1) -> ModelCard:
+    """A card whose network has a few thousand parameters."""
+    return ModelCard(
+        spec=ModelSpec.named(arch, size=size, channels=channels, classes=10, fc_width=32),
+        preprocessing=Preprocessing(
+            size=size, channels=channels, mean=(0.3,) * channels, std=(0.35,) * channels
+        ),
+        labels=LABELS,
+    )
+
+
+def make_bundle(root: Path, card: ModelCard, *, seed: int = 0) -> Bundle:
+    """A bundle with one checkpoint of seeded random weights and no other artifact."""
+    import torch
+
+    from vgg_deploy.model.vgg import VGG
+
+    torch.manual_seed(seed)
+    state = VGG(card.spec).state_dict()
+    draft = Draft(
+        format="checkpoint",
+        precision="fp32",
+        input=input_spec(card),
+        output=output_spec(card),
+        parent=None,
+        made_by={"made_by": "tests"},
+    )
+    bundle, _ = create_bundle(
+        root, card, draft, lambda path: save_checkpoint(path, card, state), replace=False
+    )
+    return bundle
+
+
+@pytest.fixture
+def tiny_card() -> ModelCard:
+    return make_card()
+
+
+@pytest.fixture
+def tiny_bundle(tmp_path: Path, tiny_card: ModelCard) -> Bundle:
+    return make_bundle(tmp_path / "bundle", tiny_card)
+
+
+@pytest.fixture
+def bundle_of(tmp_path: Path) -> Callable[[ModelCard], Bundle]:
+    return lambda card: make_bundle(tmp_path / card.spec.arch, card)

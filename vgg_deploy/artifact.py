@@ -1,0 +1,72 @@
+"""What a deployable file is: frozen values without any heavy import.
+
+An ``Artifact`` is one file in a bundle and the record of what it is, where it came from
+and every option that shaped its bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal, get_args
+
+Format = Literal["checkpoint", "torchscript", "program", "aoti", "onnx", "engine"]
+Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8", "fp8"]
+Layout = Literal["NCHW", "NHWC", "NC"]
+Flavour = Literal["tensorrt", "tensorrt_rtx"]
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+# File name endings; a plain name for the plain thing.
+SUFFIX: Mapping[Format, str] = {
+    "checkpoint": ".safetensors",
+    "torchscript": ".torchscript.pt",
+    "program": ".export.pt2",
+    "aoti": ".aoti.pt2",
+    "onnx": ".onnx",
+    "engine": ".plan",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """One input or output: ``shape`` holds sizes, or the name of a dynamic axis."""
+
+    name: str
+    dtype: str  # numpy's name: "float32", "uint8"
+    shape: tuple[int | str, ...]
+    layout: Layout
+    value_range: tuple[float, float] | None = None  # None: unbounded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What an engine was built for."""
+
+    flavour: Flavour
+    version: str
+    compute_capability: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """One file of a bundle, as recorded in its manifest."""
+
+    path: PurePosixPath  # relative to the bundle
+    format: Format
+    precision: Precision
+    input: TensorSpec
+    output: TensorSpec
+    target: Target | None  # None: portable
+    sha256: str
+    size_bytes: int
+    parent: str | None  # sha256 of what it was made from
+    made_by: Mapping[str, str]  # versions and every option that shaped the bytes
+
+
+def file_name(format: Format, precision: Precision) -> str:
+    """Name of an artifact inside its bundle: ``model.fp32.onnx``, ``checkpoint.safetensors``."""
+    stem = "checkpoint" if format == "checkpoint" else f"model.{precision}"
+    return stem + SUFFIX[format]

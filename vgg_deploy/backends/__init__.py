@@ -1,0 +1,1 @@
+"""Everything that can open an artifact, in one explicit table."""

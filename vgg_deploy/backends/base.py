@@ -1,0 +1,80 @@
+"""The two protocols that verify, bench and predict know a backend by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgg_deploy.artifact import Artifact, Format
+
+Array = NDArray[Any]
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why a backend cannot run here, and what to do about it."""
+
+    reason: str
+    remedy: str
+
+
+@runtime_checkable
+class Session(Protocol):
+    """An opened artifact: one tensor in, one tensor out, both with the batch first."""
+
+    def __call__(self, batch: Array, /) -> Array:
+        """Host to host: input of the artifact's shape and dtype, logits ``[N, classes]``."""
+        ...
+
+    def bind(self, batch: Array, /) -> Callable[[], None]:
+        """Place the input once; each call of the result enqueues one run."""
+        ...
+
+    def sync(self) -> None:
+        """Wait for what was enqueued; nothing to do where runs are synchronous."""
+        ...
+
+
+class Backend(Protocol):
+    """Something that can open an artifact."""
+
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+        ...
+
+    @property
+    def formats(self) -> frozenset[Format]:
+        """What it opens."""
+        ...
+
+    @property
+    def device(self) -> Device:
+        """Where it computes."""
+        ...
+
+    def probe(self) -> Missing | None:
+        """None when usable here, or reason and remedy."""
+        ...
+
+    def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
+        """Open ``root / artifact.path``; the session is closed with the context."""
+        ...
+
+
+def as_input(batch: Array, artifact: Artifact) -> Array:
+    """``batch`` as the contiguous array the artifact takes; ``ValueError`` for another shape."""
+    want = artifact.input.shape
+    fits = len(want) == batch.ndim and all(
+        isinstance(size, str) or size == have for size, have in zip(want, batch.shape, strict=True)
+    )
+    if not fits or batch.shape[0] == 0:
+        raise ValueError(f"input of shape {batch.shape} for {artifact.input.name} {want}")
+    return np.ascontiguousarray(batch, dtype=np.dtype(artifact.input.dtype))

@@ -1,0 +1,1 @@
+"""Timing that one can trust."""

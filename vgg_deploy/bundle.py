@@ -1,0 +1,252 @@
+"""A bundle: a folder of artifacts with ``manifest.json``.
+
+Files enter whole or not at all; the manifest holds the SHA-256, size and parent of each and is
+replaced atomically under a lock, so that two commands may write to one bundle.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from filelock import FileLock, Timeout
+
+from vgg_deploy import jsonio
+from vgg_deploy.artifact import Artifact, Format, Precision, TensorSpec, file_name
+from vgg_deploy.errors import (
+    DigestMismatch,
+    RefusedInput,
+    ResourceLimit,
+    os_errors,
+)
+from vgg_deploy.files import commit, sha256_of, staged
+from vgg_deploy.spec import ModelCard
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+_LOCK = ".lock"
+_LOCK_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Contents of ``manifest.json``."""
+
+    schema_version: int
+    card: ModelCard
+    artifacts: tuple[Artifact, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """Everything about an artifact that is known before its bytes are."""
+
+    format: Format
+    precision: Precision
+    input: TensorSpec
+    output: TensorSpec
+    parent: str | None
+    made_by: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An open bundle: its folder and the manifest as it was read or last written."""
+
+    root: Path
+    manifest: Manifest
+
+    @property
+    def card(self) -> ModelCard:
+        """The model all artifacts of this bundle are forms of."""
+        return self.manifest.card
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """All artifacts, in the order they were added."""
+        return self.manifest.artifacts
+
+    @property
+    def checkpoint(self) -> Artifact:
+        """The checkpoint everything else was made from."""
+        found = self.find("checkpoint")
+        if found is None:
+            raise RefusedInput(
+                f"bundle {self.root} has no checkpoint", "make one with train or load"
+            )
+        return found
+
+    def find(self, format: Format, precision: Precision = "fp32") -> Artifact | None:
+        """The artifact of that format and precision, if there is one."""
+        wanted = (format, precision)
+        return next((a for a in self.artifacts if (a.format, a.precision) == wanted), None)
+
+    def path(self, artifact: Artifact) -> Path:
+        """Where an artifact lies on this machine."""
+        return self.root / artifact.path
+
+    def add(self, draft: Draft, write: Callable[[Path], None]) -> tuple[Bundle, Artifact]:
+        """Let ``write`` make the file, then enter it into the manifest.
+
+        An artifact of the same name is replaced, and what was made from it is dropped: those
+        files describe weights that are gone.
+        """
+        target = self.root / file_name(draft.format, draft.precision)
+        with staged(target) as partial:
+            artifact = _written(partial, target, draft, write)
+            with locked(self.root):
+                current = _read(self.root)
+                manifest = _entered(current, artifact)
+                commit(partial, target)
+                _save(self.root, manifest)
+                _drop_files(self.root, current.artifacts, manifest.artifacts)
+        return Bundle(self.root, manifest), artifact
+
+    def check(self, artifacts: Iterable[Artifact] | None = None) -> None:
+        """Raise ``DigestMismatch`` for the first file that is not what the manifest says."""
+        for artifact in self.artifacts if artifacts is None else artifacts:
+            if problem := self.problem(artifact):
+                raise DigestMismatch(
+                    f"{self.root / artifact.path} {problem}",
+                    "restore the file, or make it again with the command that made it",
+                )
+
+    def problem(self, artifact: Artifact) -> str | None:
+        """What is wrong with an artifact's file, or None."""
+        path = self.path(artifact)
+        if not path.is_file():
+            return "is missing"
+        with os_errors(f"read {path}"):
+            size = path.stat().st_size
+            if size != artifact.size_bytes:
+                return f"has {size:,} bytes instead of {artifact.size_bytes:,}"
+            if sha256_of(path) != artifact.sha256:
+                return "was changed: its SHA-256 differs from the manifest's"
+        return None
+
+
+def open_bundle(root: Path) -> Bundle:
+    """Read a bundle's manifest; its files are not read (see ``Bundle.check``)."""
+    if not root.exists():
+        raise RefusedInput(f"no bundle at {root}", "make one with vgg-deploy train or load")
+    if not root.is_dir():
+        raise RefusedInput(f"{root} is a file, not a bundle", "give the folder of a bundle")
+    if not (root / MANIFEST).is_file():
+        raise RefusedInput(
+            f"{root} is not a bundle: it has no {MANIFEST}",
+            "give a folder that vgg-deploy train or load made",
+        )
+    return Bundle(root, _read(root))
+
+
+def create_bundle(
+    root: Path, card: ModelCard, draft: Draft, write: Callable[[Path], None], *, replace: bool
+) -> tuple[Bundle, Artifact]:
+    """Make a bundle from a checkpoint that ``write`` writes.
+
+    A folder that already is a bundle is refused unless ``replace``; then everything that was
+    made from the old checkpoint goes with it.
+    """
+    refuse_existing(root, replace=replace)
+    target = root / file_name(draft.format, draft.precision)
+    with staged(target) as partial:
+        artifact = _written(partial, target, draft, write)
+        manifest = Manifest(schema_version=SCHEMA_VERSION, card=card, artifacts=(artifact,))
+        with locked(root):
+            before = _read(root).artifacts if (root / MANIFEST).exists() else ()
+            commit(partial, target)
+            _save(root, manifest)
+            _drop_files(root, before, manifest.artifacts)
+            shutil.rmtree(root / "results", ignore_errors=True)
+    return Bundle(root, manifest), artifact
+
+
+def refuse_existing(root: Path, *, replace: bool) -> None:
+    """Refuse, before any work is done, a place where a new bundle must not go."""
+    if root.exists() and not root.is_dir():
+        raise RefusedInput(f"{root} is a file, not a folder", "choose a folder with -o")
+    if (root / MANIFEST).exists() and not replace:
+        raise RefusedInput(
+            f"{root} already is a bundle", "choose another folder with -o, or add --replace"
+        )
+    with os_errors(f"write to {root}"):
+        root.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the bundle's lock; ``ResourceLimit`` when another command keeps it for a minute."""
+    with os_errors(f"write to {root}"):
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / _LOCK)
+        try:
+            lock.acquire(timeout=_LOCK_SECONDS)
+        except Timeout as error:
+            raise ResourceLimit(
+                f"another command has been writing to {root} for {_LOCK_SECONDS} s",
+                "wait for it to end and try again",
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _read(root: Path) -> Manifest:
+    manifest = jsonio.load(Manifest, root / MANIFEST)
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise RefusedInput(
+            f"{root / MANIFEST} has schema version {manifest.schema_version}, "
+            f"this vgg-deploy reads {SCHEMA_VERSION}",
+            "use the version of vgg-deploy that made the bundle, or make it again",
+        )
+    for artifact in manifest.artifacts:
+        if artifact.path.is_absolute() or ".." in artifact.path.parts:
+            raise RefusedInput(
+                f"{root / MANIFEST} names a file outside the bundle: {artifact.path}",
+                "use a bundle from a source you trust",
+            )
+    return manifest
+
+
+def _save(root: Path, manifest: Manifest) -> None:
+    jsonio.save(root / MANIFEST, manifest)
+
+
+def _written(partial: Path, target: Path, draft: Draft, write: Callable[[Path], None]) -> Artifact:
+    """Let ``write`` make ``partial``; the record of what is to be called ``target``."""
+    with os_errors(f"write {target}"):
+        write(partial)
+        digest, size = sha256_of(partial), partial.stat().st_size
+    return Artifact(
+        path=PurePosixPath(target.name),
+        format=draft.format,
+        precision=draft.precision,
+        input=draft.input,
+        output=draft.output,
+        target=None,
+        sha256=digest,
+        size_bytes=size,
+        parent=draft.parent,
+        made_by=dict(sorted(draft.made_by.items())),
+    )
+
+
+def _entered(manifest: Manifest, artifact: Artifact) -> Manifest:
+    """The manifest with ``artifact`` in it, without orphans of what it replaced."""
+    kept = [a for a in manifest.artifacts if a.path != artifact.path]
+    alive = [artifact]
+    for candidate in kept:  # parents stand before their children
+        if candidate.parent is None or candidate.parent in {a.sha256 for a in alive}:
+            alive.append(candidate)
+    return replace(manifest, artifacts=(*alive[1:], artifact))
+
+
+def _drop_files(root: Path, before: Iterable[Artifact], after: Iterable[Artifact]) -> None:
+    kept = {a.path for a in after}
+    for artifact in before:
+        if artifact.path not in kept:
+            (root / artifact.path).unlink(missing_ok=True)

@@ -1,0 +1,122 @@
+"""Versions, processor, GPU and driver of this machine as one frozen value."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+# Distributions whose version can change a file's bytes, an output or a timing.
+PACKAGES = (
+    "vgg-deploy",
+    "numpy",
+    "torch",
+    "torchvision",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-cu13-bindings",
+    "tensorrt-rtx-cu13-bindings",
+    "cuda-bindings",
+)
+# Instruction sets that decide which kernels a CPU backend can use.
+_CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Where a result was measured."""
+
+    versions: Mapping[str, str]
+    python: str
+    system: str
+    cpu: str
+    cpu_flags: tuple[str, ...]
+    cores: int  # logical cores this process may use
+    memory_bytes: int
+    gpu: str | None
+    driver: str | None
+
+
+def versions(*names: str) -> dict[str, str]:
+    """Installed versions of distributions, without importing them; absent ones are left out."""
+    found = {}
+    for name in names or PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def capture() -> Environment:
+    """Look at this machine once."""
+    gpu, driver = _nvidia()
+    return Environment(
+        versions=versions(),
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.machine()}",
+        cpu=_cpu_name(),
+        cpu_flags=tuple(f for f in _CPU_FLAGS if f in _cpuinfo().get("flags", "").split()),
+        cores=usable_cores(),
+        memory_bytes=_memory_bytes(),
+        gpu=gpu,
+        driver=driver,
+    )
+
+
+def usable_cores() -> int:
+    """Logical cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, whole seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@cache
+def _cpuinfo() -> dict[str, str]:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return {}
+    first = path.read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
+    pairs = (line.split(":", 1) for line in first.splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _cpu_name() -> str:
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def _nvidia() -> tuple[str | None, str | None]:
+    """GPU name and driver version as the driver's own tool reports them; (None, None) without."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+    first = done.stdout.strip().splitlines()[:1]
+    if not first:
+        return None, None
+    name, _, driver = first[0].partition(",")
+    return name.strip(), driver.strip()

@@ -1,0 +1,137 @@
+"""Every error a user can meet: one tree, each class with its exit code.
+
+VggDeployError
+├── UsageError            2   the command line is wrong
+├── RefusedInput          3   a file, folder, image or checkpoint that cannot be used
+├── DigestMismatch        4   a file in a bundle is not the file its manifest describes
+├── StaleEngine           5   an engine for another TensorRT, GPU or ONNX
+├── ResourceLimit         6   disk, memory or time ran out
+├── NotEquivalent         7   a backend's outputs differ from the reference
+├── MeasurementNotValid   8   a timing breaks one of its own rules
+├── TrainingDiverged      9   NaN or infinite loss
+└── BackendNotAvailable  10   a library or a device is missing
+
+Each error carries one line of cause and one of remedy; the CLI prints both and exits.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import ClassVar
+
+EXIT_INTERNAL = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class VggDeployError(Exception):
+    """Base of all errors that a user can act on: a cause, a remedy, an exit code."""
+
+    exit_code: ClassVar[int] = EXIT_INTERNAL
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause)
+        self.cause = " ".join(cause.split())  # one line each, whatever was put in
+        self.remedy = " ".join(remedy.split())
+
+
+class UsageError(VggDeployError):
+    """The command line asks for something that does not exist or does not fit."""
+
+    exit_code = 2
+
+
+class RefusedInput(VggDeployError):
+    """A file, folder, image or checkpoint that cannot be used."""
+
+    exit_code = 3
+
+
+class DigestMismatch(VggDeployError):
+    """A file in a bundle is missing, truncated or edited since it was recorded."""
+
+    exit_code = 4
+
+
+class StaleEngine(VggDeployError):
+    """An engine was built for another TensorRT, GPU or ONNX file."""
+
+    exit_code = 5
+
+
+class ResourceLimit(VggDeployError):
+    """Disk, memory or time ran out."""
+
+    exit_code = 6
+
+
+class NotEquivalent(VggDeployError):
+    """A backend's outputs differ from the reference by more than the tolerance."""
+
+    exit_code = 7
+
+
+class MeasurementNotValid(VggDeployError):
+    """A timing breaks one of the rules that make it worth quoting."""
+
+    exit_code = 8
+
+
+class TrainingDiverged(VggDeployError):
+    """The loss became NaN or infinite."""
+
+    exit_code = 9
+
+
+class BackendNotAvailable(VggDeployError):
+    """A backend was asked for that cannot run on this machine."""
+
+    exit_code = 10
+
+
+def unknown_choice(what: str, given: str, choices: Iterable[str]) -> UsageError:
+    """Error for a name that is not in a list, with the nearest name as the remedy."""
+    known = list(choices)
+    near = get_close_matches(given, known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UsageError(f"unknown {what} {given!r}", f"{hint}known: {', '.join(known)}")
+
+
+def from_os_error(error: OSError, doing: str) -> VggDeployError:
+    """Translate an operating system error into one with a remedy.
+
+    ``doing`` completes "could not ...", for example ``"write artifacts/x"``.
+    """
+    reason = error.strerror or str(error)
+    cause = f"could not {doing}: {reason}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ResourceLimit(cause, "free some disk space or choose another folder with -o")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return RefusedInput(cause, "choose a folder that you may write to, or change its rights")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        return RefusedInput(cause, "a file is where a folder is expected, or the other way round")
+    if error.errno == errno.ENOENT:
+        return RefusedInput(cause, "check the path")
+    return RefusedInput(cause, "check the path, the disk and its rights")
+
+
+@contextmanager
+def os_errors(doing: str) -> Iterator[None]:
+    """Within the block an ``OSError`` becomes the matching ``VggDeployError``."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(error, doing) from error
+
+
+def require_file(path: Path, what: str) -> None:
+    """Refuse a path that is not a readable, non-empty regular file."""
+    if not path.exists():
+        raise RefusedInput(f"{what} {path} does not exist", "check the path")
+    if not path.is_file():
+        raise RefusedInput(f"{what} {path} is not a file", "give the path of a file")
+    if path.stat().st_size == 0:
+        raise RefusedInput(f"{what} {path} is empty", "give a file with content")

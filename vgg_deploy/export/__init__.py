@@ -1,0 +1,1 @@
+"""Checkpoint in, deployable file out."""

@@ -1,0 +1,68 @@
+"""Writing files so that they are whole or absent, and knowing them by their digest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vgg_deploy.errors import os_errors
+
+PARTIAL = ".partial-"  # prefix of files that are not finished
+_CHUNK = 1 << 20  # bytes
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that is gone after the block unless committed.
+
+    The temporary name keeps the ending, because some writers insist on theirs.
+    """
+    with os_errors(f"write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
+    try:
+        yield folder / path.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def commit(partial: Path, path: Path) -> None:
+    """Give a finished temporary file its name; the bytes reach the disk before the name does."""
+    with os_errors(f"write {path}"):
+        descriptor = os.open(partial, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        partial.replace(path)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path that takes the name ``path`` only if the block succeeds.
+
+    On any exception, Ctrl-C included, nothing is left behind and an old ``path`` is untouched.
+    """
+    with staged(path) as partial:
+        yield partial
+        commit(partial, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic(path) as partial, os_errors(f"write {path}"):
+        partial.write_text(text, encoding="utf-8")

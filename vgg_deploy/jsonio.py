@@ -1,0 +1,44 @@
+"""JSON of our frozen dataclasses, validated by pydantic where it comes back in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from vgg_deploy.errors import RefusedInput, os_errors, require_file
+from vgg_deploy.files import write_text
+
+T = TypeVar("T")
+
+
+def dumps(value: object, *, indent: int | None = 2) -> str:
+    """A dataclass (paths, tuples and nested dataclasses included) as JSON text."""
+    return TypeAdapter(type(value)).dump_json(value, indent=indent).decode()
+
+
+def loads(kind: type[T], text: str | bytes, *, source: str) -> T:
+    """Read a dataclass from JSON; ``RefusedInput`` names the first thing that does not fit."""
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the document"
+        raise RefusedInput(
+            f"{source} does not hold a valid {kind.__name__}: {where}: {first['msg']}",
+            "restore the file or make it again with vgg-deploy",
+        ) from error
+
+
+def save(path: Path, value: object) -> None:
+    """Write a dataclass to ``path`` atomically."""
+    write_text(path, dumps(value) + "\n")
+
+
+def load(kind: type[T], path: Path) -> T:
+    """Read a dataclass from a file."""
+    require_file(path, kind.__name__)
+    with os_errors(f"read {path}"):
+        text = path.read_bytes()
+    return loads(kind, text, source=str(path))

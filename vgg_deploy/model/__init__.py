@@ -1,0 +1,1 @@
+"""The network, torchvision's weights and keys, the shape and cost table."""

@@ -1,0 +1,105 @@
+"""The checkpoint file: safetensors weights with the ``ModelCard`` in the header.
+
+safetensors cannot hold code, so reading one cannot run any (unlike a pickle: CVE-2025-32434).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vgg_deploy import jsonio
+from vgg_deploy.artifact import TensorSpec
+from vgg_deploy.errors import RefusedInput, os_errors, require_file
+from vgg_deploy.spec import ModelCard
+
+if TYPE_CHECKING:
+    import torch
+
+    from vgg_deploy.model.vgg import VGG
+
+CARD_KEY = "vgg_deploy.card"
+
+
+def save_checkpoint(path: Path, card: ModelCard, state: Mapping[str, torch.Tensor]) -> None:
+    """Write ``state`` (on any device, any layout) and ``card`` to ``path``."""
+    from safetensors.torch import save_file  # imports torch
+
+    tensors = {k: v.detach().cpu().contiguous() for k, v in state.items()}
+    with os_errors(f"write {path}"):
+        save_file(tensors, path, metadata={CARD_KEY: jsonio.dumps(card, indent=None)})
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card in a checkpoint's header; no weights are read and torch is not needed."""
+    text = read_header(path).get(CARD_KEY)
+    if text is None:
+        raise RefusedInput(
+            f"{path} holds weights but no vgg-deploy model card",
+            "say what they are: vgg-deploy load --weights FILE --arch vgg16",
+        )
+    return jsonio.loads(ModelCard, text, source=f"the header of {path}")
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The free-text metadata of a safetensors file."""
+    require_file(path, "checkpoint")
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > 100_000_000:  # safetensors' own limit for a header
+                raise ValueError("header too long")
+            header = json.loads(file.read(length))
+        metadata = header.get("__metadata__", {})
+        return {str(k): str(v) for k, v in metadata.items()}
+    except (ValueError, struct.error, AttributeError) as error:
+        raise _not_safetensors(path) from error
+
+
+def load_state(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file, on the CPU."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file  # imports torch
+
+    require_file(path, "checkpoint")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise _not_safetensors(path) from error
+
+
+def load_model(path: Path) -> VGG:
+    """The network of a checkpoint with its weights, float32, in eval mode."""
+    from vgg_deploy.model.vgg import VGG
+
+    card = read_card(path)
+    model = VGG(card.spec)
+    model.load_state_dict(load_state(path))
+    return model.eval()
+
+
+def input_spec(card: ModelCard, *, batch: int | str = "batch") -> TensorSpec:
+    """What every exported form of this model takes."""
+    size, channels = card.spec.size, card.spec.channels
+    return TensorSpec(
+        name="input",
+        dtype="float32",
+        shape=(batch, channels, size, size),
+        layout="NCHW",
+        value_range=card.preprocessing.input_range,
+    )
+
+
+def output_spec(card: ModelCard, *, batch: int | str = "batch") -> TensorSpec:
+    """What every exported form of this model gives."""
+    return TensorSpec(name="logits", dtype="float32", shape=(batch, card.spec.classes), layout="NC")
+
+
+def _not_safetensors(path: Path) -> RefusedInput:
+    return RefusedInput(
+        f"{path} is not a whole safetensors file",
+        "give a .safetensors checkpoint; .pth weights enter through vgg-deploy load",
+    )

@@ -1,0 +1,100 @@
+"""The network: ``vgg_block`` and ``VGG``, as in *Dive into Deep Learning* §7.2."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+from vgg_deploy.spec import ModelSpec
+
+# Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep CNNs" (2012), §3.3.
+_LRN_SIZE, _LRN_ALPHA, _LRN_BETA, _LRN_K = 5, 1e-4, 0.75, 2.0
+
+
+def vgg_block(
+    num_convs: int,
+    in_channels: int,
+    out_channels: int,
+    *,
+    pointwise: int = 0,
+    batch_norm: bool = False,
+    lrn: bool = False,
+    ceil_mode: bool = False,
+) -> nn.Sequential:
+    """``num_convs`` convolutions of 3×3 with padding 1, each with ReLU, then a 2×2 max pool.
+
+    The last ``pointwise`` convolutions are 1×1. ``[N, in_channels, H, W]`` becomes
+    ``[N, out_channels, H/2, W/2]``; an odd side loses its last row, or keeps it with
+    ``ceil_mode``.
+    """
+    layers: list[nn.Module] = []
+    for index in range(num_convs):
+        kernel = 1 if index >= num_convs - pointwise else 3
+        layers.append(nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(out_channels))
+        layers.append(nn.ReLU(inplace=True))
+        if lrn and index == 0:
+            layers.append(nn.LocalResponseNorm(_LRN_SIZE, _LRN_ALPHA, _LRN_BETA, _LRN_K))
+        in_channels = out_channels
+    layers.append(nn.MaxPool2d(2, 2, ceil_mode=ceil_mode))
+    return nn.Sequential(*layers)
+
+
+class VGG(nn.Module):
+    """VGG of a spec: float32 ``[N, channels, size, size]`` to logits ``[N, classes]``."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.blocks = nn.Sequential(*_blocks(spec))
+        self.pool = _pool(spec)
+        self.head = _head(spec)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits, without softmax."""
+        features: torch.Tensor = self.pool(self.blocks(images))
+        logits: torch.Tensor = self.head(torch.flatten(features, 1))
+        return logits
+
+
+def _blocks(spec: ModelSpec) -> list[nn.Sequential]:
+    pointwise = spec.pointwise or (0,) * len(spec.conv_arch)
+    blocks, in_channels = [], spec.channels
+    for index, (num_convs, out_channels) in enumerate(spec.blocks):
+        block = vgg_block(
+            num_convs,
+            in_channels,
+            out_channels,
+            pointwise=pointwise[index],
+            batch_norm=spec.batch_norm,
+            lrn=spec.lrn and index == 0,
+            ceil_mode=spec.ceil_mode,
+        )
+        blocks.append(block)
+        in_channels = out_channels
+    return blocks
+
+
+def _pool(spec: ModelSpec) -> nn.Module:
+    """torchvision's 7×7 pool; at the usual 7×7 map it is the identity and left out."""
+    if spec.head == "torchvision" and spec.map_sizes[-1] != 7:
+        return nn.AdaptiveAvgPool2d((7, 7))
+    return nn.Identity()
+
+
+def _head(spec: ModelSpec) -> nn.Sequential:
+    """The three fully connected layers, under the names the paper's literature gives them."""
+    return nn.Sequential(
+        OrderedDict(
+            fc6=nn.Linear(spec.flat_features, spec.fc_width),
+            relu6=nn.ReLU(inplace=True),
+            drop6=nn.Dropout(spec.dropout),
+            fc7=nn.Linear(spec.fc_width, spec.fc_width),
+            relu7=nn.ReLU(inplace=True),
+            drop7=nn.Dropout(spec.dropout),
+            fc8=nn.Linear(spec.fc_width, spec.classes),
+        )
+    )
