@@ -6,6 +6,7 @@ replaced atomically under a lock, so that two commands may write to one bundle.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -164,16 +165,25 @@ def create_bundle(
     return Bundle(root, manifest), artifact
 
 
-def refuse_existing(root: Path, *, replace: bool) -> None:
+def refuse_existing(root: Path, *, replace: bool, make: bool = True) -> None:
     """Refuse, before any work is done, a place where a new bundle must not go."""
+    if any(parent.exists() and not parent.is_dir() for parent in root.parents):
+        raise RefusedInput(f"{root} lies below a file", "choose another folder with -o")
     if root.exists() and not root.is_dir():
         raise RefusedInput(f"{root} is a file, not a folder", "choose a folder with -o")
     if (root / MANIFEST).exists() and not replace:
         raise RefusedInput(
             f"{root} already is a bundle", "choose another folder with -o, or add --replace"
         )
-    with os_errors(f"write to {root}"):
-        root.mkdir(parents=True, exist_ok=True)
+    existing = next(p for p in (root, *root.absolute().parents) if p.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise RefusedInput(
+            f"{existing} cannot be written to",
+            "choose another folder with -o, or change its rights",
+        )
+    if make:
+        with os_errors(f"write to {root}"):
+            root.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

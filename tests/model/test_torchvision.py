@@ -1,0 +1,211 @@
+"""Torchvision's weights in our network, and files that are not weights."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.conftest import make_card
+from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.libraries import import_torchvision
+from vgg_deploy.model.checkpoint import load_model, save_checkpoint
+from vgg_deploy.model.keys import book_names, to_ours, to_torchvision
+from vgg_deploy.model.torchvision import (
+    WEIGHTS,
+    fitted,
+    has_card,
+    infer_spec,
+    load_file,
+    load_torchvision,
+    read_state,
+)
+from vgg_deploy.model.vgg import VGG
+from vgg_deploy.spec import ModelSpec
+
+VARIANTS = sorted(WEIGHTS.values())
+
+
+def theirs(arch: str) -> torch.nn.Module:
+    """Torchvision's module with random weights and batch norm statistics that are not 0 and 1."""
+    torch.manual_seed(1)
+    module: torch.nn.Module = import_torchvision("torchvision.models").get_model(arch)
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d) and layer.running_mean is not None:
+            layer.running_mean.normal_()
+            assert layer.running_var is not None
+            layer.running_var.uniform_(0.5, 2.0)
+    return module.eval()
+
+
+@pytest.mark.parametrize("arch", VARIANTS)
+def test_same_weights_give_bit_identical_logits(arch: str) -> None:
+    module = theirs(arch)
+    spec = ModelSpec.named(arch, head="torchvision")
+    ours = VGG(spec).eval()
+    ours.load_state_dict(fitted(spec, module.state_dict(), source=arch))
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        assert torch.equal(ours(images), module(images))
+
+
+@pytest.mark.parametrize("arch", ["vgg11", "vgg13_bn", "vgg16_1x1", "vgg11_lrn", "1x4-2x8"])
+def test_keys_survive_the_way_there_and_back(arch: str) -> None:
+    spec = ModelSpec.named(arch, width=1 / 16, size=64, classes=10, fc_width=16)
+    state = VGG(spec).state_dict()
+    back = to_ours(spec, to_torchvision(spec, state))
+    assert list(back) == list(state)
+    assert all(torch.equal(back[k], state[k]) for k in state)
+
+
+def test_the_books_own_keys_are_understood() -> None:
+    spec = ModelSpec.named("vgg11", width=1 / 16, size=32, channels=1, classes=10, fc_width=16)
+    state = VGG(spec).state_dict()
+    names = book_names(spec)
+    assert (names["head.fc6"], names["head.fc8"]) == ("6", "12")
+    book = {
+        f"net.{names[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": v for k, v in state.items()
+    }
+    assert list(fitted(spec, book, source="book")) == list(state)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_local_file_in_torchvision_keys(tmp_path: Path, suffix: str) -> None:
+    spec = ModelSpec.named("vgg11", width=1 / 16, size=64, classes=10, fc_width=16)
+    state = to_torchvision(spec, VGG(spec).state_dict())
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, path)
+    else:
+        save_file(state, path)
+    read = read_state(path)
+    inferred = infer_spec(read, "vgg11")
+    assert (inferred.width, inferred.channels, inferred.classes) == (1 / 16, 3, 10)
+    assert (inferred.size, inferred.fc_width, inferred.head) == (64, 16, "book")
+    ours = fitted(inferred, read, source="x")
+    assert torch.equal(ours["head.fc8.weight"], state["classifier.6.weight"])
+    assert list(ours) == list(VGG(spec).state_dict())
+
+
+def test_our_own_checkpoint_says_itself_what_it_is(tmp_path: Path) -> None:
+    card = make_card()
+    path = tmp_path / "checkpoint.safetensors"
+    state = VGG(card.spec).state_dict()
+    save_checkpoint(path, card, state)
+    assert has_card(path)
+    loaded = load_file(path)
+    assert loaded.card == card
+    assert torch.equal(loaded.state["blocks.0.0.weight"], state["blocks.0.0.weight"])
+    assert not load_model(path).training
+
+
+class Evil:
+    """What a malicious pickle looks like: a call on loading."""
+
+    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+        return (print, ("this must never run",))
+
+
+def test_a_pickle_is_refused_and_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(Evil(), path)
+    with pytest.raises(RefusedInput, match="more than tensors") as caught:
+        read_state(path)
+    assert "state_dict" in caught.value.remedy
+    path.write_bytes(pickle.dumps(Evil(), protocol=2))
+    with pytest.raises(RefusedInput):
+        read_state(path)
+    assert "never run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+@pytest.mark.parametrize("content", [b"no weights here", b"PK\x03\x04 truncated", b"\x00" * 64])
+def test_garbage_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(RefusedInput):
+        read_state(path)
+
+
+def test_what_does_not_fit_is_told_briefly() -> None:
+    spec = ModelSpec.named("vgg11", width=1 / 16, size=32, channels=1, classes=10, fc_width=16)
+    other = ModelSpec.named("vgg13", width=1 / 16, size=32, channels=1, classes=12, fc_width=16)
+    with pytest.raises(RefusedInput) as caught:
+        fitted(spec, VGG(other).state_dict(), source="x.pth")
+    assert "too much: blocks.0.2.weight" in caught.value.cause
+    assert "head.fc8.weight (12, 16) instead of (10, 16)" in caught.value.cause
+    assert len(caught.value.cause) < 500
+
+
+def test_nan_and_integer_weights_are_refused() -> None:
+    spec = make_card().spec
+    state = VGG(spec).state_dict()
+    broken = {**state, "head.fc8.bias": torch.full_like(state["head.fc8.bias"], float("nan"))}
+    with pytest.raises(RefusedInput, match="NaN"):
+        fitted(spec, broken, source="x")
+    integers = {**state, "head.fc8.bias": state["head.fc8.bias"].int()}
+    with pytest.raises(RefusedInput, match=r"wrong dtype: head.fc8.bias int32"):
+        fitted(spec, integers, source="x")
+
+
+def test_half_precision_weights_become_float32() -> None:
+    spec = make_card().spec
+    half = {k: v.half() for k, v in VGG(spec).state_dict().items()}
+    assert {v.dtype for v in fitted(spec, half, source="x").values()} == {torch.float32}
+
+
+def test_unknown_weights_name_suggests_the_nearest() -> None:
+    with pytest.raises(UsageError) as caught:
+        load_torchvision("VGG16_Weights.IMAGENET1K_V2")
+    assert "did you mean 'VGG16_Weights.IMAGENET1K_V1'" in caught.value.remedy
+
+
+def test_offline_says_where_to_put_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = import_torchvision("torchvision.models")
+
+    def no_network(*args: object, **kwargs: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(models.VGG11_Weights, "get_state_dict", no_network)
+    with pytest.raises(RefusedInput, match="no network") as caught:
+        load_torchvision("VGG11_Weights.IMAGENET1K_V1")
+    assert "vgg11-8a719046.pth" in caught.value.remedy
+    assert "checkpoints" in caught.value.remedy
+
+
+def test_a_cached_download_becomes_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = import_torchvision("torchvision.models")
+    state = theirs("vgg11").state_dict()
+    monkeypatch.setattr(models.VGG11_Weights, "get_state_dict", lambda *a, **k: state)
+    loaded = load_torchvision("VGG11_Weights.IMAGENET1K_V1")
+    assert loaded.card.labels[0] == "tench"
+    assert (loaded.card.preprocessing.resize, loaded.card.preprocessing.size) == (256, 224)
+    assert loaded.card.spec.head == "torchvision"
+
+
+def test_torchvision_beside_a_torch_without_its_operators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault that cannot be provoked here: the first import fails as beside a CPU-only torch."""
+    import importlib
+
+    from vgg_deploy import libraries
+
+    real, calls = importlib.import_module, []
+
+    def once_broken(name: str) -> object:
+        if name == "torchvision" and not calls:
+            calls.append(name)
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return real(name)
+
+    declared: list[bool] = []
+    monkeypatch.setattr(importlib, "import_module", once_broken)
+    monkeypatch.setattr(libraries, "_declare_missing_operators", lambda: declared.append(True))
+    monkeypatch.setattr(libraries, "_forget", lambda package: None)
+    assert import_torchvision("torchvision").__name__ == "torchvision"
+    assert declared == [True]

@@ -1,0 +1,175 @@
+"""What the backends of the host's processor share: one session class, one way to open and fail."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgg_deploy.artifact import Artifact
+from vgg_deploy.backends.base import Array, Backend, Missing, as_input
+from vgg_deploy.environment import usable_cores
+from vgg_deploy.errors import (
+    BackendNotAvailable,
+    RefusedInput,
+    ResourceLimit,
+    VggDeployError,
+    require_file,
+)
+
+TORCH_REMEDY = 'pip install "vgg-deploy[torch]"'
+CPU_REMEDY = 'pip install "vgg-deploy[cpu]"'
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One input that lies in a runtime: ``run`` computes, ``read`` copies the last output."""
+
+    run: Callable[[], None]
+    read: Callable[[], Array]
+
+
+Place = Callable[[Array], Placed]  # gets a contiguous copy of the artifact's shape and dtype
+
+
+class HostSession:
+    """A session of a runtime that works in host memory and returns when it is done.
+
+    A call and a bound run do not share buffers: calling the session leaves what is bound intact.
+    """
+
+    def __init__(self, name: str, path: Path, artifact: Artifact, place: Place) -> None:
+        self._name = name
+        self._path = path
+        self._artifact = artifact
+        self._place: Place | None = place
+        self._bound: Placed | None = None
+
+    def __call__(self, batch: Array, /) -> Array:
+        """Logits ``[N, classes]`` in an array of the caller's own."""
+        place, given = self._require_open(), self._copied(batch)
+        with translated(f"{self._name} could not run {self._path}"):
+            placed = place(given)
+            placed.run()
+            return placed.read()
+
+    def bind(self, batch: Array, /) -> Callable[[], None]:
+        """Place a copy of ``batch``; each call of the result is one whole run.
+
+        Nothing stands between the caller and the runtime: the result raises the library's own
+        exceptions.
+        """
+        place, given = self._require_open(), self._copied(batch)
+        self._bound = None  # frees the previous buffers first
+        with translated(f"{self._name} could not run {self._path}"):
+            self._bound = place(given)
+            return self._bound.run
+
+    def sync(self) -> None:
+        """Runs are synchronous; this only refuses a closed session."""
+        self._require_open()
+
+    def output(self) -> Array:
+        """Logits of the last bound run, to check that what was timed is what was verified."""
+        self._require_open()
+        if self._bound is None:
+            raise RuntimeError(f"nothing is bound in the {self._name} session of {self._path}")
+        return self._bound.read()
+
+    def close(self) -> None:
+        """Let go of the runtime and its buffers."""
+        self._place = self._bound = None
+
+    def _copied(self, batch: Array) -> Array:
+        # A copy of our own: writable, as torch wants it, and safe from the caller's changes.
+        return as_input(batch, self._artifact).copy()
+
+    def _require_open(self) -> Place:
+        if self._place is None:
+            raise RuntimeError(f"the {self._name} session of {self._path} is closed")
+        return self._place
+
+
+@contextmanager
+def opened(
+    backend: Backend, artifact: Artifact, root: Path, load: Callable[[Path], Place]
+) -> Iterator[HostSession]:
+    """A session on ``root / artifact.path``; whatever ``load`` raises gets a cause and a remedy.
+
+    ``BackendNotAvailable`` when ``probe`` says so; ``RefusedInput`` for a file that is absent,
+    of another format, or that the library refuses; ``ResourceLimit`` when memory runs out.
+    """
+    path = root / artifact.path
+    check_format(backend, artifact, path)
+    if missing := backend.probe():
+        raise BackendNotAvailable(f"{backend.name}: {missing.reason}", missing.remedy)
+    require_file(path, "artifact")
+    with translated(f"{backend.name} could not open {path}"):
+        place = load(path)
+    session = HostSession(backend.name, path, artifact, place)
+    del place  # else this frame would keep the runtime alive after close
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def check_format(backend: Backend, artifact: Artifact, path: Path) -> None:
+    """Refuse an artifact of a format that the backend does not open."""
+    if artifact.format not in backend.formats:
+        formats = ", ".join(sorted(backend.formats))
+        raise RefusedInput(
+            f"{backend.name} opens {formats}, not {artifact.format}: {path}",
+            "choose an artifact of that format, or another backend",
+        )
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """A library's exception becomes a ``VggDeployError`` with the library's first line."""
+    try:
+        yield
+    except VggDeployError:
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or _is_out_of_memory(str(error)):
+            raise ResourceLimit(
+                f"{doing}: not enough memory", "use a smaller batch, or close other programs"
+            ) from error
+        raise RefusedInput(
+            f"{doing}: {first_line(error)}",
+            "export the artifact again; if that does not help, the installed library "
+            "cannot read this file",
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message that says something; else the exception's name."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)
+
+
+def importable(module: str, remedy: str) -> Missing | None:
+    """None when ``module`` can be imported; a broken installation is as good as none."""
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == module:
+            return Missing(f"{module} is not installed", remedy)
+        return Missing(f"{module} cannot be imported: {first_line(error)}", remedy)
+    except Exception as error:
+        return Missing(f"{module} cannot be imported: {first_line(error)}", remedy)
+    return None
+
+
+def threads() -> int:
+    """Threads every CPU backend gets: ``OMP_NUM_THREADS`` where set, else the usable cores."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else usable_cores()
+
+
+def _is_out_of_memory(message: str) -> bool:
+    return any(text in message for text in ("can't allocate memory", "bad_alloc", "Bad alloc"))

@@ -1,0 +1,73 @@
+"""The Typer application: one command per file, one list that names them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vgg_deploy import __version__
+from vgg_deploy.cli import (
+    bench,
+    doctor,
+    export,
+    inspect,
+    load,
+    predict,
+    report,
+    summary,
+    train,
+    verify,
+)
+from vgg_deploy.cli import run as run_command
+
+app = typer.Typer(
+    name="vgg-deploy",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # the one handler in handler.py prints errors
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "From a VGG checkpoint to deployable files that are proven equivalent, honestly timed and "
+        "ready to embed.\n\nA [bold]bundle[/bold] is a folder: train and load make it, every "
+        "other command takes it."
+    ),
+    epilog="Example: vgg-deploy run --preset fashion-mnist",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vgg-deploy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    del version, debug  # --debug may stand anywhere, so handler.py takes it off the line first
+
+
+COMMANDS = {
+    "run": run_command.run,
+    "train": train.train,
+    "load": load.load,
+    "summary": summary.summary,
+    "export": export.export,
+    "verify": verify.verify,
+    "bench": bench.bench,
+    "predict": predict.predict,
+    "inspect": inspect.inspect,
+    "report": report.report,
+    "doctor": doctor.doctor,
+}
+
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)

@@ -1,0 +1,67 @@
+"""Where text goes: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vgg_deploy.pipeline.watch import Watcher
+    from vgg_deploy.report.table import Table
+
+_PIPE_WIDTH = 160  # columns when nobody's terminal decides
+
+
+def out() -> Console:
+    """Console for results."""
+    from rich.console import Console
+
+    return _sized(Console(highlight=False))
+
+
+def err() -> Console:
+    """Console for progress and remarks."""
+    from rich.console import Console
+
+    return _sized(Console(stderr=True, highlight=False))
+
+
+def _sized(console: Console) -> Console:
+    if not console.is_terminal:
+        console.width = max(console.width, _PIPE_WIDTH)
+    return console
+
+
+def show(*tables: Table) -> None:
+    """Print tables on stdout."""
+    from vgg_deploy.report.console import to_rich
+
+    console = out()
+    for table in tables:
+        console.print(to_rich(table))
+
+
+def print_json(value: object) -> None:
+    """One JSON document on stdout: plain values and dataclasses, nested as they come."""
+    from pydantic_core import to_jsonable_python
+
+    sys.stdout.write(json.dumps(to_jsonable_python(value), indent=2) + "\n")
+
+
+def remark(text: str) -> None:
+    """One line on stderr."""
+    err().print(text, markup=False)
+
+
+@contextmanager
+def watching() -> Iterator[Watcher]:
+    """A live progress line on stderr while the block runs."""
+    from vgg_deploy.cli.progress import RichWatcher
+
+    with RichWatcher(err()) as watcher:
+        yield watcher

@@ -1,0 +1,127 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from vgg_deploy.errors import UsageError, unknown_choice
+from vgg_deploy.spec import ARCHS, HEADS, Head
+
+
+def complete(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Shell completion; ``names`` is called, and may import, only when somebody presses Tab."""
+
+    def matching(incomplete: str) -> list[str]:
+        return [name for name in names() if name.startswith(incomplete)]
+
+    return matching
+
+
+def _formats() -> Iterable[str]:
+    from vgg_deploy.export.registry import EXPORT_FORMATS
+
+    return EXPORT_FORMATS
+
+
+def _backends() -> Iterable[str]:
+    from vgg_deploy.backends import BACKENDS
+
+    return BACKENDS
+
+
+def _datasets() -> Iterable[str]:
+    from vgg_deploy.data.fashion_mnist import DATASETS
+
+    return DATASETS
+
+
+BundleArgument = Annotated[
+    Path, typer.Argument(help="Folder of the bundle.", metavar="BUNDLE", show_default=False)
+]
+OutOption = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder of the new bundle.", metavar="BUNDLE")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+ReplaceOption = Annotated[
+    bool, typer.Option("--replace", help="Replace a bundle that is already there.")
+]
+ArchOption = Annotated[
+    str,
+    typer.Option(
+        help="vgg11 … vgg19, *_bn, or blocks such as 1x16-1x32-2x64 (num_convs x channels).",
+        autocompletion=complete(lambda: ARCHS),
+    ),
+]
+WidthOption = Annotated[
+    float, typer.Option(help="Factor on all convolution channels; the book uses 0.25.")
+]
+SizeOption = Annotated[int, typer.Option(help="Input height and width in pixels.")]
+ChannelsOption = Annotated[int, typer.Option(help="Input channels: 1 or 3.")]
+ClassesOption = Annotated[int, typer.Option(help="Number of classes.")]
+HeadOption = Annotated[
+    str,
+    typer.Option(
+        help="book: flatten the last map; torchvision: 7×7 adaptive pool.",
+        autocompletion=complete(lambda: HEADS),
+    ),
+]
+CeilOption = Annotated[
+    bool, typer.Option("--ceil-mode", help="Pooling keeps the last row of an odd map.")
+]
+FcWidthOption = Annotated[int, typer.Option(help="Width of the two hidden fully connected layers.")]
+DataOption = Annotated[
+    str,
+    typer.Option(
+        help="fashion-mnist, sample (6,000 images, always there), or auto.",
+        autocompletion=complete(_datasets),
+    ),
+]
+OptionalDataOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Data set of the images; without it the one the model was trained on.",
+        autocompletion=complete(_datasets),
+    ),
+]
+DataDirOption = Annotated[
+    Path | None, typer.Option(help="Folder with the four Fashion-MNIST files.")
+]
+FormatsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        "-f",
+        help="torchscript, onnx, program or aoti; may be repeated.",
+        autocompletion=complete(_formats),
+    ),
+]
+BackendsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        "-b",
+        help="Only this backend; may be repeated. Without it all that are usable.",
+        autocompletion=complete(_backends),
+    ),
+]
+BatchesOption = Annotated[
+    list[int] | None, typer.Option("--batch", help="Batch size; may be repeated.")
+]
+
+
+def head_of(text: str) -> Head:
+    """A head's name, or ``UsageError`` with the nearest one."""
+    if text not in HEADS:
+        raise unknown_choice("head", text, HEADS)
+    return cast(Head, text)
+
+
+def positive(values: Sequence[int], what: str) -> tuple[int, ...]:
+    """``values`` without repetition, or ``UsageError`` when one is below 1."""
+    if bad := [value for value in values if value < 1]:
+        raise UsageError(f"{what} {bad[0]} is below 1", f"use a {what} of at least 1")
+    return tuple(dict.fromkeys(values))

@@ -1,0 +1,61 @@
+"""``vgg-deploy verify``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vgg_deploy.cli.console import print_json, show, watching
+from vgg_deploy.cli.options import (
+    BackendsOption,
+    BatchesOption,
+    BundleArgument,
+    DataDirOption,
+    FormatsOption,
+    JsonOption,
+    OptionalDataOption,
+    positive,
+)
+
+
+def verify(
+    bundle: BundleArgument,
+    backends: BackendsOption = None,
+    formats: FormatsOption = None,
+    batches: BatchesOption = None,
+    images: Annotated[int, typer.Option(help="Real images to compare logits on.")] = 32,
+    data: OptionalDataOption = None,
+    data_dir: DataDirOption = None,
+    accuracy: Annotated[
+        bool, typer.Option(help="Also compare top-1 accuracy on the whole test split.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Which images and which noise.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare every usable backend with the float64 reference; exit 7 if one is not equivalent.
+
+    Example: vgg-deploy verify artifacts/fmnist --backend ort-cpu
+    """
+    from vgg_deploy.bundle import open_bundle
+    from vgg_deploy.pipeline.cells import selection_of
+    from vgg_deploy.pipeline.verify import VerifyOptions, verdict_error, verify_bundle
+    from vgg_deploy.report.tables import verify_table
+
+    options = VerifyOptions(
+        selection=selection_of(backends, formats),
+        images=images,
+        batches=positive(batches or (1, 2, 8), "batch"),
+        seed=seed,
+        data=data,
+        data_dir=data_dir,
+        accuracy=accuracy,
+    )
+    with watching() as watch:
+        report = verify_bundle(open_bundle(bundle), options, watch)
+    if as_json:
+        print_json(report)
+    else:
+        show(verify_table(report))
+    if error := verdict_error(report):
+        raise error

@@ -1,0 +1,48 @@
+"""A labelled image set in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgg_deploy.errors import RefusedInput
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images and their classes: uint8 ``[N, H, W, C]`` and int64 ``[N]``."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.dtype != np.uint8:
+            raise RefusedInput(
+                f"images of type {self.images.dtype} and shape {self.images.shape}",
+                "give uint8 images of shape [N, H, W, C]",
+            )
+        if self.labels.shape != self.images.shape[:1]:
+            raise RefusedInput(
+                f"{len(self.images)} images with labels of shape {self.labels.shape}",
+                "give one label per image",
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, count: int | None) -> Split:
+        """The first ``count`` images, or all of them for None."""
+        return Split(self.images[:count], self.labels[:count])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set with its two splits."""
+
+    name: str  # "fashion-mnist" or "sample"
+    source: str  # where it was found, for people
+    train: Split
+    test: Split
+    labels: tuple[str, ...]  # class names, by label

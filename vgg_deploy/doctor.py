@@ -1,0 +1,93 @@
+"""Probe every backend, tool and data set; say what is missing and how to get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgg_deploy.backends import BACKENDS
+from vgg_deploy.data.fashion_mnist import find_fashion_mnist
+from vgg_deploy.environment import Environment, capture
+from vgg_deploy.errors import VggDeployError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was looked for; ``remedy`` is empty when it is usable."""
+
+    name: str
+    usable: bool
+    detail: str  # what it opens or where it was found, or why it is not usable
+    remedy: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """Everything doctor looked at."""
+
+    environment: Environment
+    backends: tuple[Finding, ...]
+    others: tuple[Finding, ...]
+
+
+def examine() -> Diagnosis:
+    """Look at this machine; nothing is changed and nothing is fetched."""
+    return Diagnosis(
+        environment=capture(),
+        backends=tuple(_backend(name) for name in BACKENDS),
+        others=(_compiler(), _fashion_mnist(), _gpu()),
+    )
+
+
+def _backend(name: str) -> Finding:
+    backend = BACKENDS[name]
+    if missing := backend.probe():
+        return Finding(name=name, usable=False, detail=missing.reason, remedy=missing.remedy)
+    opens = ", ".join(sorted(backend.formats))
+    return Finding(name=name, usable=True, detail=f"opens {opens} on {backend.device}")
+
+
+def _compiler() -> Finding:
+    for candidate in (os.environ.get("CXX"), "g++", "clang++"):
+        if candidate and (path := shutil.which(candidate)):
+            return Finding(name="C++ compiler", usable=True, detail=path)
+    return Finding(
+        name="C++ compiler",
+        usable=False,
+        detail="none found; aoti and torch-compile need one",
+        remedy="apt-get install g++",
+    )
+
+
+def _fashion_mnist() -> Finding:
+    try:
+        found: Path | None = find_fashion_mnist()
+    except VggDeployError as error:
+        return Finding(name="Fashion-MNIST", usable=False, detail=error.cause, remedy=error.remedy)
+    if found:
+        return Finding(name="Fashion-MNIST", usable=True, detail=str(found))
+    return Finding(
+        name="Fashion-MNIST",
+        usable=False,
+        detail="the full data is not on this machine; the sample of 6,000 images is",
+        remedy="apt-get install dataset-fashion-mnist, or --data-dir, or --data fashion-mnist "
+        "to download it",
+    )
+
+
+def _gpu() -> Finding:
+    environment = capture()
+    if environment.gpu:
+        return Finding(
+            name="NVIDIA GPU",
+            usable=True,
+            detail=f"{environment.gpu}, driver {environment.driver}",
+        )
+    return Finding(
+        name="NVIDIA GPU",
+        usable=False,
+        detail="no driver answers (nvidia-smi)",
+        remedy="not needed: everything here runs on the CPU",
+    )

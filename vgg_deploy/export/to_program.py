@@ -1,0 +1,145 @@
+"""``torch.export`` programs (``.export.pt2``) and AOTInductor packages (``.aoti.pt2``)."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vgg_deploy.environment import versions
+from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.export.guard import quiet
+from vgg_deploy.export.source import ExportOptions, Source
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+_COMPILERS = ("g++", "clang++")
+_LOGGERS = ("torch.utils.cpp_extension", "torch._inductor")  # "No CUDA runtime is found, ..."
+_AOTI_KEPT = (".so", ".json")  # the generated C++ is left out: it holds paths of this machine
+
+
+def made_by(options: ExportOptions) -> dict[str, str]:
+    """Versions and options that shape a program."""
+    return versions("vgg-deploy", "torch") | {"max_batch": str(options.max_batch)}
+
+
+def write(source: Source, path: Path) -> None:
+    """Save the exported program, batch 1 to ``max_batch``, with card and labels inside."""
+    import torch
+
+    torch.export.save(_program(source), path, extra_files=source.texts())
+
+
+def aoti_made_by(options: ExportOptions) -> dict[str, str]:
+    """Versions and options that shape a package: this processor and compiler included."""
+    import torch
+
+    compiler = _compiler() or "none"
+    return made_by(options) | {
+        "freezing": "true",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "compiler": f"{Path(compiler).name} {_compiler_version(compiler)}",
+    }
+
+
+def aoti_missing() -> BackendNotAvailable | None:
+    """None where a package can be made, else the error that says why not."""
+    if _compiler():
+        return None
+    wanted = os.environ.get("CXX")
+    sought = f"$CXX ({wanted})" if wanted else " nor ".join(_COMPILERS)
+    return BackendNotAvailable(
+        f"AOTInductor needs a C++ compiler: {'no ' if wanted else 'neither '}{sought} was found",
+        "install one, for example apt-get install g++, or point $CXX to yours",
+    )
+
+
+def write_aoti(source: Source, path: Path) -> None:
+    """Compile for this processor and package it, batch 1 to ``max_batch``, with card and labels.
+
+    Gradients are off around the compilation: otherwise inductor ignores ``freezing`` without a
+    word and lays out every weight anew in each run. Its files lie beside ``path`` while it works
+    and are gone afterwards.
+    """
+    import torch
+    from torch._inductor.utils import fresh_cache
+    from torch.export.pt2_archive._package import package_pt2
+
+    options = {
+        "aot_inductor.package": True,
+        "aot_inductor.enable_line_tables": False,
+        "aot_inductor.precompile_headers": False,  # slower for a single model
+        "cpp.cxx": (None, _compiler()),
+        "freezing": True,
+    }
+    program = _program(source)
+    args, kwargs = program.example_inputs
+    module = program.module(check_guards=False)
+    with quiet(*_LOGGERS), fresh_cache(dir=str(path.parent)), torch.no_grad(), _compile_errors():
+        made = torch._inductor.aot_compile(module, args, kwargs, options=options)
+        kept = [Path(file) for file in made if str(file).endswith(_AOTI_KEPT)]
+        for library in kept:
+            _blank(library, path.parent, Path(torch.__file__).parents[1])
+        package_pt2(str(path), aoti_files=[str(file) for file in kept], extra_files=source.texts())
+
+
+def _blank(library: Path, *folders: Path) -> None:
+    """Overwrite this machine's paths (``__FILE__`` in torch's checks) with slashes, in place."""
+    with library.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+        for folder in folders:
+            wanted = os.fsencode(folder)
+            at = content.find(wanted)
+            while at >= 0:
+                content[at : at + len(wanted)] = b"/" * len(wanted)
+                at = content.find(wanted, at)
+
+
+def _program(source: Source) -> ExportedProgram:
+    import torch
+
+    batch = torch.export.Dim("batch", min=1, max=source.options.max_batch)
+    with torch.no_grad():
+        program = torch.export.export(
+            source.model(), (source.example(),), dynamic_shapes=({0: batch},)
+        )
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # source paths of this machine
+    return program
+
+
+@contextmanager
+def _compile_errors() -> Iterator[None]:
+    """What the C++ compiler says becomes ``BackendNotAvailable`` with its first error."""
+    from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
+
+    try:
+        yield
+    except (CppCompileError, InvalidCxxCompiler) as error:
+        lines = str(error).splitlines()
+        first = next((line for line in lines if "error" in line.lower()), lines[0])
+        raise BackendNotAvailable(
+            f"AOTInductor could not compile: {first}",
+            "install a C++ compiler with C++20 and OpenMP (g++ 11 or newer), or point $CXX to one",
+        ) from error
+
+
+def _compiler() -> str | None:
+    """Path of the C++ compiler: ``$CXX`` where it is set, else g++, else clang++."""
+    wanted = os.environ.get("CXX")
+    return next(filter(None, map(shutil.which, (wanted,) if wanted else _COMPILERS)), None)
+
+
+def _compiler_version(compiler: str) -> str:
+    try:
+        done = subprocess.run(
+            [compiler, "-dumpversion"], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()

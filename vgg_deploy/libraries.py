@@ -1,0 +1,62 @@
+"""Importing libraries that need a hand: torchvision beside a torch that has no CUDA."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+from vgg_deploy.errors import BackendNotAvailable
+
+INSTALL_TORCH = 'pip install "vgg-deploy[torch]"'
+
+
+def import_torch() -> ModuleType:
+    """``torch``, or ``BackendNotAvailable`` with the command that installs it."""
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        raise BackendNotAvailable(
+            "this needs torch, which is not installed", INSTALL_TORCH
+        ) from error
+
+
+def import_torchvision(name: str = "torchvision") -> Any:
+    """``torchvision`` or a module of it, or ``BackendNotAvailable``.
+
+    torchvision's wheel registers its operators for CUDA; beside a CPU-only torch the import ends
+    in "operator torchvision::nms does not exist". Only then are the missing schemas declared
+    (nothing here calls them) and the import tried again.
+    """
+    import_torch()
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise BackendNotAvailable(
+            "this needs torchvision, which is not installed", INSTALL_TORCH
+        ) from error
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    _declare_missing_operators()
+    _forget("torchvision")
+    return importlib.import_module(name)
+
+
+def _forget(package: str) -> None:
+    """Drop a half-imported package, so that the next import starts afresh."""
+    for module in [m for m in sys.modules if m.split(".")[0] == package]:
+        del sys.modules[module]
+
+
+_fragments: list[object] = []  # a torch Library undoes its definitions when it is collected
+
+
+def _declare_missing_operators() -> None:
+    import torch
+
+    fragment = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in ("nms", "qnms"):
+        fragment.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _fragments.append(fragment)

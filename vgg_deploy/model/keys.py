@@ -1,0 +1,87 @@
+"""State dict keys: ours, torchvision's and the book's name the same tensors.
+
+All three list the layers in the same order; what differs is how a layer is called:
+
+=============  =====================  ===================  ==================
+layer          ours                   torchvision          the book
+=============  =====================  ===================  ==================
+conv1_1        ``blocks.0.0``         ``features.0``       ``0.0``
+conv2_1        ``blocks.1.0``         ``features.3``       ``1.0``
+fc6            ``head.fc6``           ``classifier.0``     ``6``
+=============  =====================  ===================  ==================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from vgg_deploy.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+State = Mapping[str, "Tensor"]
+_WRAPPERS = ("module.", "_orig_mod.", "net.")  # DataParallel, torch.compile, the book's class
+
+
+def torchvision_names(spec: ModelSpec) -> dict[str, str]:
+    """Our layer name to torchvision's, for every layer with weights."""
+    layers = enumerate(_block_layers(spec))
+    names = {o: f"features.{i}" for i, (o, kind) in layers if kind in ("conv", "norm")}
+    return names | {
+        "head.fc6": "classifier.0",
+        "head.fc7": "classifier.3",
+        "head.fc8": "classifier.6",
+    }
+
+
+def book_names(spec: ModelSpec) -> dict[str, str]:
+    """Our layer name to the book's ``nn.Sequential(*blocks, Flatten, Linear, ...)``."""
+    names = {o: o.removeprefix("blocks.") for o, k in _block_layers(spec) if k in ("conv", "norm")}
+    first = len(spec.conv_arch) + 1  # after the blocks and Flatten
+    return names | {f"head.fc{6 + i}": str(first + 3 * i) for i in range(3)}
+
+
+def to_torchvision(spec: ModelSpec, state: State) -> dict[str, Tensor]:
+    """Our state dict under torchvision's keys."""
+    return _renamed(state, torchvision_names(spec))
+
+
+def to_ours(spec: ModelSpec, state: State) -> dict[str, Tensor]:
+    """A state dict in any of the three namings under our keys; unknown keys stay as they are."""
+    state = _unwrapped(state)
+    for names in (torchvision_names(spec), book_names(spec)):
+        back = {theirs: ours for ours, theirs in names.items()}
+        if any(key.rpartition(".")[0] in back for key in state):
+            return _renamed(state, back)
+    return dict(state)
+
+
+def _renamed(state: State, names: Mapping[str, str]) -> dict[str, Tensor]:
+    renamed = {}
+    for key, tensor in state.items():
+        layer, _, parameter = key.rpartition(".")
+        renamed[f"{names.get(layer, layer)}.{parameter}"] = tensor
+    return renamed
+
+
+def _unwrapped(state: State) -> State:
+    for prefix in _WRAPPERS:
+        if state and all(key.startswith(prefix) for key in state):
+            return {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    return state
+
+
+def _block_layers(spec: ModelSpec) -> list[tuple[str, str]]:
+    """Our name and the kind of every module inside the blocks, in order."""
+    layers: list[tuple[str, str]] = []
+    for block, (num_convs, _) in enumerate(spec.conv_arch):
+        kinds: list[str] = []
+        for index in range(num_convs):
+            kinds += ["conv", *(["norm"] if spec.batch_norm else []), "relu"]
+            if spec.lrn and block == index == 0:
+                kinds.append("lrn")
+        kinds.append("pool")
+        layers += [(f"blocks.{block}.{i}", kind) for i, kind in enumerate(kinds)]
+    return layers

@@ -1,0 +1,220 @@
+"""torchvision's weights: download by enum name, and local state dicts in any key naming."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
+
+from vgg_deploy.errors import RefusedInput, require_file, unknown_choice
+from vgg_deploy.libraries import import_torch, import_torchvision
+from vgg_deploy.model.checkpoint import CARD_KEY, load_state, read_card, read_header
+from vgg_deploy.model.keys import State, to_ours
+from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Normalisation of ImageNet-1k as torchvision's VGG weights were trained with it.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_RESIZE = 256  # shorter side before the 224 px crop
+
+WEIGHTS: Mapping[str, str] = {  # enum name to architecture
+    f"{arch.upper()}_Weights.IMAGENET1K_V1": arch
+    for arch in (
+        "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Weights that fit ``card.spec``, under our keys."""
+
+    card: ModelCard
+    state: Mapping[str, Tensor]
+    source: str
+
+
+def load_torchvision(name: str) -> Loaded:
+    """One of torchvision's eight VGG weight sets, downloaded once and then read from its cache.
+
+    Raises ``UsageError`` for an unknown name and ``RefusedInput`` when the file is not in the
+    cache and cannot be fetched.
+    """
+    if name not in WEIGHTS:
+        raise unknown_choice("weights", name, WEIGHTS)
+    weights = import_torchvision("torchvision.models").get_weight(name)
+    try:
+        state = weights.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise _offline(name, weights.url, error) from error
+    spec = ModelSpec.named(WEIGHTS[name], head="torchvision")
+    card = ModelCard(
+        spec=spec,
+        preprocessing=imagenet_preprocessing(spec.size),
+        labels=tuple(weights.meta["categories"]),
+        dataset="imagenet-1k",
+    )
+    return Loaded(card, fitted(spec, state, source=name), name)
+
+
+def _offline(name: str, url: str, error: Exception) -> RefusedInput:
+    import torch
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    file = url.rsplit("/", 1)[-1]
+    reason = getattr(error, "reason", None) or error
+    return RefusedInput(
+        f"could not fetch {name}: {reason}",
+        f"without a network, put {file} into {folder} and run this again",
+    )
+
+
+def load_file(path: Path, card: ModelCard | None = None) -> Loaded:
+    """A local ``.safetensors`` or ``.pth`` state dict; ``card`` may come from a safetensors header.
+
+    Raises ``RefusedInput`` for anything but plain tensors, and for tensors that do not fit.
+    """
+    state = read_state(path)
+    if card is None:
+        card = read_card(path)
+    return Loaded(card, fitted(card.spec, state, source=str(path)), str(path))
+
+
+def has_card(path: Path) -> bool:
+    """Whether a file is a checkpoint of ours, which says itself what it is."""
+    return path.suffix == ".safetensors" and CARD_KEY in read_header(path)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors of a state dict file; no code in it is run (``weights_only``, CVE-2025-32434)."""
+    require_file(path, "weights file")
+    if path.suffix == ".safetensors":
+        return load_state(path)
+    torch = import_torch()
+    try:
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise RefusedInput(
+            f"{path} is a pickle that holds more than tensors, and loading it could run code",
+            "save the state dict alone: torch.save(model.state_dict(), path)",
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
+        raise RefusedInput(
+            f"{path} is not a whole PyTorch weights file: {str(error).splitlines()[0]}",
+            "give a .safetensors file, or one that torch.save wrote",
+        ) from error
+    return _tensors(path, loaded)
+
+
+def _tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
+    import torch
+
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in loaded.items()
+    ):
+        raise RefusedInput(
+            f"{path} does not hold a state dict (names and tensors)",
+            "save one: torch.save(model.state_dict(), path)",
+        )
+    return dict(loaded)
+
+
+def fitted(spec: ModelSpec, state: State, *, source: str) -> dict[str, Tensor]:
+    """``state`` under our keys in float32; ``RefusedInput`` tells what is missing or too much."""
+    import torch
+
+    from vgg_deploy.model.vgg import VGG
+
+    with torch.device("meta"):
+        wanted = VGG(spec).state_dict()
+    ours = to_ours(spec, state)
+    if problem := _difference(wanted, ours):
+        raise RefusedInput(
+            f"{source} does not fit {spec.arch} (width {spec.width:g}, {spec.channels} channels, "
+            f"{spec.classes} classes): {problem}",
+            "check --arch, --width, --channels, --classes, --size and --head",
+        )
+    for key, tensor in ours.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise RefusedInput(
+                f"{source} holds NaN or infinity in {key}", "use weights from before it diverged"
+            )
+    return {k: ours[k].float() if wanted[k].is_floating_point() else ours[k] for k in wanted}
+
+
+def _difference(wanted: State, have: State) -> str:
+    """A short account of what is missing, too much, of another shape or another dtype."""
+    shapes = [
+        f"{k} {tuple(have[k].shape)} instead of {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in have and have[k].shape != wanted[k].shape
+    ]
+    dtypes = [
+        f"{k} {str(have[k].dtype).removeprefix('torch.')}"
+        for k in wanted
+        if k in have and have[k].is_floating_point() != wanted[k].is_floating_point()
+    ]
+    parts = [
+        _listed("missing", [k for k in wanted if k not in have]),
+        _listed("too much", [k for k in have if k not in wanted]),
+        _listed("wrong shape", shapes),
+        _listed("wrong dtype", dtypes),
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _listed(what: str, names: list[str], most: int = 3) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{what}: {', '.join(names[:most])}{more}"
+
+
+def imagenet_preprocessing(size: int) -> Preprocessing:
+    """Shorter side to 256/224 of ``size``, centre crop, ImageNet's mean and deviation."""
+    return Preprocessing(
+        size=size,
+        channels=3,
+        resize=round(IMAGENET_RESIZE * size / 224),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
+
+
+def infer_spec(
+    state: State, arch: str, *, size: int | None = None, head: Head | None = None
+) -> ModelSpec:
+    """Spec of a state dict whose architecture is known: width, channels, classes and head.
+
+    The input size is not in the weights: without ``size`` it is the one the head's flatten
+    expects.
+    """
+    base = ModelSpec.named(arch)
+    ours = to_ours(base, state)
+    first, fc6, fc8 = (ours.get(f"{key}.weight") for key in ("blocks.0.0", "head.fc6", "head.fc8"))
+    if first is None or fc6 is None or fc8 is None or first.ndim != 4 or fc6.ndim != 2:
+        return base  # `fitted` will say what is missing
+    width = first.shape[0] / base.conv_arch[0][1]
+    last = max(1, int(base.conv_arch[-1][1] * width))
+    side = round((fc6.shape[1] / last) ** 0.5)
+    pixels = size or max(1, side) * 2 ** len(base.conv_arch)
+    if head is None:
+        same_map = side == pixels // 2 ** len(base.conv_arch)
+        head = "book" if same_map and side != 7 else "torchvision"
+    return ModelSpec.named(
+        arch,
+        width=width,
+        size=pixels,
+        channels=first.shape[1],
+        classes=fc8.shape[0],
+        fc_width=fc6.shape[0],
+        head=head,
+    )

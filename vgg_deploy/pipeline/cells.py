@@ -1,0 +1,131 @@
+"""The matrix of artifact × backend: what can run, and why the rest cannot."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from vgg_deploy import jsonio
+from vgg_deploy.artifact import FORMATS, Artifact, Format
+from vgg_deploy.backends import BACKENDS, get_backend
+from vgg_deploy.backends.base import Backend, Missing
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.environment import versions
+from vgg_deploy.errors import (
+    BackendNotAvailable,
+    RefusedInput,
+    VggDeployError,
+    unknown_choice,
+)
+from vgg_deploy.results import Subject
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One artifact in one backend; ``missing`` says why it cannot run."""
+
+    backend: Backend
+    artifact: Artifact | None
+    missing: Missing | None
+
+    @property
+    def subject(self) -> Subject:
+        """The cell as results name it; without an artifact the path is the wanted format."""
+        artifact = self.artifact
+        wanted = min(self.backend.formats)
+        return Subject(
+            artifact=str(artifact.path) if artifact else f"({wanted})",
+            sha256=artifact.sha256 if artifact else "",
+            size_bytes=artifact.size_bytes if artifact else 0,
+            format=artifact.format if artifact else wanted,
+            precision=artifact.precision if artifact else "fp32",
+            backend=self.backend.name,
+            device=self.backend.device,
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why the cell is skipped, with the remedy; empty when it runs."""
+        return f"{self.missing.reason}; {self.missing.remedy}" if self.missing else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which cells are wanted; empty means all."""
+
+    backends: tuple[str, ...] = ()
+    formats: tuple[Format, ...] = ()
+
+
+def selection_of(backends: Sequence[str] | None, formats: Sequence[str] | None) -> Selection:
+    """A selection from the command line's words; ``UsageError`` for an unknown one."""
+    for name in formats or ():
+        if name not in FORMATS:
+            raise unknown_choice("format", name, FORMATS)
+    for name in backends or ():
+        get_backend(name)
+    return Selection(
+        backends=tuple(dict.fromkeys(backends or ())),
+        formats=cast("tuple[Format, ...]", tuple(dict.fromkeys(formats or ()))),
+    )
+
+
+def plan(bundle: Bundle, selection: Selection) -> tuple[Cell, ...]:
+    """All wanted cells in the order of the backend table.
+
+    Raises ``UsageError`` for an unknown name, ``BackendNotAvailable`` for a backend that was
+    asked for by name and cannot run, ``RefusedInput`` for a format the bundle does not hold.
+    """
+    _check(bundle, selection)
+    backends = [get_backend(n) for n in selection.backends] or list(BACKENDS.values())
+    cells: list[Cell] = []
+    for backend in dict.fromkeys(backends):
+        cells += _cells(bundle, backend, selection)
+    for cell in cells:
+        if cell.missing and cell.backend.name in selection.backends:
+            raise _asked_for(cell, cell.missing)
+    return tuple(cells)
+
+
+def _asked_for(cell: Cell, missing: Missing) -> VggDeployError:
+    """The error for a backend that was named on the command line and cannot run."""
+    kind: type[VggDeployError] = RefusedInput if cell.artifact is None else BackendNotAvailable
+    if cell.backend.probe():
+        kind = BackendNotAvailable
+    return kind(f"backend {cell.backend.name} cannot run: {missing.reason}", missing.remedy)
+
+
+def _check(bundle: Bundle, selection: Selection) -> None:
+    for name in selection.formats:
+        if bundle.find(name) is None:
+            raise RefusedInput(
+                f"{bundle.root} holds no {name} artifact",
+                f"make it: vgg-deploy export {bundle.root} --format {name}",
+            )
+
+
+def _cells(bundle: Bundle, backend: Backend, selection: Selection) -> list[Cell]:
+    wanted = backend.formats & frozenset(selection.formats or FORMATS)
+    if not wanted:
+        return []
+    missing = backend.probe()
+    artifacts = [a for a in bundle.artifacts if a.format in wanted]
+    if not artifacts and missing is None:
+        first = min(wanted)
+        missing = Missing(
+            f"the bundle holds no {first} artifact",
+            f"make it: vgg-deploy export {bundle.root} --format {first}",
+        )
+    return [Cell(backend, artifact, missing) for artifact in artifacts or [None]]
+
+
+def results_key(cells: Sequence[Cell], options: object, extra: Mapping[str, str]) -> str:
+    """Digest of all that decides a result: files, cells, options, versions."""
+    parts = [
+        *(f"{c.subject.id} {c.subject.sha256} {c.reason}" for c in cells),
+        jsonio.dumps(options, indent=None),
+        *(f"{k}={v}" for k, v in sorted({**versions(), **extra}.items())),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,43 @@
+"""Export a bundle to several formats, each kept when it is still valid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from vgg_deploy.artifact import Artifact, Format
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.errors import BackendNotAvailable, unknown_choice
+from vgg_deploy.export.registry import EXPORT_FORMATS
+from vgg_deploy.export.registry import export as export_one
+from vgg_deploy.pipeline.watch import Silent, Watcher
+
+
+def export_bundle(
+    bundle: Bundle, formats: Sequence[str] = (), watch: Watcher | None = None
+) -> tuple[Bundle, list[Artifact], dict[str, str]]:
+    """Make the artifacts of ``formats`` (all when empty).
+
+    Returns the bundle, its artifacts of those formats, and why others were skipped. A format that
+    was asked for by name and cannot be made here is an error; among "all" it is skipped.
+    """
+    watch = watch or Silent()
+    for name in formats:
+        if name not in EXPORT_FORMATS:
+            raise unknown_choice("format", name, EXPORT_FORMATS)
+    made: list[Artifact] = []
+    skipped: dict[str, str] = {}
+    for name in dict.fromkeys(formats or EXPORT_FORMATS):
+        watch.begin(f"export {name}")
+        try:
+            bundle, artifact, reused = export_one(bundle, cast("Format", name))
+        except BackendNotAvailable as error:
+            if formats:
+                raise
+            skipped[name] = f"{error.cause}; {error.remedy}"
+            watch.say(f"skipped: {name}: {skipped[name]}")
+            continue
+        made.append(artifact)
+        how = "reused, still valid" if reused else f"made, {artifact.size_bytes / 1e6:,.1f} MB"
+        watch.say(f"export: {artifact.path} {how}")
+    return bundle, made, skipped

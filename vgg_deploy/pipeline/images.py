@@ -1,0 +1,45 @@
+"""Which real images a bundle is verified and timed with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgg_deploy.data.dataset import Dataset
+from vgg_deploy.data.fashion_mnist import load_dataset
+from vgg_deploy.errors import RefusedInput
+from vgg_deploy.spec import ModelCard
+
+
+@dataclass(frozen=True)
+class Images:
+    """A data set for a bundle, and why its labels do or do not apply."""
+
+    dataset: Dataset
+    no_accuracy: str  # why accuracy cannot be told; empty when it can
+
+    @property
+    def source(self) -> str:
+        """Data set and split, for results."""
+        return f"{self.dataset.name} test"
+
+
+def images_for(card: ModelCard, name: str | None = None, data_dir: Path | None = None) -> Images:
+    """The data set the model was trained on where it is at hand, else images of the sample.
+
+    A data set asked for by ``name`` must be there; without one the sample inside the package
+    always is.
+    """
+    wanted = name or ("auto" if card.dataset == "fashion-mnist" or data_dir else "sample")
+    dataset = load_dataset(wanted, data_dir)
+    if card.labels == dataset.labels:
+        return Images(dataset, "")
+    if name is not None and card.dataset is None and len(card.labels) == len(dataset.labels):
+        return Images(dataset, "")  # asked for by name: the classes are the user's word
+    return Images(dataset, f"{dataset.name} has other classes than this model")
+
+
+def require_labels(images: Images) -> None:
+    """Refuse where accuracy was asked for and cannot be told."""
+    if images.no_accuracy:
+        raise RefusedInput(images.no_accuracy, "leave accuracy out with --no-accuracy")

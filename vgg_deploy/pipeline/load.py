@@ -1,0 +1,111 @@
+"""Make a bundle from torchvision's weights or from a local file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgg_deploy.bundle import Bundle, Draft, create_bundle, refuse_existing
+from vgg_deploy.environment import versions
+from vgg_deploy.errors import RefusedInput, UsageError, require_file
+from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
+from vgg_deploy.model.torchvision import (
+    Loaded,
+    fitted,
+    has_card,
+    imagenet_preprocessing,
+    infer_spec,
+    load_file,
+    load_torchvision,
+    read_state,
+)
+from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing
+
+_FILE_ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """Which weights, and what a file without a model card cannot say itself."""
+
+    weights: str
+    arch: str | None = None
+    size: int | None = None
+    classes: int | None = None
+    head: Head | None = None
+    labels: Path | None = None
+
+
+def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> Bundle:
+    """Read the weights, check them against the network, and make the bundle ``root``."""
+    refuse_existing(root, replace=replace, make=False)
+    loaded = _read(options)
+    card = loaded.card
+    draft = Draft(
+        format="checkpoint",
+        precision="fp32",
+        input=input_spec(card),
+        output=output_spec(card),
+        parent=None,
+        made_by={"weights": loaded.source, **versions("vgg-deploy", "torch", "safetensors")},
+    )
+    bundle, _ = create_bundle(
+        root, card, draft, lambda path: save_checkpoint(path, card, loaded.state), replace=replace
+    )
+    return bundle
+
+
+def _read(options: LoadOptions) -> Loaded:
+    path = Path(options.weights)
+    if path.suffix not in _FILE_ENDINGS and not path.exists():
+        return load_torchvision(options.weights)
+    require_file(path, "weights file")
+    if has_card(path):
+        loaded = load_file(path)
+        _same_classes(options, loaded.card.spec)
+        return loaded
+    if options.arch is None:
+        raise UsageError(
+            f"{path} does not say what network it is for", "name it, for example --arch vgg16"
+        )
+    state = read_state(path)
+    spec = infer_spec(state, options.arch, size=options.size, head=options.head)
+    _same_classes(options, spec)
+    card = ModelCard(
+        spec=spec, preprocessing=_preprocessing(spec), labels=_labels(options, spec.classes)
+    )
+    return Loaded(card, fitted(spec, state, source=str(path)), str(path))
+
+
+def _same_classes(options: LoadOptions, spec: ModelSpec) -> None:
+    if options.classes not in (None, spec.classes):
+        raise RefusedInput(
+            f"{options.weights} has {spec.classes} classes, not {options.classes}",
+            "leave --classes out, or train a network with that many classes",
+        )
+
+
+def _preprocessing(spec: ModelSpec) -> Preprocessing:
+    """ImageNet's for three channels, 0..1 for one: what such weights are usually trained with."""
+    if spec.channels == 3:
+        return imagenet_preprocessing(spec.size)
+    return Preprocessing(size=spec.size, channels=1, mean=(0.0,), std=(1.0,))
+
+
+def _labels(options: LoadOptions, classes: int) -> tuple[str, ...]:
+    if options.labels is None:
+        return tuple(f"class {index}" for index in range(classes))
+    require_file(options.labels, "labels file")
+    try:
+        lines = options.labels.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise RefusedInput(
+            f"{options.labels} is not UTF-8 text", "give one label per line"
+        ) from error
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if len(labels) != classes:
+        raise RefusedInput(
+            f"{options.labels} has {len(labels)} labels for {classes} classes",
+            "give one label per line, one per class",
+        )
+    return labels

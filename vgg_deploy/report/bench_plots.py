@@ -1,0 +1,296 @@
+"""Plots of stored timings: latency, throughput, spread, and accuracy against latency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vgg_deploy.report.canvas import (
+    BAD,
+    GOOD,
+    GRID,
+    INK,
+    MARKERS,
+    MUTED,
+    SERIES,
+    WARN,
+    Canvas,
+    Plot,
+    drawing,
+    spread,
+    text_width,
+)
+from vgg_deploy.report.judged import is_stale
+from vgg_deploy.report.labels import short_labels
+from vgg_deploy.report.latency import Latency, latency
+from vgg_deploy.report.quantities import percent, significant
+from vgg_deploy.results import BenchReport, Comparison, Timing, VerifyReport
+
+_WIDTH, _ROW, _PANEL = 720.0, 28.0, 70.0  # pixels; _PANEL: what a panel needs besides its rows
+_RATIOS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1, 1.02, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50)
+Batches = dict[int, list[Timing]]
+
+
+def latency_plot(report: BenchReport, current: Mapping[str, str] | None = None) -> Plot | None:
+    """p50 as a bar, p90 as a whisker; a panel per batch size, the same order in each."""
+    batches = _by_batch(report)
+    if not any(latency(row) for row in report.rows):
+        return None
+    labels = short_labels(row.subject for row in report.rows)
+    left = 12 + max(text_width(label) for label in labels.values())
+    with drawing():
+        canvas = Canvas(_WIDTH, sum(_PANEL + _ROW * len(rows) for rows in batches.values()))
+        top = 0.0
+        for batch, rows in batches.items():
+            canvas.text(8, top + 18, f"Batch {batch}", color=INK, fontweight="bold")
+            axes = canvas.axes(left, top + 30, _WIDTH - left - 96, _ROW * len(rows))
+            axes.set_yticks(range(len(rows)), [labels[row.subject.id] for row in rows])
+            axes.tick_params(axis="y", labelcolor=INK)
+            _latency_panel(axes, rows, current)
+            top += _PANEL + _ROW * len(rows)
+        description = _latency_description(batches, labels)
+        svg = canvas.svg("latency", "Latency per backend and batch", description)
+    return Plot(
+        name="latency",
+        title="Latency per backend and batch",
+        caption="Milliseconds for one run of a whole batch. Bar: median (p50). Whisker: p90. "
+        "Each batch size has its own scale, from zero.",
+        description=description,
+        svg=svg,
+    )
+
+
+def throughput_plot(report: BenchReport) -> Plot | None:
+    """Images per second at the median, over the batch size; a line per backend."""
+    batches = [batch for batch, rows in _by_batch(report).items() if any(map(latency, rows))]
+    labels = short_labels(row.subject for row in report.rows)
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for row in sorted(report.rows, key=lambda r: r.batch):
+        if found := latency(row):
+            point = (batches.index(row.batch), found.images_per_s)
+            lines.setdefault(labels[row.subject.id], []).append(point)
+    if len(batches) < 2:
+        return None
+    right = 24 + max(text_width(label) for label in lines)
+    height = max(260.0, 18.0 * len(lines) + 90)
+    with drawing():
+        canvas = Canvas(_WIDTH, height)
+        axes = canvas.axes(56, 20, _WIDTH - 56 - right, height - 76)
+        _throughput_lines(axes, lines, height - 76)
+        axes.set_xticks(range(len(batches)), [str(b) for b in batches])
+        axes.set_xlabel("batch size", color=MUTED, labelpad=6)
+        description = "; ".join(
+            f"{label}: " + ", ".join(f"{significant(y)} at batch {batches[x]}" for x, y in points)
+            for label, points in lines.items()
+        )
+        svg = canvas.svg("throughput", "Throughput by batch size", f"{description}.")
+    return Plot(
+        name="throughput",
+        title="Throughput by batch size",
+        caption="Images per second at the median latency. Higher is better.",
+        description=f"{description}.",
+        svg=svg,
+    )
+
+
+def distribution_plot(report: BenchReport) -> Plot | None:
+    """How steady each backend is: quantiles of its latency over its own median."""
+    batches = [row.batch for row in report.rows if latency(row)]
+    rows = [row for row in report.rows if latency(row) and row.batch == min(batches)]
+    rows = [row for row in rows if len(row.samples_ns) >= 20]
+    if not rows:
+        return None
+    labels = short_labels(row.subject for row in report.rows)
+    quantiles = [_relative_quantiles(row) for row in rows]
+    order = sorted(range(len(rows)), key=lambda i: quantiles[i][-1])
+    low = min(0.97, *(float(q[0]) for q in quantiles))
+    high = max(1.03, *(float(q[-1]) for q in quantiles))
+    left = 12 + max(text_width(labels[row.subject.id]) for row in rows)
+    with drawing():
+        canvas = Canvas(_WIDTH, 16 + _ROW * len(rows) + 60)
+        axes = canvas.axes(left, 16, _WIDTH - left - 96, _ROW * len(rows))
+        axes.set_xscale("log")
+        axes.set_xlim(low / 1.01, high * 1.01)
+        _ratio_ticks(axes, low, high)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_yticks(range(len(rows)), [labels[rows[i].subject.id] for i in order])
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.set_xlabel("latency ÷ its own median", color=MUTED, labelpad=6)
+        for place, index in enumerate(order):
+            _strip(axes, place, quantiles[index], high * 1.01)
+        said = [f"{labels[rows[i].subject.id]}: p99 {quantiles[i][-1]:.2f}×" for i in order]
+        svg = canvas.svg("spread", "How steady the latency is", "; ".join(said) + ".")
+    return Plot(
+        name="spread",
+        title="How steady the latency is",
+        caption=f"Batch {min(batches)}: fifty quantiles per backend, from p1 to p99, each divided "
+        "by that backend's median. A tight cluster at 1× is steady; on the right, p99.",
+        description="; ".join(said) + ".",
+        svg=svg,
+    )
+
+
+def accuracy_latency_plot(verify: VerifyReport, bench: BenchReport) -> Plot | None:
+    """Accuracy over p50 at the smallest batch, for what has both on the same file."""
+    times = [(row, found) for row in bench.rows if (found := latency(row))]
+    if not times:
+        return None
+    batch = min(row.batch for row, _ in times)
+    speed = {row.subject: found.p50 for row, found in times if row.batch == batch}
+    both = [(r, speed[r.subject]) for r in verify.rows if r.subject in speed and r.accuracy]
+    if len(both) < 2:
+        return None
+    labels = short_labels(row.subject for row, _ in both)
+    points = [(ms, _top1(row), labels[row.subject.id], row) for row, ms in both]
+    with drawing():
+        canvas = Canvas(_WIDTH, 360)
+        axes = canvas.axes(64, 20, _WIDTH - 64 - 140, 284)
+        _scatter(axes, points)
+        axes.set_xlabel(f"p50 at batch {batch}, milliseconds", color=MUTED, labelpad=6)
+        description = "; ".join(
+            f"{n}: {percent(y, 2)} at {significant(x)} ms" for x, y, n, _ in points
+        )
+        svg = canvas.svg("tradeoff", "Accuracy against latency", f"{description}.")
+    return Plot(
+        name="tradeoff",
+        title="Accuracy against latency",
+        caption="Top-1 accuracy in percent. Further up and further left is better; a cross was "
+        "not found equivalent.",
+        description=f"{description}.",
+        svg=svg,
+    )
+
+
+def _by_batch(report: BenchReport) -> Batches:
+    """Rows per batch, each in the order of speed at the smallest batch that has all of them."""
+    first: dict[str, float] = {}
+    for row in sorted(report.rows, key=lambda r: r.batch):
+        found = latency(row)
+        first.setdefault(row.subject.id, found.p50 / row.batch if found else math.inf)
+    batches: Batches = {}
+    for row in sorted(report.rows, key=lambda r: (r.batch, first[r.subject.id], r.subject.id)):
+        batches.setdefault(row.batch, []).append(row)
+    return batches
+
+
+def _latency_panel(axes: Any, rows: Sequence[Timing], current: Mapping[str, str] | None) -> None:
+    found = [latency(row) for row in rows]
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, max((f.p90 for f in found if f), default=1.0) * 1.02)
+    axes.locator_params(axis="x", nbins=6)
+    axes.axvline(0, color=MUTED, linewidth=1)
+    for place, (row, stats) in enumerate(zip(rows, found, strict=True)):
+        if stats is None:
+            axes.annotate(row.status, (0, place), xytext=(8, 0), textcoords="offset points",
+                          va="center", color=BAD if row.status == "failed" else MUTED,
+                          fontstyle="italic")  # fmt: skip
+            continue
+        _bar(axes, place, stats, stale=is_stale(row.subject, current), marked=bool(row.marks))
+
+
+def _bar(axes: Any, place: int, stats: Latency, *, stale: bool, marked: bool) -> None:
+    color = WARN if stale or marked else GOOD
+    axes.barh(place, stats.p50, height=0.5, color=color, linewidth=0)
+    axes.plot((stats.p50, stats.p90), (place, place), color=INK, linewidth=1.5)
+    axes.plot((stats.p90,) * 2, (place - 0.16, place + 0.16), color=INK, linewidth=1.5)
+    text = f"{significant(stats.p50)} ms" + (" stale" if stale else "")
+    axes.annotate(text, (stats.p90, place), xytext=(8, 0), textcoords="offset points",
+                  va="center", color=INK, annotation_clip=False)  # fmt: skip
+
+
+def _latency_description(batches: Batches, labels: Mapping[str, str]) -> str:
+    parts = []
+    for batch, rows in batches.items():
+        said = [
+            f"{labels[row.subject.id]} "
+            + (f"{significant(found.p50)} ms" if (found := latency(row)) else row.status)
+            for row in rows
+        ]
+        parts.append(f"Batch {batch}: {', '.join(said)}")
+    return "; ".join(parts) + "."
+
+
+def _throughput_lines(
+    axes: Any, lines: Mapping[str, list[tuple[int, float]]], height: float
+) -> None:
+    axes.grid(visible=False, axis="x")
+    axes.grid(visible=True, axis="y", color=GRID, linewidth=1)
+    for index, points in enumerate(lines.values()):
+        axes.plot(*zip(*points, strict=True), color=SERIES[index % len(SERIES)], linewidth=2,
+                  marker=MARKERS[index % len(MARKERS)], markersize=7)  # fmt: skip
+    top = max(y for points in lines.values() for _, y in points) * 1.06
+    axes.set_ylim(0, top)
+    axes.margins(x=0.03)
+    ends = [points[-1] for points in lines.values()]
+    heights = spread([y for _, y in ends], top * 17 / height)
+    for index, label in enumerate(lines):
+        axes.annotate(label, (ends[index][0], heights[index]), xytext=(14, 0),
+                      textcoords="offset points", va="center", annotation_clip=False,
+                      color=SERIES[index % len(SERIES)])  # fmt: skip
+
+
+def _relative_quantiles(row: Timing) -> Any:
+    """Fifty quantiles from p1 to p99 over the median."""
+    samples = np.asarray(row.samples_ns, dtype=np.float64)
+    return np.percentile(samples, np.linspace(1, 99, 50)) / max(np.median(samples), 1.0)
+
+
+def _ratio_ticks(axes: Any, low: float, high: float) -> None:
+    inside = [r for r in _RATIOS if low / 1.01 <= r <= high * 1.01]
+    least = math.log(high / low) / 8  # at most about eight labels
+    kept = [1.0]
+    for ratio in sorted(inside, key=lambda r: abs(math.log(r))):
+        if all(abs(math.log(ratio / other)) >= least for other in kept):
+            kept.append(ratio)
+    axes.set_xticks(sorted(kept), [f"{r:g}×" for r in sorted(kept)])
+    axes.set_xticks([], minor=True)
+
+
+def _strip(axes: Any, place: int, quantiles: Any, right: float) -> None:
+    axes.plot(quantiles, [place] * len(quantiles), "o", color=GOOD, markersize=7, alpha=0.28,
+              markeredgewidth=0)  # fmt: skip
+    axes.plot((1, 1), (place - 0.28, place + 0.28), color=INK, linewidth=2)
+    axes.annotate(f"p99 {quantiles[-1]:.2f}×", (right, place), xytext=(10, 0),
+                  textcoords="offset points", va="center", color=INK)  # fmt: skip
+
+
+def _top1(row: Comparison) -> float:
+    return row.accuracy.top1 if row.accuracy and row.accuracy.total else 0.0
+
+
+def _scatter(axes: Any, points: Sequence[tuple[float, float, str, Comparison]]) -> None:
+    axes.grid(visible=True, axis="y", color=GRID, linewidth=1)
+    shares = [y for _, y, _, _ in points]
+    room = max(0.005, (max(shares) - min(shares)) * 0.25)
+    axes.set_ylim((min(shares) - room) * 100, min(100.5, (max(shares) + room) * 100))
+    axes.set_xlim(0, max(x for x, _, _, _ in points) * 1.05)
+    axes.locator_params(nbins=6)
+    taken: list[tuple[float, float, float, float]] = []
+    for x, y, label, row in sorted(points, key=lambda p: p[:3]):
+        good = row.verdict == "equivalent"
+        axes.plot(x, y * 100, "o" if good else "X", color=GOOD if good else BAD, markersize=9)
+        across, down = axes.transData.transform((x, y * 100))
+        shift = _free_place(across, down, text_width(label), taken)
+        axes.annotate(label, (x, y * 100), xytext=shift, textcoords="offset points",
+                      va="center", color=INK, annotation_clip=False)  # fmt: skip
+
+
+def _free_place(
+    x: float, y: float, width: float, taken: list[tuple[float, float, float, float]]
+) -> tuple[float, float]:
+    """Offset of a label from its point that meets no label placed before."""
+    box = (x, y, x, y)
+    for step in range(12):
+        rise = 16.0 * ((step + 1) // 2) * (-1 if step % 2 else 1)
+        box = (x + 10, y + rise - 8, x + 10 + width, y + rise + 8)
+        if not any(_overlap(box, other) for other in taken):
+            break
+    taken.append(box)
+    return (10.0, box[1] + 8 - y)
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

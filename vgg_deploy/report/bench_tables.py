@@ -1,0 +1,168 @@
+"""Tables of stored timings: latency per backend and batch, and what it costs to start."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from vgg_deploy.report.judged import STALE, is_stale, tally
+from vgg_deploy.report.latency import Latency, latency
+from vgg_deploy.report.quantities import (
+    MISSING,
+    duration,
+    fixed,
+    fixed_all,
+    percent,
+    significant,
+    size,
+    times,
+)
+from vgg_deploy.report.table import Column, Row, RowStatus, Table
+from vgg_deploy.results import BenchReport, Subject, Timing
+
+UNVERIFIED = "not proven equivalent"
+_MILLISECONDS = ("p50", "p90", "p95", "p99")
+
+
+def bench_table(
+    report: BenchReport,
+    current: Mapping[str, str] | None = None,
+    verified: Collection[Subject] | None = None,
+) -> Table:
+    """One row per backend, artifact and batch; within a batch, fastest first.
+
+    With ``verified`` (the subjects a current verify found equivalent) every other measured row
+    says that it is not proven.
+    """
+    ordered = sorted(report.rows, key=_by_batch_and_speed)
+    stats = [latency(row) for row in ordered]
+    fastest = _fastest(report, current)
+    milliseconds = fixed_all([getattr(s, p) if s else None for s in stats for p in _MILLISECONDS])
+    rates = fixed_all([s.images_per_s if s else None for s in stats])
+    rows = []
+    for i, (row, found) in enumerate(zip(ordered, stats, strict=True)):
+        status, reason = _state(row, current, verified)
+        middle = (
+            *milliseconds[i * len(_MILLISECONDS) : (i + 1) * len(_MILLISECONDS)],
+            rates[i],
+            times(found.p50 / fastest[row.batch]) if found and row.batch in fastest else MISSING,
+            percent(found.cv) if found else MISSING,
+            f"{found.runs:,}" if found else MISSING,
+        )
+        head = (row.subject.backend, row.subject.artifact, str(row.batch))
+        rows.append(Row(cells=(*head, *middle, reason), status=status))
+    return Table(
+        title="Latency and throughput",
+        columns=_bench_columns(),
+        rows=tuple(rows),
+        note=_bench_note(report, current),
+    ).without_empty_columns()
+
+
+def startup_table(report: BenchReport, current: Mapping[str, str] | None = None) -> Table:
+    """One row per backend and artifact: load time, first inference, peak memory, file size."""
+    columns = (
+        Column(name="Backend"),
+        Column(name="Artifact"),
+        *(
+            Column(name=name, align="right")
+            for name in ("File", "Import", "Load", "First inference", "Peak memory")
+        ),
+    )
+    rows = []
+    for timing in _with_start(report):
+        subject = timing.subject
+        stale = is_stale(subject, current)
+        rows.append(
+            Row(
+                cells=(
+                    subject.backend,
+                    subject.artifact,
+                    size(subject.size_bytes),
+                    duration(timing.import_s),
+                    duration(timing.load_s),
+                    duration(timing.first_s),
+                    size(timing.peak_memory_bytes),
+                ),
+                notes=("stale",) if stale else (),
+                status="warn" if stale else "plain",
+            )
+        )
+    note = "Each in a fresh process; importing the runtime is counted apart from loading the file."
+    return Table(
+        title="Start-up and memory", columns=columns, rows=tuple(rows), note=note
+    ).without_empty_columns()
+
+
+def _bench_columns() -> tuple[Column, ...]:
+    return (
+        Column(name="Backend"),
+        Column(name="Artifact"),
+        Column(name="Batch", align="right"),
+        *(Column(name=p, unit="ms", align="right") for p in _MILLISECONDS),
+        Column(name="Images/s", align="right"),
+        Column(name="To fastest", align="right"),
+        Column(name="CV", align="right"),
+        Column(name="Runs", align="right"),
+        Column(name="Reason", align="prose"),
+    )
+
+
+def _by_batch_and_speed(row: Timing) -> tuple[int, int, float, str]:
+    order = {"measured": 0, "failed": 1, "skipped": 2}
+    found = latency(row)
+    return (row.batch, order[row.status], found.p50 if found else 0.0, row.subject.id)
+
+
+def _fastest(report: BenchReport, current: Mapping[str, str] | None) -> dict[int, float]:
+    """Lowest p50 per batch, of files the bundle still has."""
+    best: dict[int, float] = {}
+    for row in report.rows:
+        found: Latency | None = latency(row)
+        if found and not is_stale(row.subject, current):
+            best[row.batch] = min(found.p50, best.get(row.batch, found.p50))
+    return {batch: value for batch, value in best.items() if value > 0}
+
+
+def _state(
+    row: Timing,
+    current: Mapping[str, str] | None,
+    verified: Collection[Subject] | None,
+) -> tuple[RowStatus, str]:
+    if row.status == "skipped":
+        return "skipped", f"skipped: {row.reason}"
+    if row.status == "failed":
+        return "failed", f"failed: {row.reason}"
+    if is_stale(row.subject, current):
+        return "warn", STALE
+    remarks = list(row.marks)
+    if verified is not None and row.subject not in verified:
+        remarks.append(UNVERIFIED)
+    if remarks:
+        return "warn", "; ".join(remarks)
+    return "ok", "every rule kept"
+
+
+def _bench_note(report: BenchReport, current: Mapping[str, str] | None) -> str:
+    words = ["stale" if _measured_stale(r, current) else r.status for r in report.rows]
+    counted = tally(words, ("measured", "failed", "skipped", "stale")) or "nothing was timed"
+    warm = [r.warmup_runs for r in report.rows if r.status == "measured"]
+    warmed = f" Warm-up: {_span(warm)} runs." if any(warm) else ""
+    return f"{counted}. Clock: {report.clock}.{warmed}"
+
+
+def _span(values: list[int]) -> str:
+    low, high = min(values), max(values)
+    return fixed(low, 0) if low == high else f"{significant(low)} to {significant(high)}"
+
+
+def _measured_stale(row: Timing, current: Mapping[str, str] | None) -> bool:
+    return row.status == "measured" and is_stale(row.subject, current)
+
+
+def _with_start(report: BenchReport) -> list[Timing]:
+    """The first measured row of each subject that knows its start-up cost."""
+    found: dict[str, Timing] = {}
+    for row in report.rows:
+        if row.status == "measured" and row.load_s is not None:
+            found.setdefault(row.subject.id, row)
+    return list(found.values())

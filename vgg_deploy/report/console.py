@@ -1,0 +1,53 @@
+"""Tables in a terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from vgg_deploy.report.table import SIGNS, Row, RowStatus, Table
+
+_STYLES: dict[RowStatus, str] = {
+    "ok": "green",
+    "bad": "bold red",
+    "warn": "yellow",
+    "failed": "bold magenta",
+    "skipped": "dim",
+    "plain": "",
+}
+
+
+def to_rich(table: Table) -> RichTable:
+    """The table for ``rich``: a sign per judged row, prose wraps, numbers do not."""
+    shown = RichTable(
+        title=Text(table.title, style="bold"),
+        caption=Text(table.note, style="dim") if table.note else None,
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title_justify="left",
+        caption_justify="left",
+    )
+    if table.has_status:
+        shown.add_column("", no_wrap=True)
+    for column in table.columns:
+        shown.add_column(
+            Text(column.title),
+            justify="right" if column.align == "right" else "left",
+            overflow="fold",
+            no_wrap=column.align == "right",
+            min_width=20 if column.align == "prose" else None,
+        )
+    for row in table.rows:
+        signs = [Text(SIGNS[row.status], style=_STYLES[row.status])] if table.has_status else []
+        shown.add_row(*signs, *(_cell(row, i) for i in range(len(table.columns))))
+    return shown
+
+
+def _cell(row: Row, index: int) -> Text:
+    """Text, not markup: a label such as ``[red]`` is shown as it is."""
+    style = "dim" if row.status == "skipped" else ""
+    text = Text(row.cells[index], style=style)
+    if note := row.note(index):
+        text.append(f"\n{note}", style="dim")
+    return text

@@ -1,0 +1,208 @@
+"""The plots of the report; each function gives ``None`` when there is nothing to draw.
+
+Dot plots and bars with the names beside them (Cleveland, "The Elements of Graphing Data", 1985):
+no legend has to be looked up, and a backend that was skipped or failed keeps its line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vgg_deploy.report.bench_plots import (
+    accuracy_latency_plot,
+    distribution_plot,
+    latency_plot,
+    throughput_plot,
+)
+from vgg_deploy.report.canvas import (
+    BAD,
+    GOOD,
+    GRID,
+    INK,
+    MUTED,
+    SERIES,
+    WARN,
+    Canvas,
+    Plot,
+    drawing,
+    power_label,
+    spread,
+    text_width,
+)
+from vgg_deploy.report.judged import is_stale, limit_text, relation, shown, title_of, worst_first
+from vgg_deploy.report.labels import short_labels
+from vgg_deploy.report.quantities import percent, significant
+from vgg_deploy.report.tables import number
+from vgg_deploy.results import Comparison, Figure, VerifyReport
+
+__all__ = [
+    "Plot",
+    "accuracy_latency_plot",
+    "distribution_plot",
+    "error_plot",
+    "latency_plot",
+    "learning_plot",
+    "throughput_plot",
+]
+
+_WIDTH, _ROW = 720.0, 30.0
+
+
+def error_plot(report: VerifyReport, current: Mapping[str, str] | None = None) -> Plot | None:
+    """Error of every backend against the float64 reference, log scale, each limit marked."""
+    name = _error_name(report)
+    values = _positive(report, name)
+    if name is None or not values:
+        return None
+    rows = worst_first(report.rows)
+    labels = short_labels(row.subject for row in rows)
+    left = 12 + max(text_width(label) for label in labels.values())
+    height = 24 + _ROW * len(rows) + 52
+    low, high = min(values) / 3, max(values) * 3
+    with drawing():
+        canvas = Canvas(_WIDTH, height)
+        axes = canvas.axes(left, 24, _WIDTH - left - 110, _ROW * len(rows))
+        axes.set_xscale("log")
+        axes.set_xlim(low, high)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.xaxis.set_major_formatter(power_label)
+        axes.set_yticks(range(len(rows)), [labels[row.subject.id] for row in rows])
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.set_xlabel(f"{title_of(name)}, log scale", color=MUTED, labelpad=8)
+        for place, row in enumerate(rows):
+            stale = is_stale(row.subject, current)
+            _error_row(axes, place, row, row.figure(name), stale, (low, high))
+        title = f"Error per backend: {title_of(name)}"
+        description = _error_description(rows, labels, name)
+        svg = canvas.svg("error", title, description)
+    return Plot(
+        name="error",
+        title=title,
+        caption="Dot: measured against the float64 reference. Upright bar: the limit it was "
+        "judged by. Further left is better; a cross is out of its limit.",
+        description=description,
+        svg=svg,
+    )
+
+
+def learning_plot(metrics: Sequence[Mapping[str, object]]) -> Plot | None:
+    """Loss and accuracy per epoch, as in the book's training plots."""
+    epochs = [number(row, "epoch") for row in metrics]
+    panels = (
+        ("Loss", (("loss", "loss"),)),
+        ("Accuracy", (("train", "train_accuracy"), ("test", "test_accuracy"))),
+    )
+    known = [p for p in panels if any(_series(metrics, epochs, key) for _, key in p[1])]
+    if not known:
+        return None
+    with drawing():
+        canvas = Canvas(_WIDTH, 290)
+        for place, (heading, series) in enumerate(known):
+            axes = canvas.axes(48 + place * 372, 44, 258, 196)
+            canvas.text(8 + place * 372, 18, heading, color=INK, fontweight="bold")
+            lines = {label: _series(metrics, epochs, key) for label, key in series}
+            _learning_panel(axes, {k: v for k, v in lines.items() if v})
+        description = _learning_description(metrics)
+        svg = canvas.svg("learning", "Learning curve", description)
+    return Plot(
+        name="learning",
+        title="Learning curve",
+        caption="Mean training loss, and the share of images classified correctly, after each "
+        "epoch.",
+        description=description,
+        svg=svg,
+    )
+
+
+def _error_name(report: VerifyReport) -> str | None:
+    """The figure to draw: a judged error, relative L2 before the largest difference."""
+    figures = [f for row in report.rows for f in row.figures if f.value != 0 or f.limit]
+    upper = [f for f in figures if relation(f) == "≤" and "top" not in f.name]
+    names = list(dict.fromkeys(f.name for f in upper if "accuracy" not in f.name))
+    ranked = sorted(names, key=lambda n: ("l2" not in n, "max" not in n))
+    return ranked[0] if ranked else None
+
+
+def _positive(report: VerifyReport, name: str | None) -> list[float]:
+    figures = [row.figure(name) for row in report.rows] if name else []
+    numbers = [n for f in figures if f for n in (f.value, f.limit)]
+    return [n for n in numbers if n is not None and n > 0 and math.isfinite(n)]
+
+
+def _error_row(
+    axes: Any,
+    place: int,
+    row: Comparison,
+    figure: Figure | None,
+    stale: bool,
+    ends: tuple[float, float],
+) -> None:
+    low, high = ends
+    axes.plot(ends, (place, place), color=GRID, linewidth=1, linestyle=(0, (1, 3)))
+    beside = {"va": "center", "xytext": (10, 0), "textcoords": "offset points"}
+    if figure is None:
+        axes.annotate(row.verdict, (high, place), color=MUTED, fontstyle="italic", **beside)
+        return
+    if figure.limit:
+        axes.plot((figure.limit,) * 2, (place - 0.3, place + 0.3), color=INK, linewidth=2)
+    color = WARN if stale else GOOD if figure.ok else BAD
+    value = high if figure.value is None else max(figure.value, low)
+    axes.plot(value, place, "o" if figure.ok else "X", color=color, markersize=9, clip_on=False)
+    text = shown(figure.name, figure.value) + (" stale" if stale else "")
+    axes.annotate(text, (high, place), color=INK if figure.ok else BAD, **beside)
+
+
+def _error_description(rows: Sequence[Comparison], labels: Mapping[str, str], name: str) -> str:
+    parts = []
+    for row in rows:
+        figure = row.figure(name)
+        said = f"{shown(name, figure.value)} {limit_text(figure)}" if figure else row.verdict
+        parts.append(f"{labels[row.subject.id]}: {said.strip()}")
+    return "; ".join(parts) + "."
+
+
+def _series(
+    metrics: Sequence[Mapping[str, object]], epochs: Sequence[float | None], key: str
+) -> list[tuple[float, float]]:
+    pairs = zip(epochs, (number(row, key) for row in metrics), strict=True)
+    return [(e, v) for e, v in pairs if e is not None and v is not None and math.isfinite(v)]
+
+
+def _learning_panel(axes: Any, lines: Mapping[str, list[tuple[float, float]]]) -> None:
+    axes.grid(visible=False, axis="x")
+    axes.grid(visible=True, axis="y", color=GRID, linewidth=1)
+    axes.set_xlabel("epoch", color=MUTED, labelpad=6)
+    for index, points in enumerate(lines.values()):
+        style = {"color": SERIES[index], "marker": "os"[index], "markersize": 6, "linewidth": 2}
+        axes.plot(*zip(*points, strict=True), **style)
+    axes.margins(x=0.04, y=0.12)
+    epochs = sorted({e for points in lines.values() for e, _ in points})
+    step = max(1, math.ceil(len(epochs) / 8))
+    axes.set_xticks(epochs[::step], [f"{e:g}" for e in epochs[::step]])
+    axes.locator_params(axis="y", nbins=5)
+    ends = [points[-1] for points in lines.values()]
+    bottom, top = axes.get_ylim()
+    heights = spread([y for _, y in ends], (top - bottom) * 18 / 196)
+    for index, (label, (x, y)) in enumerate(zip(lines, ends, strict=True)):
+        value = significant(y) if len(lines) == 1 and y > 1.5 else f"{y:.3f}"
+        axes.annotate(
+            f"{label} {value}" if len(lines) > 1 else value,
+            (x, heights[index]),
+            xytext=(12, 0),
+            textcoords="offset points",
+            va="center",
+            color=SERIES[index],
+            annotation_clip=False,
+        )
+
+
+def _learning_description(metrics: Sequence[Mapping[str, object]]) -> str:
+    last = metrics[-1]
+    loss = number(last, "loss")
+    said = [f"After {len(metrics)} epochs: loss {significant(loss)}" if loss is not None else ""]
+    for key in ("train_accuracy", "test_accuracy"):
+        if (value := number(last, key)) is not None:
+            said.append(f"{key.replace('_', ' ')} {percent(value, 2)}")
+    return ", ".join(filter(None, said)) + "."
