@@ -4,7 +4,7 @@
 
 Of each class the first 500 training and the first 100 test images, in their published order,
 so that anyone can make it again and nothing was picked. Prints the digests that
-``vgg_deploy.data.fashion_mnist.SAMPLE`` must hold.
+``vgg_deploy.data.published.SAMPLE`` must hold.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vgg_deploy.data import fashion_mnist
 from vgg_deploy.data.dataset import Split
+from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.data.idx import format_idx
+from vgg_deploy.data.published import SAMPLE
 from vgg_deploy.files import atomic
 
 PER_CLASS = {"train": 500, "test": 100}
@@ -43,11 +44,11 @@ def packed(content: bytes) -> bytes:
 
 def write_sample(data_dir: Path | None, folder: Path) -> int:
     """Write the four files; their size together, in bytes."""
-    full = fashion_mnist.load_dataset("fashion-mnist", data_dir)
+    full = load_dataset("fashion-mnist", data_dir)
     total = 0
     for key, split in (("train", full.train), ("test", full.test)):
         chosen = stratified(split, PER_CLASS[key])
-        names = fashion_mnist.SAMPLE["train" if key == "train" else "test"]
+        names = SAMPLE["train" if key == "train" else "test"]
         for name, values in (
             (names.images.name, chosen.images[..., 0]),
             (names.labels.name, chosen.labels.astype(np.uint8)),

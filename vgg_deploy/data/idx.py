@@ -54,7 +54,8 @@ def parse_idx(content: bytes, source: str) -> NDArray[np.uint8]:
         raise _refused(
             source, f"holds {len(content) - start:,} values where its header says {expected:,}"
         )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+    values = np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    return np.array(values, np.uint8)  # a copy: views of bytes are read-only
 
 
 def format_idx(values: NDArray[np.uint8]) -> bytes:

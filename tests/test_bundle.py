@@ -1,0 +1,130 @@
+"""Bundles: whole or absent files, digests, parents."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_bundle, make_card
+from vgg_deploy.artifact import Format
+from vgg_deploy.bundle import MANIFEST, Bundle, Draft, open_bundle
+from vgg_deploy.errors import DigestMismatch, RefusedInput, ResourceLimit
+
+
+def draft(bundle: Bundle, format: Format, parent: str | None) -> Draft:
+    first = bundle.checkpoint
+    return Draft(
+        format=format,
+        precision="fp32",
+        input=first.input,
+        output=first.output,
+        parent=parent,
+        made_by={"b": "2", "a": "1"},
+    )
+
+
+def writes(content: bytes) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        path.write_bytes(content)
+
+    return write
+
+
+def test_what_was_added_is_read_back(tiny_bundle: Bundle) -> None:
+    bundle, artifact = tiny_bundle.add(
+        draft(tiny_bundle, "onnx", tiny_bundle.checkpoint.sha256), writes(b"x")
+    )
+    again = open_bundle(bundle.root)
+    assert again == bundle
+    assert again.find("onnx") == artifact
+    assert list(artifact.made_by) == ["a", "b"]
+    again.check()
+
+
+def test_descendants_of_replaced_weights_are_dropped(tiny_bundle: Bundle) -> None:
+    first = tiny_bundle.checkpoint
+    bundle, onnx = tiny_bundle.add(draft(tiny_bundle, "onnx", first.sha256), writes(b"x"))
+    bundle, _ = bundle.add(draft(bundle, "engine", onnx.sha256), writes(b"engine"))
+    bundle, _ = bundle.add(draft(bundle, "checkpoint", None), writes(b"other weights"))
+    assert [a.format for a in bundle.artifacts] == ["checkpoint"]
+    assert sorted(p.name for p in bundle.root.iterdir() if p.name != ".lock") == [
+        "checkpoint.safetensors", MANIFEST
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")])
+def test_an_interrupted_write_changes_nothing(tiny_bundle: Bundle, error: BaseException) -> None:
+    before = {p.name: p.read_bytes() for p in tiny_bundle.root.iterdir() if p.name != ".lock"}
+
+    def half(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise error
+
+    expected = ResourceLimit if isinstance(error, OSError) else KeyboardInterrupt
+    with pytest.raises(expected):
+        tiny_bundle.add(draft(tiny_bundle, "checkpoint", None), half)
+    after = {p.name: p.read_bytes() for p in tiny_bundle.root.iterdir() if p.name != ".lock"}
+    assert after == before
+
+
+@pytest.mark.parametrize("how", ["truncate", "edit", "remove"])
+def test_a_changed_file_is_exit_4(tiny_bundle: Bundle, how: str) -> None:
+    path = tiny_bundle.path(tiny_bundle.checkpoint)
+    data = bytearray(path.read_bytes())
+    if how == "truncate":
+        path.write_bytes(data[:-1])
+    elif how == "edit":
+        data[-1] ^= 1
+        path.write_bytes(data)
+    else:
+        path.unlink()
+    with pytest.raises(DigestMismatch, match=r"checkpoint\.safetensors") as caught:
+        tiny_bundle.check()
+    assert caught.value.exit_code == 4
+
+
+def test_places_that_are_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(RefusedInput, match="no bundle at"):
+        open_bundle(tmp_path / "nothing")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RefusedInput, match="is a file"):
+        open_bundle(tmp_path / "file")
+    with pytest.raises(RefusedInput, match=r"no manifest\.json"):
+        open_bundle(tmp_path)
+    with pytest.raises(RefusedInput, match="below a file"):
+        make_bundle(tmp_path / "file" / "below", make_card())
+
+
+def test_an_existing_bundle_is_not_overwritten(tiny_bundle: Bundle) -> None:
+    with pytest.raises(RefusedInput, match="already is a bundle") as caught:
+        make_bundle(tiny_bundle.root, tiny_bundle.card)
+    assert "--replace" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "cause"),
+    [
+        ("schema_version", 99, "schema version 99"),
+        ("artifacts", "x", "artifacts"),
+        ("card", {}, "card"),
+    ],
+)
+def test_a_manifest_that_does_not_fit(
+    tiny_bundle: Bundle, key: str, value: object, cause: str
+) -> None:
+    path = tiny_bundle.root / MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(RefusedInput, match=cause):
+        open_bundle(tiny_bundle.root)
+
+
+def test_a_manifest_cannot_point_outside(tiny_bundle: Bundle) -> None:
+    path = tiny_bundle.root / MANIFEST
+    text = path.read_text().replace('"checkpoint.safetensors"', '"../secret"')
+    path.write_text(text)
+    with pytest.raises(RefusedInput, match="outside the bundle"):
+        open_bundle(tiny_bundle.root)

@@ -1,0 +1,70 @@
+"""Who may import whom, lazy imports included."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "vgg_deploy"
+ANYONE = {"errors", "artifact", "results", "environment", "spec", "files", "jsonio", "libraries"}
+VALUES = ANYONE | {"__version__"}
+ALLOWED: dict[str, set[str]] = {
+    "model": {"model"},
+    "data": {"data"},
+    "bundle": set(),
+    "train": {"train", "model", "data", "bundle"},
+    "export": {"export", "model", "data", "bundle"},
+    "backends": {"backends"},
+    "verify": {"verify", "backends.base", "data"},
+    "bench": {"bench", "backends.base"},
+    # nothing but stored results and plain values: no torch below these two
+    "report": {"report", "bundle", "bench.stats", "model.summary", "model.layers"},
+    "pipeline": {"pipeline", "train", "export", "backends", "verify", "bench", "report"}
+    | {"model", "data", "bundle", "doctor"},
+    "doctor": {"backends", "data", "model", "export", "bundle"},
+    "cli": {"cli", "pipeline", "doctor", "bundle", "report", "model", "export", "backends"}
+    | {"data", "train"},
+}
+EXCEPTIONS = {"backends/pytorch.py": {"model"}}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Modules of ours that a file imports, without the package's name."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            if node.module == "vgg_deploy":
+                found |= {alias.name for alias in node.names}
+            elif (node.module or "").startswith("vgg_deploy."):
+                found.add((node.module or "").removeprefix("vgg_deploy."))
+        elif isinstance(node, ast.Import):
+            found |= {
+                alias.name.removeprefix("vgg_deploy.")
+                for alias in node.names
+                if alias.name.startswith("vgg_deploy.")
+            }
+    return found
+
+
+def permitted(module: str, allowed: set[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in allowed)
+
+
+FILES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_imports_stay_within_the_layers(file: Path) -> None:
+    layer = file.parts[0].removesuffix(".py")
+    allowed = VALUES | ALLOWED.get(layer, set()) | EXCEPTIONS.get(str(file), set())
+    bad = {m for m in imports_of(ROOT / file) if not permitted(m, allowed)}
+    assert not bad, f"{file} may not import {sorted(bad)}"
+
+
+def test_the_walk_sees_lazy_imports(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text("def f():\n    from vgg_deploy.cli import app\n", encoding="utf-8")
+    assert imports_of(path) == {"cli"}

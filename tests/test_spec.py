@@ -1,0 +1,87 @@
+"""Table 1, sizes and the values that make no network."""
+
+from __future__ import annotations
+
+import pytest
+
+from vgg_deploy.errors import UsageError
+from vgg_deploy.spec import ARCHS, ModelCard, ModelSpec, Preprocessing
+
+PAPER = {  # Table 1: number of weight layers
+    "vgg11": 11, "vgg11_lrn": 11, "vgg13": 13, "vgg16_1x1": 16, "vgg16": 16, "vgg19": 19,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arch", "layers"), PAPER.items())
+def test_weight_layers_are_the_papers(arch: str, layers: int) -> None:
+    assert ModelSpec.named(arch).weight_layers == layers
+
+
+def test_width_scales_convolutions_and_not_the_head() -> None:
+    spec = ModelSpec.named("vgg11", width=0.25)
+    assert spec.blocks == ((1, 16), (1, 32), (2, 64), (2, 128), (2, 128))
+    assert spec.fc_width == 4096
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"),
+    [(224, (224, 112, 56, 28, 14, 7)), (96, (96, 48, 24, 12, 6, 3)), (50, (50, 25, 12, 6, 3, 1))],
+)
+def test_maps_halve_and_drop_the_odd_row(size: int, sides: tuple[int, ...]) -> None:
+    assert ModelSpec.named("vgg11", size=size).map_sizes == sides
+
+
+def test_28_px_needs_ceil_mode() -> None:
+    with pytest.raises(UsageError, match="28 → 14 → 7 → 3 → 1 → 0") as caught:
+        ModelSpec.named("vgg11", size=28)
+    assert "--ceil-mode" in caught.value.remedy
+    assert ModelSpec.named("vgg11", size=28, ceil_mode=True).map_sizes[-1] == 1
+
+
+@pytest.mark.parametrize("arch", ["vgg12", "resnet50", "1x", "", "1x16_2x32"])
+def test_unknown_architectures_name_the_known(arch: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        ModelSpec.named(arch)
+    assert all(name in caught.value.remedy for name in ARCHS)
+
+
+def test_the_nearest_name_is_suggested() -> None:
+    with pytest.raises(UsageError) as caught:
+        ModelSpec.named("vgg16bn")
+    assert "did you mean 'vgg16_bn'" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"width": 0.0}, {"channels": 2}, {"classes": 1}, {"size": 0}, {"head": "x"}, {"fc_width": 0}],
+)
+def test_values_out_of_range(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        ModelSpec.named("vgg11", **wrong)  # type: ignore[arg-type]
+
+
+def test_torchvisions_head_wants_a_map_of_sevens() -> None:
+    assert ModelSpec.named("vgg11", size=448, head="torchvision").map_sizes[-1] == 14
+    with pytest.raises(UsageError, match="7×7"):
+        ModelSpec.named("vgg11", size=96, head="torchvision")
+
+
+def test_a_card_whose_parts_do_not_fit() -> None:
+    spec = ModelSpec.named("vgg11", classes=10, channels=1)
+    grey = Preprocessing(size=224, channels=1, mean=(0.0,), std=(1.0,))
+    with pytest.raises(UsageError, match="3 labels for 10 classes"):
+        ModelCard(spec=spec, preprocessing=grey, labels=("a", "b", "c"))
+    other = Preprocessing(size=96, channels=1, mean=(0.0,), std=(1.0,))
+    with pytest.raises(UsageError, match="takes 1×224"):
+        ModelCard(spec=spec, preprocessing=other, labels=tuple("abcdefghij"))
+
+
+def test_preprocessing_refuses_what_cannot_be() -> None:
+    with pytest.raises(UsageError):
+        Preprocessing(size=32, channels=3, mean=(0.0,), std=(1.0,))
+    with pytest.raises(UsageError):
+        Preprocessing(size=32, channels=1, mean=(0.0,), std=(0.0,))
+    with pytest.raises(UsageError):
+        Preprocessing(size=32, channels=1, mean=(0.0,), std=(1.0,), resize=16)
+    p = Preprocessing(size=32, channels=1, mean=(0.5,), std=(0.5,))
+    assert p.input_range == (-1.0, 1.0)
