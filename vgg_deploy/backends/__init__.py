@@ -1,1 +1,28 @@
 """Everything that can open an artifact, in one explicit table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vgg_deploy.backends.base import Backend
+from vgg_deploy.backends.openvino import OpenVino
+from vgg_deploy.backends.ort import OrtCpu
+from vgg_deploy.backends.pytorch import Aoti, Torch, TorchCompile, TorchScript
+from vgg_deploy.errors import unknown_choice
+
+_ALL: tuple[Backend, ...] = (
+    Torch(),
+    TorchCompile(),
+    TorchScript(),
+    Aoti(),
+    OrtCpu(),
+    OpenVino(),
+)
+BACKENDS: Mapping[str, Backend] = {backend.name: backend for backend in _ALL}
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of that name, or ``UsageError`` with the nearest one."""
+    if name not in BACKENDS:
+        raise unknown_choice("backend", name, BACKENDS)
+    return BACKENDS[name]

@@ -6,9 +6,7 @@ import os
 import shutil
 import sys
 import sysconfig
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +15,13 @@ import numpy as np
 
 from vgg_deploy.artifact import Artifact, Format
 from vgg_deploy.backends.base import Array, Device, Missing, Session
+from vgg_deploy.backends.networks import (
+    Network,
+    load_package,
+    load_program,
+    load_script,
+    quiet,
+)
 from vgg_deploy.backends.session import (
     TORCH_REMEDY,
     Place,
@@ -28,8 +33,6 @@ from vgg_deploy.backends.session import (
 
 if TYPE_CHECKING:
     import torch
-
-Network = Callable[["torch.Tensor"], "torch.Tensor"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Torch:
 
     def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
         """The network in float32, channels-last where it comes from a checkpoint."""
-        load = _load_checkpoint if artifact.format == "checkpoint" else _load_program
+        load = _load_checkpoint if artifact.format == "checkpoint" else load_program
         return opened(self, artifact, root, lambda path: place_with(load(path)))
 
 
@@ -81,7 +84,7 @@ class TorchScript:
 
     def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
         """The script as it lies in the file."""
-        return opened(self, artifact, root, lambda path: place_with(_load_script(path)))
+        return opened(self, artifact, root, lambda path: place_with(load_script(path)))
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class Aoti:
 
     def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
         """Unpacks and loads the shared library; only for packages that you trust."""
-        return opened(self, artifact, root, lambda path: place_with(_load_package(path)))
+        return opened(self, artifact, root, lambda path: place_with(load_package(path)))
 
 
 def reference(checkpoint_path: Path, batch: Array, *, chunk: int = 8) -> Array:
@@ -167,3 +170,31 @@ def missing_compiler() -> Missing | None:
     if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
         return Missing("Python's C headers are not installed", "apt install python3-dev")
     return None
+
+
+def _load_checkpoint(path: Path) -> Network:
+    import torch
+
+    from vgg_deploy.model.checkpoint import load_model
+
+    network = load_model(path).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return lambda images: network(images.contiguous(memory_format=torch.channels_last))
+
+
+def _load_compiled(path: Path) -> Place:
+    """Compiled per batch size when a batch is placed, so that no timed run compiles."""
+    import torch
+
+    from vgg_deploy.model.checkpoint import load_model
+
+    compiled = torch.compile(load_model(path), dynamic=False)
+    place = place_with(compiled)
+
+    def place_and_compile(batch: Array) -> Placed:
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+        placed = place(batch)
+        with quiet():
+            placed.run()
+        return placed
+
+    return place_and_compile

@@ -1,0 +1,65 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vgg_deploy.artifact import Artifact, Format
+from vgg_deploy.backends.base import Array, Device, Missing, Session
+from vgg_deploy.backends.session import CPU_REMEDY, Place, Placed, importable, opened, threads
+
+PROVIDER = "CPUExecutionProvider"
+_ERRORS_ONLY = 3
+
+
+@dataclass(frozen=True)
+class OrtCpu:
+    """An ONNX file in ONNX Runtime's own CPU kernels."""
+
+    name: str = "ort-cpu"
+    formats: frozenset[Format] = field(default=frozenset({"onnx"}))
+    device: Device = "cpu"
+
+    def probe(self) -> Missing | None:
+        """Needs onnxruntime, in any of its builds."""
+        return importable("onnxruntime", CPU_REMEDY)
+
+    def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
+        """A session with the CPU provider and no other."""
+        return opened(self, artifact, root, _load)
+
+
+def _load(path: Path) -> Place:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads()
+    options.log_severity_level = _ERRORS_ONLY
+    session = ort.InferenceSession(str(path), options, providers=[PROVIDER])
+    if session.get_providers() != [PROVIDER]:
+        raise RuntimeError(f"runs on {session.get_providers()} instead of {PROVIDER}")
+    return _place_with(session)
+
+
+def _place_with(session: Any) -> Place:
+    (given,), (wanted,) = session.get_inputs(), session.get_outputs()
+
+    def place(batch: Array) -> Placed:
+        binding = session.io_binding()
+        binding.bind_cpu_input(given.name, batch)
+        binding.bind_output(wanted.name, "cpu")
+
+        def run() -> None:
+            session.run_with_iobinding(binding)
+
+        def read(_held: Array = batch) -> Array:  # the binding does not keep its input alive
+            (output,) = binding.copy_outputs_to_cpu()
+            result: Array = output
+            return result
+
+        return Placed(run, read)
+
+    return place
