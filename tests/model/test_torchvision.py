@@ -195,7 +195,8 @@ def test_torchvision_beside_a_torch_without_its_operators(monkeypatch: pytest.Mo
 
     from vgg_deploy import libraries
 
-    real, calls = importlib.import_module, []
+    real = importlib.import_module
+    calls: list[str] = []
 
     def once_broken(name: str) -> object:
         if name == "torchvision" and not calls:

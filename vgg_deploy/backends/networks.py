@@ -38,7 +38,8 @@ def load_package(path: Path) -> Network:
 
     with quiet():
         package: Any = torch._inductor.aoti_load_package(str(path))
-    return lambda images: package(images)
+    network: Network = package
+    return network
 
 
 @contextmanager

@@ -32,9 +32,8 @@ def bench(
 
     Example: vgg-deploy bench artifacts/fmnist --backend ort-cpu --batch 1 --batch 8
     """
-    from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
-
     from vgg_deploy.bundle import open_bundle
+    from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
     from vgg_deploy.pipeline.cells import selection_of
     from vgg_deploy.report.bench_tables import bench_table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -34,9 +34,7 @@ def _backends() -> Iterable[str]:
 
 
 def _datasets() -> Iterable[str]:
-    from vgg_deploy.data.fashion_mnist import DATASETS
-
-    return DATASETS
+    return ("auto", "fashion-mnist", "sample")
 
 
 BundleArgument = Annotated[
@@ -117,7 +115,7 @@ def head_of(text: str) -> Head:
     """A head's name, or ``UsageError`` with the nearest one."""
     if text not in HEADS:
         raise unknown_choice("head", text, HEADS)
-    return cast(Head, text)
+    return text
 
 
 def positive(values: Sequence[int], what: str) -> tuple[int, ...]:

@@ -22,9 +22,8 @@ def report(
 
     Example: vgg-deploy report artifacts/fmnist
     """
-    from vgg_deploy.report.html import REPORT_FILE, write_report
-
     from vgg_deploy.bundle import open_bundle
+    from vgg_deploy.report.html import REPORT_FILE, write_report
 
     page = write_report(open_bundle(bundle), out or bundle / REPORT_FILE)
     if as_json:

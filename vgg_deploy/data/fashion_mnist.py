@@ -21,8 +21,8 @@ from vgg_deploy.data.published import LABELS, OFFICIAL, SAMPLE, Files, IdxFile
 from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError, os_errors, unknown_choice
 from vgg_deploy.files import commit, staged
 
-DataName = Literal["auto", "fashion-mnist", "sample"]
-DATA_NAMES: tuple[DataName, ...] = get_args(DataName)
+DatasetName = Literal["auto", "fashion-mnist", "sample"]
+DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)
 DATA_VARIABLE = "VGG_DEPLOY_DATA"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
 TORCHVISION_LAYOUT = Path("FashionMNIST", "raw")
@@ -39,8 +39,8 @@ def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
     Raises ``RefusedInput`` when the files are not to be had, ``DigestMismatch`` when one was
     changed.
     """
-    if name not in DATA_NAMES:
-        raise unknown_choice("data set", name, DATA_NAMES)
+    if name not in DATASETS:
+        raise unknown_choice("data set", name, DATASETS)
     if name == "sample":
         if data_dir is not None:
             raise UsageError(

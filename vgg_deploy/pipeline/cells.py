@@ -118,7 +118,9 @@ def _cells(bundle: Bundle, backend: Backend, selection: Selection) -> list[Cell]
             f"the bundle holds no {first} artifact",
             f"make it: vgg-deploy export {bundle.root} --format {first}",
         )
-    return [Cell(backend, artifact, missing) for artifact in artifacts or [None]]
+    if not artifacts:
+        return [Cell(backend, None, missing)]
+    return [Cell(backend, artifact, missing) for artifact in artifacts]
 
 
 def results_key(cells: Sequence[Cell], options: object, extra: Mapping[str, str]) -> str:

@@ -1,0 +1,95 @@
+"""Cold start in a process of its own: import, load, first inference, peak memory.
+
+The child is told its backend as ``module:function`` plus a name, because this package knows
+backends only by their protocol; whoever calls ``cold_start`` knows the table.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vgg_deploy import jsonio
+from vgg_deploy.artifact import Artifact
+from vgg_deploy.backends.base import Array
+
+TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColdStart:
+    """What a fresh process needed, in seconds and bytes; ``error`` when it broke."""
+
+    import_s: float | None = None
+    load_s: float | None = None
+    first_s: float | None = None
+    peak_memory_bytes: int | None = None
+    error: str = ""
+
+
+def cold_start(
+    factory: str, backend: str, artifact: Artifact, root: Path, batch: Array
+) -> ColdStart:
+    """Open ``artifact`` and run one batch of ``batch``'s shape in a new process."""
+    command = [sys.executable, "-m", __name__, factory, backend, str(root), str(batch.shape[0])]
+    try:
+        done = subprocess.run(
+            command,
+            input=jsonio.dumps(artifact, indent=None),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return ColdStart(error=f"cold start took longer than {TIMEOUT_S} s")
+    try:
+        return ColdStart(**json.loads(done.stdout.splitlines()[-1]))
+    except (IndexError, ValueError, TypeError):
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        last = lines[-1] if lines else "nothing was said"
+        return ColdStart(error=f"cold start ended with {done.returncode}: {last}")
+
+
+def _child(factory: str, name: str, root: str, size: str) -> ColdStart:
+    import numpy as np
+
+    module, _, function = factory.partition(":")
+    artifact = jsonio.loads(Artifact, sys.stdin.read(), source="standard input")
+    backend = getattr(importlib.import_module(module), function)(name)
+    shape = (int(size), *(int(side) for side in artifact.input.shape[1:]))
+    low, high = artifact.input.value_range or (0.0, 1.0)
+    batch = np.random.default_rng(0).uniform(low, high, shape).astype(artifact.input.dtype)
+    start = time.perf_counter()
+    if missing := backend.probe():  # imports the runtime
+        return ColdStart(error=missing.reason)
+    imported = time.perf_counter()
+    with backend.open(artifact, Path(root)) as session:
+        loaded = time.perf_counter()
+        session(batch)
+        first = time.perf_counter()
+    return ColdStart(
+        import_s=imported - start,
+        load_s=loaded - imported,
+        first_s=first - loaded,
+        peak_memory_bytes=_peak_memory(),
+    )
+
+
+def _peak_memory() -> int | None:
+    """Largest resident set of this process."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_child(*sys.argv[1:]))))  # noqa: T201

@@ -1,0 +1,52 @@
+"""Statistics of raw latencies: pure numpy, computed when they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Fewest queries that support a percentile at 99 % confidence with a margin of half the tail
+# (MLPerf Inference, "LoadGen": p90 and p99 rounded to its published minimums).
+MIN_QUERIES: Mapping[int, int] = {50: 10, 90: 64, 95: 200, 99: 662}
+NS = 1e9  # nanoseconds per second
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats:
+    """Latency of one run in seconds; a percentile the sample cannot support is None."""
+
+    queries: int
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+    mean: float
+    cv: float  # standard deviation over mean
+    images_per_second: float  # batch over mean latency
+
+
+def summarise(samples_ns: Sequence[int], batch: int) -> Stats:
+    """Statistics of at least one latency in nanoseconds; ``ValueError`` for none."""
+    if not samples_ns:
+        raise ValueError("no samples")
+    seconds = np.asarray(samples_ns, dtype=np.float64) / NS
+    mean = float(seconds.mean())
+    return Stats(
+        queries=len(seconds),
+        p50=percentile(seconds, 50),
+        p90=percentile(seconds, 90),
+        p95=percentile(seconds, 95),
+        p99=percentile(seconds, 99),
+        mean=mean,
+        cv=float(seconds.std(ddof=1) / mean) if len(seconds) > 1 and mean > 0 else 0.0,
+        images_per_second=batch / mean if mean > 0 else float("inf"),
+    )
+
+
+def percentile(seconds: np.ndarray[tuple[int, ...], np.dtype[np.float64]], p: int) -> float | None:
+    """The ``p``-th percentile, or None when there are fewer queries than it needs."""
+    if len(seconds) < MIN_QUERIES[p]:
+        return None
+    return float(np.percentile(seconds, p))

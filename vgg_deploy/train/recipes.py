@@ -1,0 +1,73 @@
+"""Training recipes: one table, pure data. What was tried and measured stands in docs/LOG.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+RecipeName = Literal["book", "modern"]
+Init = Literal["xavier-uniform", "kaiming-normal"]
+Optimiser = Literal["sgd", "adamw"]
+Schedule = Literal["constant", "one-cycle"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything about training that is neither the network nor how long it lasts."""
+
+    name: RecipeName
+    init: Init
+    optimiser: Optimiser
+    lr: float  # of a constant schedule, or the peak of one cycle
+    schedule: Schedule
+    batch: int
+    dropout: float
+    momentum: float = 0.0  # Nesterov's where it is not 0; AdamW: beta1
+    weight_decay: float = 0.0  # on weights only, not on biases and batch norm
+    warm_up: float = 0.0  # share of all steps
+    label_smoothing: float = 0.0
+    flip: bool = False  # half of the images are mirrored left to right
+    normalise: bool = False  # inputs with mean 0 and deviation 1 over the training images
+
+
+RECIPES: Mapping[RecipeName, Recipe] = {
+    # Dive into Deep Learning, §7.2 (section "Training") with the Trainer of its earlier chapters
+    "book": Recipe(
+        name="book",
+        init="xavier-uniform",
+        optimiser="sgd",
+        lr=0.05,
+        schedule="constant",
+        batch=128,
+        dropout=0.5,
+    ),
+    "modern": Recipe(
+        name="modern",
+        init="kaiming-normal",
+        optimiser="sgd",
+        lr=0.05,
+        schedule="one-cycle",
+        batch=128,
+        dropout=0.5,
+        momentum=0.9,
+        weight_decay=5e-4,
+        warm_up=0.2,
+        flip=True,
+        normalise=True,
+    ),
+}
+
+
+def learning_rate(recipe: Recipe, peak: float, progress: float) -> float:
+    """Learning rate at ``progress`` of the whole training, from 0 to 1.
+
+    One cycle: linear up to ``peak`` during the warm-up, then half a cosine down to zero.
+    """
+    if recipe.schedule == "constant":
+        return peak
+    if progress < recipe.warm_up:
+        return peak * progress / recipe.warm_up
+    rest = (progress - recipe.warm_up) / (1 - recipe.warm_up)
+    return peak * (1 + math.cos(math.pi * rest)) / 2

@@ -1,0 +1,81 @@
+"""The pieces of a run: card, initial weights, optimiser, images on the device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from vgg_deploy.data.dataset import Dataset, Split
+from vgg_deploy.data.images import to_channels
+from vgg_deploy.errors import RefusedInput
+from vgg_deploy.model.vgg import VGG
+from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
+from vgg_deploy.train.recipes import Recipe
+
+
+def card_for(spec: ModelSpec, recipe: Recipe, dataset: Dataset) -> ModelCard:
+    """The card of a network to be trained: the recipe decides dropout and normalisation."""
+    mean, std = (0.0,) * spec.channels, (1.0,) * spec.channels
+    if recipe.normalise:
+        values = to_channels(dataset.train.images, spec.channels)
+        mean = tuple(round(float(v) / 255, 4) for v in values.mean(axis=(0, 1, 2)))
+        std = tuple(max(round(float(v) / 255, 4), 1e-4) for v in values.std(axis=(0, 1, 2)))
+    return ModelCard(
+        spec=replace(spec, dropout=recipe.dropout),
+        preprocessing=Preprocessing(size=spec.size, channels=spec.channels, mean=mean, std=std),
+        labels=dataset.labels,
+        dataset=dataset.name,
+    )
+
+
+def initial_model(spec: ModelSpec, recipe: Recipe) -> VGG:
+    """A network with the recipe's initial weights, from torch's global random numbers.
+
+    Xavier-uniform as in the book leaves torch's biases; Kaiming-normal (fan out, ReLU) sets
+    them to zero.
+    """
+    model = VGG(spec)
+    for layer in model.modules():
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        if recipe.init == "xavier-uniform":
+            nn.init.xavier_uniform_(layer.weight)
+        else:
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return model
+
+
+def make_optimiser(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
+    """SGD or AdamW in one fused kernel; biases and batch norm are not decayed."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=lr, betas=(recipe.momentum, 0.999), fused=True)
+    return torch.optim.SGD(
+        groups, lr=lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True
+    )
+
+
+def place(split: Split, card: ModelCard, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """uint8 images ``[N, H, W, C]`` and int64 labels ``[N]`` on the device.
+
+    Raises ``RefusedInput`` for an empty split and for labels the network has no class for.
+    """
+    if not len(split):
+        raise RefusedInput("there are no images to train or test with", "use a data set with some")
+    low, high = int(split.labels.min()), int(split.labels.max())
+    if low < 0 or high >= card.spec.classes:
+        raise RefusedInput(
+            f"labels {low}..{high} for a network of {card.spec.classes} classes",
+            "give the network one class per label",
+        )
+    images = np.ascontiguousarray(to_channels(split.images, card.spec.channels))
+    return torch.from_numpy(images).to(device), torch.from_numpy(split.labels).to(device)
