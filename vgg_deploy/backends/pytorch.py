@@ -177,7 +177,7 @@ def _load_checkpoint(path: Path) -> Network:
 
     from vgg_deploy.model.checkpoint import load_model
 
-    network = load_model(path).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = load_model(path).to(memory_format=torch.channels_last)
     return lambda images: network(images.contiguous(memory_format=torch.channels_last))
 
 

@@ -82,13 +82,21 @@ def _child(factory: str, name: str, root: str, size: str) -> ColdStart:
 
 
 def _peak_memory() -> int | None:
-    """Largest resident set of this process."""
+    """Largest resident set of this process since it was started.
+
+    Linux counts ``ru_maxrss`` from before ``exec``: it holds the parent's peak, ``VmHWM`` does not.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024  # KiB
     try:
         import resource
     except ImportError:  # not on Windows
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
 
 
 if __name__ == "__main__":

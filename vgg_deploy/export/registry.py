@@ -102,9 +102,7 @@ def _source(bundle: Bundle, options: ExportOptions, made_by: Mapping[str, str]) 
             f"the manifest of {bundle.root} describes another model than its checkpoint",
             "restore manifest.json, or make the bundle again with train or load",
         )
-    return Source(
-        path=path, card=card, sha256=checkpoint.sha256, options=options, made_by=made_by
-    )
+    return Source(path=path, card=card, sha256=checkpoint.sha256, options=options, made_by=made_by)
 
 
 def _check_space(bundle: Bundle, format: Format, copies: float) -> None:

@@ -1,0 +1,90 @@
+"""The main job: train, export, verify, bench, report, each kept when it is still valid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.errors import unknown_choice
+from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
+from vgg_deploy.pipeline.export import export_bundle
+from vgg_deploy.pipeline.train import TrainRequest, train_bundle
+from vgg_deploy.pipeline.verify import VerifyOptions, verdict_error, verify_bundle
+from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.report.html import REPORT_FILE, write_report
+from vgg_deploy.results import BenchReport, VerifyReport
+from vgg_deploy.train.options import TrainOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """All options of one main job."""
+
+    folder: Path
+    train: TrainRequest
+    verify: VerifyOptions = field(default_factory=VerifyOptions)
+    bench: BenchOptions = field(default_factory=BenchOptions)
+
+
+PRESETS: Mapping[str, Preset] = {
+    # full data where it is on the machine, else the sample: nothing is downloaded
+    "fashion-mnist": Preset(
+        folder=Path("artifacts/fmnist"),
+        train=TrainRequest(options=TrainOptions(epochs=3)),
+    ),
+    # seconds instead of minutes; for trying things out
+    "quick": Preset(
+        folder=Path("artifacts/quick"),
+        train=TrainRequest(
+            arch="1x8-1x16-2x32",
+            width=1.0,
+            size=32,
+            fc_width=64,
+            data="sample",
+            options=TrainOptions(epochs=2),
+        ),
+        bench=BenchOptions(seconds=0.3),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one main job ended with."""
+
+    bundle: Bundle
+    verified: VerifyReport
+    timed: BenchReport | None  # None: not timed, because not equivalent
+    page: Path
+
+
+def run_preset(name: str, out: Path | None = None, watch: Watcher | None = None) -> Outcome:
+    """Run every stage of a preset; what is not equivalent is not timed.
+
+    The report is written in either case; the caller turns ``verified`` and ``timed`` into an
+    exit code.
+    """
+    watch = watch or Silent()
+    if name not in PRESETS:
+        raise unknown_choice("preset", name, PRESETS)
+    preset = PRESETS[name]
+    bundle = train_bundle(out or preset.folder, preset.train, watch, replace=True, reuse=True)
+    bundle, _, _ = export_bundle(bundle, (), watch)
+    verified = verify_bundle(bundle, preset.verify, watch, reuse=True)
+    timed = None
+    if verdict_error(verified) is None:
+        timed = bench_bundle(bundle, preset.bench, watch, reuse=True)
+    page = write_report(bundle, bundle.root / REPORT_FILE)
+    watch.say(f"report: {page}")
+    return Outcome(bundle, verified, timed, page)
+
+
+def require_good(outcome: Outcome) -> None:
+    """Raise what a failed verdict or a failed measurement stands for."""
+    error = verdict_error(outcome.verified)
+    if error is None and outcome.timed is not None:
+        error = bench_error(outcome.timed)
+    if error is not None:
+        raise error
