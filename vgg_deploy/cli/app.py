@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -55,7 +56,7 @@ def _main(
     del version, debug  # --debug may stand anywhere, so handler.py takes it off the line first
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "run": run_command.run,
     "train": train.train,
     "load": load.load,

@@ -29,12 +29,14 @@ _TENSOR_RAW_DATA = 9
 
 
 def write_model(model: ir.Model, path: Path) -> None:
-    """Write ``model`` as one self-contained file; its initializers leave ``model.graph``.
+    """Write ``model`` as one self-contained file and let go of its weights.
+
+    The graph is left without initializers: onnxscript's rewrite rules keep the last graph they
+    saw alive, and with it the weights would stay in memory until the process ends.
 
     Raises ``ResourceLimit`` when it would exceed the 2 GiB of a protobuf message.
     """
-    weights = {k: v.const_value for k, v in model.graph.initializers.items() if v.const_value}
-    model.graph.initializers.clear()
+    weights = _take_weights(model.graph)
     proto = ir.to_proto(model)
     before, after = _around(proto, _MODEL_GRAPH)
     graph_before, graph_after = _around(proto.graph, _GRAPH_INITIALIZER)
@@ -50,6 +52,16 @@ def write_model(model: ir.Model, path: Path) -> None:
             file.write(key + head)
             file.write(_raw(tensor))
         file.write(graph_after + after)
+
+
+def _take_weights(graph: ir.Graph) -> dict[str, ir.TensorProtocol]:
+    weights = {}
+    for name, value in graph.initializers.items():
+        if value.const_value is not None:
+            weights[name] = value.const_value
+        value.const_value = None
+    graph.initializers.clear()
+    return weights
 
 
 def check_size(size: int) -> None:
@@ -103,4 +115,5 @@ def _varint(value: int) -> bytes:
 
 
 def _bytes(message: Message) -> bytes:
-    return message.SerializeToString(deterministic=True)
+    text: bytes = message.SerializeToString(deterministic=True)
+    return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vgg_deploy import jsonio
 from vgg_deploy.environment import versions
@@ -80,6 +80,8 @@ def _traced(source: Source) -> ir.Model:
             optimize=True,
             verbose=False,
         )
+    if program is None:
+        raise RuntimeError("the exporter made nothing")
     return cast("ir.Model", program.model)
 
 
@@ -94,7 +96,7 @@ def _use_lrn_operator(model: nn.Module) -> None:
     class Lrn(nn.Module):
         def __init__(self, norm: nn.LocalResponseNorm) -> None:
             super().__init__()
-            self.attributes = {
+            self.attributes: dict[str, Any] = {
                 "size": norm.size,
                 "alpha": norm.alpha,
                 "beta": norm.beta,

@@ -83,6 +83,8 @@ def write_aoti(source: Source, path: Path) -> None:
     module = program.module(check_guards=False)
     with quiet(*_LOGGERS), fresh_cache(dir=str(path.parent)), torch.no_grad(), _compile_errors():
         made = torch._inductor.aot_compile(module, args, kwargs, options=options)
+        if not isinstance(made, list):
+            raise TypeError(f"AOTInductor made a {type(made).__name__} instead of files")
         kept = [Path(file) for file in made if str(file).endswith(_AOTI_KEPT)]
         for library in kept:
             _blank(library, path.parent, Path(torch.__file__).parents[1])

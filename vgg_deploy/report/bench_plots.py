@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from vgg_deploy.report.canvas import (
 )
 from vgg_deploy.report.judged import is_stale
 from vgg_deploy.report.labels import short_labels
-from vgg_deploy.report.latency import Latency, latency
+from vgg_deploy.report.latency import Latency, latency, median_ms
 from vgg_deploy.report.quantities import percent, significant
 from vgg_deploy.results import BenchReport, Comparison, Timing, VerifyReport
 
@@ -37,12 +38,15 @@ Batches = dict[int, list[Timing]]
 def latency_plot(report: BenchReport, current: Mapping[str, str] | None = None) -> Plot | None:
     """p50 as a bar, p90 as a whisker; a panel per batch size, the same order in each."""
     batches = _by_batch(report)
-    if not any(latency(row) for row in report.rows):
+    if not any(map(median_ms, report.rows)):
         return None
     labels = short_labels(row.subject for row in report.rows)
-    left = 12 + max(text_width(label) for label in labels.values())
+    absent = _absent(report, labels)
+    shown = {row.subject.id for rows in batches.values() for row in rows}
+    left = 12 + max(text_width(labels[id]) for id in shown)
+    height = sum(_PANEL + _ROW * len(rows) for rows in batches.values()) + 20 * len(absent)
     with drawing():
-        canvas = Canvas(_WIDTH, sum(_PANEL + _ROW * len(rows) for rows in batches.values()))
+        canvas = Canvas(_WIDTH, height)
         top = 0.0
         for batch, rows in batches.items():
             canvas.text(8, top + 18, f"Batch {batch}", color=INK, fontweight="bold")
@@ -51,7 +55,9 @@ def latency_plot(report: BenchReport, current: Mapping[str, str] | None = None) 
             axes.tick_params(axis="y", labelcolor=INK)
             _latency_panel(axes, rows, current)
             top += _PANEL + _ROW * len(rows)
-        description = _latency_description(batches, labels)
+        for place, line in enumerate(absent):
+            canvas.text(8, top + 12 + 20 * place, line, fontstyle="italic")
+        description = _latency_description(batches, labels) + " ".join(["", *absent])
         svg = canvas.svg("latency", "Latency per backend and batch", description)
     return Plot(
         name="latency",
@@ -64,12 +70,13 @@ def latency_plot(report: BenchReport, current: Mapping[str, str] | None = None) 
 
 
 def throughput_plot(report: BenchReport) -> Plot | None:
-    """Images per second at the median, over the batch size; a line per backend."""
-    batches = [batch for batch, rows in _by_batch(report).items() if any(map(latency, rows))]
+    """Images per second, over the batch size; a line per backend."""
+    batches = [batch for batch, rows in _by_batch(report).items() if any(map(median_ms, rows))]
     labels = short_labels(row.subject for row in report.rows)
     lines: dict[str, list[tuple[int, float]]] = {}
     for row in sorted(report.rows, key=lambda r: r.batch):
-        if found := latency(row):
+        found = latency(row)
+        if found and found.p50 is not None:
             point = (batches.index(row.batch), found.images_per_s)
             lines.setdefault(labels[row.subject.id], []).append(point)
     if len(batches) < 2:
@@ -90,7 +97,7 @@ def throughput_plot(report: BenchReport) -> Plot | None:
     return Plot(
         name="throughput",
         title="Throughput by batch size",
-        caption="Images per second at the median latency. Higher is better.",
+        caption="Images per second at the mean latency. Higher is better.",
         description=f"{description}.",
         svg=svg,
     )
@@ -98,9 +105,9 @@ def throughput_plot(report: BenchReport) -> Plot | None:
 
 def distribution_plot(report: BenchReport) -> Plot | None:
     """How steady each backend is: quantiles of its latency over its own median."""
-    batches = [row.batch for row in report.rows if latency(row)]
-    rows = [row for row in report.rows if latency(row) and row.batch == min(batches)]
-    rows = [row for row in rows if len(row.samples_ns) >= 20]
+    steady = [row for row in report.rows if median_ms(row) and len(row.samples_ns) >= 20]
+    batches = [row.batch for row in steady]
+    rows = [row for row in steady if row.batch == min(batches)]
     if not rows:
         return None
     labels = short_labels(row.subject for row in report.rows)
@@ -135,11 +142,11 @@ def distribution_plot(report: BenchReport) -> Plot | None:
 
 def accuracy_latency_plot(verify: VerifyReport, bench: BenchReport) -> Plot | None:
     """Accuracy over p50 at the smallest batch, for what has both on the same file."""
-    times = [(row, found) for row in bench.rows if (found := latency(row))]
+    times = [(row, ms) for row in bench.rows if (ms := median_ms(row))]
     if not times:
         return None
     batch = min(row.batch for row, _ in times)
-    speed = {row.subject: found.p50 for row, found in times if row.batch == batch}
+    speed = {row.subject: ms for row, ms in times if row.batch == batch}
     both = [(r, speed[r.subject]) for r in verify.rows if r.subject in speed and r.accuracy]
     if len(both) < 2:
         return None
@@ -166,38 +173,62 @@ def accuracy_latency_plot(verify: VerifyReport, bench: BenchReport) -> Plot | No
 
 def _by_batch(report: BenchReport) -> Batches:
     """Rows per batch, each in the order of speed at the smallest batch that has all of them."""
-    first: dict[str, float] = {}
-    for row in sorted(report.rows, key=lambda r: r.batch):
-        found = latency(row)
-        first.setdefault(row.subject.id, found.p50 / row.batch if found else math.inf)
     batches: Batches = {}
-    for row in sorted(report.rows, key=lambda r: (r.batch, first[r.subject.id], r.subject.id)):
+    chosen = [row for row in report.rows if row.batch]  # 0: skipped before a batch was chosen
+    for row in sorted(chosen, key=_speed_order(report)):
         batches.setdefault(row.batch, []).append(row)
     return batches
+
+
+def _speed_order(report: BenchReport) -> Callable[[Timing], tuple[int, float, str]]:
+    """Sort key: batch, then the speed per image at each backend's smallest batch."""
+    first: dict[str, float] = {}
+    for row in sorted(report.rows, key=lambda r: r.batch):
+        ms = median_ms(row)
+        if ms is not None:
+            first.setdefault(row.subject.id, ms / row.batch)
+    return lambda r: (r.batch, first.get(r.subject.id, math.inf), r.subject.id)
+
+
+def _absent(report: BenchReport, labels: Mapping[str, str]) -> list[str]:
+    """Lines that name what was skipped or failed before a batch was chosen."""
+    lines = []
+    for status in ("failed", "skipped"):
+        names = [labels[r.subject.id] for r in report.rows if not r.batch and r.status == status]
+        if names:
+            lines += textwrap.wrap(f"{status}: {', '.join(names)}", 100)
+    return lines
 
 
 def _latency_panel(axes: Any, rows: Sequence[Timing], current: Mapping[str, str] | None) -> None:
     found = [latency(row) for row in rows]
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(0, max((f.p90 for f in found if f), default=1.0) * 1.02)
+    axes.set_xlim(0, max(map(_reach, found), default=1.0) * 1.02 or 1.0)
     axes.locator_params(axis="x", nbins=6)
     axes.axvline(0, color=MUTED, linewidth=1)
     for place, (row, stats) in enumerate(zip(rows, found, strict=True)):
-        if stats is None:
-            axes.annotate(row.status, (0, place), xytext=(8, 0), textcoords="offset points",
+        if stats is None or stats.p50 is None:
+            said = row.status if stats is None else "too few runs"
+            axes.annotate(said, (0, place), xytext=(8, 0), textcoords="offset points",
                           va="center", color=BAD if row.status == "failed" else MUTED,
                           fontstyle="italic")  # fmt: skip
             continue
         _bar(axes, place, stats, stale=is_stale(row.subject, current), marked=bool(row.marks))
 
 
+def _reach(stats: Latency | None) -> float:
+    """Where a bar and its whisker end."""
+    return max(stats.p50 or 0.0, stats.p90 or 0.0) if stats else 0.0
+
+
 def _bar(axes: Any, place: int, stats: Latency, *, stale: bool, marked: bool) -> None:
     color = WARN if stale or marked else GOOD
     axes.barh(place, stats.p50, height=0.5, color=color, linewidth=0)
-    axes.plot((stats.p50, stats.p90), (place, place), color=INK, linewidth=1.5)
-    axes.plot((stats.p90,) * 2, (place - 0.16, place + 0.16), color=INK, linewidth=1.5)
-    text = f"{significant(stats.p50)} ms" + (" stale" if stale else "")
-    axes.annotate(text, (stats.p90, place), xytext=(8, 0), textcoords="offset points",
+    if stats.p90 is not None:
+        axes.plot((stats.p50, stats.p90), (place, place), color=INK, linewidth=1.5)
+        axes.plot((stats.p90,) * 2, (place - 0.16, place + 0.16), color=INK, linewidth=1.5)
+    text = f"{significant(stats.p50 or 0.0)} ms" + (" stale" if stale else "")
+    axes.annotate(text, (_reach(stats), place), xytext=(8, 0), textcoords="offset points",
                   va="center", color=INK, annotation_clip=False)  # fmt: skip
 
 
@@ -206,7 +237,7 @@ def _latency_description(batches: Batches, labels: Mapping[str, str]) -> str:
     for batch, rows in batches.items():
         said = [
             f"{labels[row.subject.id]} "
-            + (f"{significant(found.p50)} ms" if (found := latency(row)) else row.status)
+            + (f"{significant(ms)} ms" if (ms := median_ms(row)) else row.status)
             for row in rows
         ]
         parts.append(f"Batch {batch}: {', '.join(said)}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 from vgg_deploy.report.judged import STALE, is_stale, tally
-from vgg_deploy.report.latency import Latency, latency
+from vgg_deploy.report.latency import Latency, latency, median_ms
 from vgg_deploy.report.quantities import (
     MISSING,
     duration,
@@ -44,11 +45,12 @@ def bench_table(
         middle = (
             *milliseconds[i * len(_MILLISECONDS) : (i + 1) * len(_MILLISECONDS)],
             rates[i],
-            times(found.p50 / fastest[row.batch]) if found and row.batch in fastest else MISSING,
+            _ratio(found, fastest.get(row.batch)),
             percent(found.cv) if found else MISSING,
             f"{found.runs:,}" if found else MISSING,
         )
-        head = (row.subject.backend, row.subject.artifact, str(row.batch))
+        batch = str(row.batch) if row.batch else MISSING  # 0: skipped before a batch was chosen
+        head = (row.subject.backend, row.subject.artifact, batch)
         rows.append(Row(cells=(*head, *middle, reason), status=status))
     return Table(
         title="Latency and throughput",
@@ -107,20 +109,26 @@ def _bench_columns() -> tuple[Column, ...]:
     )
 
 
-def _by_batch_and_speed(row: Timing) -> tuple[int, int, float, str]:
+def _by_batch_and_speed(row: Timing) -> tuple[bool, int, int, float, str]:
     order = {"measured": 0, "failed": 1, "skipped": 2}
-    found = latency(row)
-    return (row.batch, order[row.status], found.p50 if found else 0.0, row.subject.id)
+    speed = median_ms(row) or math.inf
+    return (row.batch == 0, row.batch, order[row.status], speed, row.subject.id)
+
+
+def _ratio(found: Latency | None, fastest: float | None) -> str:
+    if found is None or found.p50 is None or not fastest:
+        return MISSING
+    return times(found.p50 / fastest)
 
 
 def _fastest(report: BenchReport, current: Mapping[str, str] | None) -> dict[int, float]:
     """Lowest p50 per batch, of files the bundle still has."""
     best: dict[int, float] = {}
     for row in report.rows:
-        found: Latency | None = latency(row)
-        if found and not is_stale(row.subject, current):
-            best[row.batch] = min(found.p50, best.get(row.batch, found.p50))
-    return {batch: value for batch, value in best.items() if value > 0}
+        speed = median_ms(row)
+        if speed and not is_stale(row.subject, current):
+            best[row.batch] = min(speed, best.get(row.batch, speed))
+    return best
 
 
 def _state(
@@ -135,7 +143,8 @@ def _state(
     if is_stale(row.subject, current):
         return "warn", STALE
     remarks = list(row.marks)
-    if verified is not None and row.subject not in verified:
+    said = any("verified" in mark for mark in row.marks)
+    if verified is not None and row.subject not in verified and not said:
         remarks.append(UNVERIFIED)
     if remarks:
         return "warn", "; ".join(remarks)

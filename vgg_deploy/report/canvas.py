@@ -106,7 +106,7 @@ class drawing:  # noqa: N801 - used like a function, in a with statement
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
 
     def __exit__(self, *error: object) -> None:
-        self._warnings.__exit__(*error)
+        self._warnings.__exit__(None, None, None)
         self._settings.__exit__(*error)
 
 

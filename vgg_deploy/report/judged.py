@@ -6,13 +6,20 @@ import math
 from collections.abc import Iterable, Mapping
 
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.report.quantities import NOT_FINITE, percent, significant
+from vgg_deploy.report.quantities import MISSING, NOT_FINITE, percent, significant
 from vgg_deploy.results import Comparison, Figure, Subject, Verdict
 
 STALE = "stale: measured on an earlier file"
 _SEVERITY: Mapping[Verdict, int] = {"different": 0, "failed": 1, "equivalent": 2, "skipped": 3}
 _HIGHER_IS_BETTER = ("agreement", "cosine", "accuracy")
-_LOWER_IS_BETTER = ("drop", "error", "divergence", "loss")
+_LOWER_IS_BETTER = ("drop", "error", "divergence", "flips", "ratio")
+_TITLES = {
+    "rel_l2": "relative L2 error",
+    "max_abs": "largest difference",
+    "kl": "KL divergence, nats",
+    "eager_ratio": "ratio to torch eager",
+    "accuracy_drop": "accuracy drop, points",
+}
 
 
 def digests(bundle: Bundle) -> dict[str, str]:
@@ -22,7 +29,9 @@ def digests(bundle: Bundle) -> dict[str, str]:
 
 def is_stale(subject: Subject, current: Mapping[str, str] | None) -> bool:
     """Whether the file that was measured is no longer the bundle's; ``None``: nothing to say."""
-    return current is not None and current.get(subject.artifact) != subject.sha256
+    if current is None or not subject.sha256:  # no digest: there was no file to measure
+        return False
+    return current.get(subject.artifact) != subject.sha256
 
 
 def relation(figure: Figure) -> str:
@@ -69,8 +78,8 @@ def worst_first(rows: Iterable[Comparison]) -> list[Comparison]:
 
 def title_of(name: str) -> str:
     """A figure's name for people: ``top1_agreement`` → ``top-1 agreement``."""
-    words = name.replace("_", " ").replace("top1", "top-1").replace("top5", "top-5")
-    return words.replace("rel l2", "relative L2").replace(" l2", " L2")
+    plain = name.replace("_", " ").replace("top1", "top-1").replace("top5", "top-5")
+    return _TITLES.get(name, plain)
 
 
 def shown(name: str, value: float | None) -> str:
@@ -82,6 +91,13 @@ def shown(name: str, value: float | None) -> str:
     if 0.99 < value < 1:
         return f"1 − {significant(1 - value)}"
     return significant(value)
+
+
+def value_text(figure: Figure) -> str:
+    """A figure's value; a dash where there was nothing to compute and nothing to judge."""
+    if figure.value is None and figure.limit is None and figure.ok:
+        return MISSING
+    return shown(figure.name, figure.value)
 
 
 def limit_text(figure: Figure) -> str:

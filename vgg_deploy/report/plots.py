@@ -202,7 +202,9 @@ def _learning_description(metrics: Sequence[Mapping[str, object]]) -> str:
     last = metrics[-1]
     loss = number(last, "loss")
     said = [f"After {len(metrics)} epochs: loss {significant(loss)}" if loss is not None else ""]
-    for key in ("train_accuracy", "test_accuracy"):
-        if (value := number(last, key)) is not None:
-            said.append(f"{key.replace('_', ' ')} {percent(value, 2)}")
+    said += [
+        f"{key.replace('_', ' ')} {percent(value, 2)}"
+        for key in ("train_accuracy", "test_accuracy")
+        if (value := number(last, key)) is not None
+    ]
     return ", ".join(filter(None, said)) + "."

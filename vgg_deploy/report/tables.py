@@ -18,9 +18,9 @@ from vgg_deploy.report.judged import (
     digests,
     is_stale,
     limit_text,
-    shown,
     tally,
     title_of,
+    value_text,
     worst_first,
 )
 from vgg_deploy.report.quantities import (
@@ -173,7 +173,7 @@ def _verify_row(row: Comparison, stale: bool) -> Row:
             row.subject.artifact,
             "stale" if stale else row.verdict,
             title_of(figure.name) if figure else "",
-            shown(figure.name, figure.value) if figure else "",
+            value_text(figure) if figure else "",
             limit_text(figure) if figure else "",
             top1,
             reason,
@@ -184,7 +184,7 @@ def _verify_row(row: Comparison, stale: bool) -> Row:
 
 def _figures_row(row: Comparison, names: Sequence[str], stale: bool) -> Row:
     found = {f.name: f for f in row.figures}
-    values = [shown(n, found[n].value) if n in found else MISSING for n in names]
+    values = [value_text(found[n]) if n in found else MISSING for n in names]
     limits = [
         limit_text(found[n]) + ("" if found[n].ok else " ✗") if n in found else "" for n in names
     ]

@@ -51,7 +51,7 @@ class Trainer:
 
     def batches(self, count: int, order: torch.Generator) -> Iterator[torch.Tensor]:
         """Random indices of ``count`` images; a last batch of one is left out, for batch norm."""
-        pieces = torch.randperm(count, generator=order).split(self.batch)
+        pieces = torch.split(torch.randperm(count, generator=order), self.batch)
         yield from (p for p in pieces if len(p) > 1 or len(pieces) == 1)
 
     def step(self, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,7 +62,7 @@ class Trainer:
             logits = self.model(x.contiguous(memory_format=torch.channels_last))
         logits = logits.float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimiser.step()
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
@@ -110,7 +110,7 @@ def evaluate(model: VGG, data: Images, p: Preprocessing) -> tuple[float, float]:
     model.eval()
     loss, hits = 0.0, 0
     for pixels, labels in zip(
-        data.pixels.split(_TEST_BATCH), data.labels.split(_TEST_BATCH), strict=True
+        torch.split(data.pixels, _TEST_BATCH), torch.split(data.labels, _TEST_BATCH), strict=True
     ):
         x = preprocess_torch(pixels, p).contiguous(memory_format=torch.channels_last)
         logits = model(x)

@@ -39,7 +39,7 @@ def choose_precision(wanted: str, device: torch.device) -> str:
 def has_bf16(device: torch.device) -> bool:
     """Whether the device has bf16 matrix instructions, emulation not counted."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(_BF16_FLAGS.intersection(environment.capture().cpu_flags))
 
 

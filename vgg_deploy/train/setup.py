@@ -34,7 +34,7 @@ def card_for(spec: ModelSpec, recipe: Recipe, dataset: Dataset) -> ModelCard:
 def initial_model(spec: ModelSpec, recipe: Recipe) -> VGG:
     """A network with the recipe's initial weights, from torch's global random numbers.
 
-    Xavier-uniform as in the book leaves torch's biases; Kaiming-normal (fan out, ReLU) sets
+    Xavier-uniform as in the book leaves torch's biases; Kaiming-normal (fan in, ReLU) sets
     them to zero.
     """
     model = VGG(spec)
@@ -44,7 +44,7 @@ def initial_model(spec: ModelSpec, recipe: Recipe) -> VGG:
         if recipe.init == "xavier-uniform":
             nn.init.xavier_uniform_(layer.weight)
         else:
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     return model

@@ -1,0 +1,135 @@
+"""One suite over every backend and format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+
+from tests.conftest import make_bundle, make_card
+from vgg_deploy.artifact import Format
+from vgg_deploy.backends import BACKENDS, get_backend
+from vgg_deploy.backends.base import Array, Session
+from vgg_deploy.backends.pytorch import reference
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.pipeline.export import export_bundle
+
+CELLS = [(name, format) for name, b in BACKENDS.items() for format in sorted(b.formats)]
+BATCH = np.random.default_rng(0).normal(size=(5, 1, 32, 32)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    made = make_bundle(tmp_path_factory.mktemp("contract") / "bundle", make_card())
+    return export_bundle(made)[0]
+
+
+@pytest.fixture(params=CELLS, ids=lambda cell: "-".join(cell))
+def cell(request: pytest.FixtureRequest) -> tuple[str, Format]:
+    found: tuple[str, Format] = request.param
+    return found
+
+
+@contextmanager
+def opened(bundle: Bundle, cell: tuple[str, Format]) -> Iterator[Session]:
+    name, format = cell
+    artifact = bundle.find(format)
+    assert artifact is not None
+    with get_backend(name).open(artifact, bundle.root) as session:
+        yield session
+
+
+def test_is_usable_here(cell: tuple[str, Format]) -> None:
+    assert get_backend(cell[0]).probe() is None
+
+
+def test_outputs_are_the_references_at_every_batch(
+    bundle: Bundle, cell: tuple[str, Format]
+) -> None:
+    exact = reference(bundle.path(bundle.checkpoint), BATCH)
+    with opened(bundle, cell) as session:
+        for size in (1, 2, 5):
+            logits = session(BATCH[:size])
+            assert logits.shape == (size, 10)
+            assert logits.dtype == np.float32
+            np.testing.assert_allclose(logits, exact[:size], atol=1e-4)
+
+
+def test_calls_repeat_and_leave_the_input_alone(bundle: Bundle, cell: tuple[str, Format]) -> None:
+    batch = BATCH[:2].copy()
+    with opened(bundle, cell) as session:
+        first = session(batch)
+        kept = first.copy()
+        assert np.array_equal(session(batch), kept)
+        session(BATCH[2:4])
+        assert np.array_equal(first, kept), "an earlier output was overwritten"
+    assert np.array_equal(batch, BATCH[:2])
+
+
+def test_layout_and_dtype_of_the_caller_do_not_matter(
+    bundle: Bundle, cell: tuple[str, Format]
+) -> None:
+    with opened(bundle, cell) as session:
+        expected = session(BATCH[:2])
+        strided = np.asfortranarray(BATCH[:2])
+        assert np.array_equal(session(strided), expected)
+        assert np.array_equal(session(BATCH[:2].astype(np.float64)), expected)
+
+
+def test_bound_runs_do_not_disturb_calls(bundle: Bundle, cell: tuple[str, Format]) -> None:
+    with opened(bundle, cell) as session:
+        expected = session(BATCH[:1])
+        run = session.bind(BATCH[:2])
+        for _ in range(3):
+            run()
+        session.sync()
+        assert np.array_equal(session(BATCH[:1]), expected)
+
+
+@pytest.mark.parametrize("shape", [(0, 1, 32, 32), (1, 3, 32, 32), (1, 1, 31, 32), (32, 32)])
+def test_wrong_shapes_are_refused(
+    bundle: Bundle, cell: tuple[str, Format], shape: tuple[int, ...]
+) -> None:
+    with opened(bundle, cell) as session, pytest.raises(ValueError, match="input"):
+        session(np.zeros(shape, np.float32))
+
+
+def test_a_closed_session_says_so(bundle: Bundle, cell: tuple[str, Format]) -> None:
+    with opened(bundle, cell) as session:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        session(BATCH)
+
+
+def test_works_from_another_thread(bundle: Bundle, cell: tuple[str, Format]) -> None:
+    results: list[Array] = []
+    with opened(bundle, cell) as session:
+        expected = session(BATCH[:1])
+        thread = Thread(target=lambda: results.append(session(BATCH[:1])))
+        thread.start()
+        thread.join()
+    assert np.array_equal(results[0], expected)
+
+
+def test_a_corrupt_file_is_refused(
+    bundle: Bundle, cell: tuple[str, Format], tmp_path: Path
+) -> None:
+    artifact = bundle.find(cell[1])
+    assert artifact is not None
+    (tmp_path / artifact.path).write_bytes(b"not what it says it is" * 10)
+    with (
+        pytest.raises(RefusedInput, match=str(artifact.path)),
+        get_backend(cell[0]).open(artifact, tmp_path),
+    ):
+        pass
+
+
+def test_unknown_backend_suggests_the_nearest() -> None:
+    with pytest.raises(UsageError) as caught:
+        get_backend("openvin")
+    assert "did you mean 'openvino'" in caught.value.remedy

@@ -1,0 +1,248 @@
+"""Every command as a user types it: output, exit codes, the two lines of an error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import make_bundle, make_card
+from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.cli import main
+from vgg_deploy.cli.app import COMMANDS
+
+TINY = ["--arch", "1x4-1x8", "--width", "1", "--size", "32", "--fc-width", "16"]
+
+
+@pytest.fixture
+def exported(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> Bundle:
+    assert main(["export", str(tiny_bundle.root), "-f", "onnx", "-f", "torchscript"]) == 0
+    capsys.readouterr()
+    return open_bundle(tiny_bundle.root)
+
+
+def failure(args: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Exit code and stderr of a command that must fail in two lines without a traceback."""
+    code = main(args)
+    said = capsys.readouterr().err
+    lines = [line for line in said.splitlines() if line.startswith(("vgg-deploy: error:", "  rem"))]
+    assert len(lines) == 2, said
+    assert "Traceback" not in said
+    return code, said
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, None])
+def test_help_has_an_example(command: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*([command] if command else []), "--help"]) == 0
+    assert "vgg-deploy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_an_example(command: str) -> None:
+    assert f"Example: vgg-deploy {command}" in (COMMANDS[command].__doc__ or "")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("vgg-deploy 0.")
+
+
+def test_help_and_inspect_need_no_torch(tiny_bundle: Bundle) -> None:
+    code = (
+        "import sys\n"
+        "from vgg_deploy.cli import main\n"
+        f"assert main(['inspect', {str(tiny_bundle.root)!r}]) == 0\n"
+        "assert main(['--help']) == 0\n"
+        "heavy = {'torch', 'onnxruntime', 'openvino', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_predicting_with_onnx_needs_no_torch(exported: Bundle, tmp_path: Path) -> None:
+    image = tmp_path / "x.png"
+    Image.fromarray(np.full((40, 30), 120, np.uint8)).save(image)
+    words = ["predict", str(exported.root), str(image), "--backend", "ort-cpu", "--json"]
+    code = (
+        "import sys\n"
+        "from vgg_deploy.cli import main\n"
+        f"assert main({words!r}) == 0\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (prediction,) = json.loads(done.stdout)
+    assert len(prediction["classes"]) == 5
+    assert sum(p for _, p in prediction["classes"]) <= 1.0001
+
+
+def test_summary_prints_the_books_table(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["summary", "vgg11", "--width", "0.25", "--channels", "1", "--classes", "10"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "1 × 16 × 112 × 112" in out
+    assert "The 11 weight layers" in out
+    assert main([*words, "--versus", "alexnet"]) == 0
+    assert "46,764,746" in capsys.readouterr().out
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["network"]["name"] == "vgg11"
+
+
+def test_verify_bench_report_on_two_formats(
+    exported: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(exported.root)
+    backends = ["-b", "torch", "-b", "torchscript", "-b", "ort-cpu", "-b", "openvino"]
+    assert main(["verify", root, *backends, "--data", "sample", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [row["verdict"] for row in report["rows"]] == ["equivalent"] * 4
+    words = ["bench", root, "-b", "ort-cpu", "--batch", "1", "--seconds", "0.1", "--json"]
+    assert main(words) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert len(row["samples_ns"]) >= 64
+    assert row["load_s"] > 0
+    assert row["peak_memory_bytes"] > 1_000_000
+    assert not any("not verified" in mark for mark in row["marks"])
+    assert main(["report", root]) == 0
+    page = (exported.root / "report.html").read_text(encoding="utf-8")
+    assert "Equivalent" in page
+    assert page.count("<svg") >= 2
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_other_weights_in_the_onnx_are_not_equivalent(
+    exported: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The planted fault: an ONNX file of other weights, entered as if it were this bundle's."""
+    other = make_bundle(tmp_path / "other", make_card(), seed=1)
+    assert main(["export", str(other.root), "-f", "onnx"]) == 0
+    onnx = open_bundle(other.root).find("onnx")
+    assert onnx is not None
+    manifest = exported.root / "manifest.json"
+    mine = exported.find("onnx")
+    assert mine is not None
+    text = manifest.read_text().replace(mine.sha256, onnx.sha256)
+    manifest.write_text(text.replace(f": {mine.size_bytes},", f": {onnx.size_bytes},"))
+    exported.path(mine).write_bytes(open_bundle(other.root).path(onnx).read_bytes())
+    capsys.readouterr()
+    code, said = failure(["verify", str(exported.root), "-b", "ort-cpu"], capsys)
+    assert code == 7
+    assert "rel_l2" in said
+
+
+def test_train_makes_a_bundle_and_does_not_overwrite_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "trained"
+    words = ["train", *TINY, "--epochs", "1", "--data", "sample", "-o", str(out)]
+    assert main(words) == 0
+    bundle = open_bundle(out)
+    bundle.check()
+    assert bundle.checkpoint.made_by["recipe"] == "modern"
+    capsys.readouterr()
+    assert failure(words, capsys)[0] == 3
+
+
+def test_load_a_local_file(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    weights = tiny_bundle.path(tiny_bundle.checkpoint)
+    out = tmp_path / "loaded"
+    assert main(["load", "--weights", str(weights), "-o", str(out)]) == 0
+    assert open_bundle(out).card == tiny_bundle.card
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["train", "--arch", "vgg12", "-o", "x"], 2, "did you mean"),
+        (["train", "--size", "16", "-o", "x"], 2, "too small"),
+        (["train", "--recipe", "bok", "-o", "x"], 2, "book"),
+        (["export", "BUNDLE", "--format", "onx"], 2, "did you mean 'onnx'"),
+        (["verify", "BUNDLE", "--backend", "ort-cpuu"], 2, "did you mean 'ort-cpu'"),
+        (["verify", "BUNDLE", "--backend", "ort-cpu"], 3, "holds no onnx"),
+        (["verify", "BUNDLE", "--format", "onnx"], 3, "export"),
+        (["verify", "nothing-here"], 3, "no bundle"),
+        (["inspect", "FILE"], 3, "is a file"),
+        (["predict", "BUNDLE", "FILE"], 3, "FILE"),
+        (["load", "--weights", "FILE", "--arch", "vgg11", "-o", "x"], 3, "PyTorch"),
+        (["load", "--weights", "VGG99_Weights.X", "-o", "x"], 2, "VGG"),
+        (["load", "--weights", "CHECKPOINT", "--classes", "7", "-o", "x"], 3, "10 classes, not 7"),
+        (["train", "-o", "FILE/below"], 3, "below a file"),
+        (["bench", "BUNDLE", "--batch", "0"], 2, "batch 0"),
+        (["bench", "BUNDLE", "--percentile", "42"], 2, "percentile"),
+        (["run", "--preset", "fashion"], 2, "fashion-mnist"),
+        (["nonsense"], 2, "nonsense"),
+        (["verify", "BUNDLE", "--nonsense"], 2, "nonsense"),
+        (["verify", "BUNDLE", "--images", "many"], 2, "integer"),
+    ],
+)
+def test_bad_input(
+    words: list[str],
+    code: int,
+    text: str,
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").write_text("no weights, no image")
+    names = {
+        "BUNDLE": str(tiny_bundle.root),
+        "CHECKPOINT": str(tiny_bundle.path(tiny_bundle.checkpoint)),
+    }
+    before = sorted(tmp_path.rglob("*"))
+    found, said = failure([names.get(word, word) for word in words], capsys)
+    assert found == code, said
+    assert text in said
+    assert sorted(tmp_path.rglob("*")) == before, "something was left behind"
+
+
+def test_an_edited_bundle_is_exit_4_everywhere(
+    exported: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx = exported.find("onnx")
+    assert onnx is not None
+    with exported.path(onnx).open("r+b") as file:
+        file.truncate(onnx.size_bytes // 2)
+    image = tmp_path / "x.png"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(image)
+    root = str(exported.root)
+    for words in (
+        ["inspect", root],
+        ["verify", root],
+        ["bench", root],
+        ["predict", root, str(image), "-b", "ort-cpu"],
+    ):
+        assert failure(words, capsys)[0] == 4
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "nothing-here", "--debug"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_130(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vgg_deploy import bundle
+
+    def interrupted(root: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundle, "open_bundle", interrupted)
+    assert failure(["inspect", str(tiny_bundle.root)], capsys)[0] == 130
+
+
+def test_doctor_lists_every_backend(capsys: pytest.CaptureFixture[str]) -> None:
+    from vgg_deploy.backends import BACKENDS
+
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [finding["name"] for finding in found["backends"]] == list(BACKENDS)
+    assert main(["doctor"]) == 0

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from vgg_deploy.errors import UsageError
+from vgg_deploy.train.options import TrainOptions
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("batch", 0),
+        ("batch", -3),
+        ("max_images", 0),
+        ("seed", -1),
+        ("lr", 0.0),
+        ("lr", -1.0),
+        ("lr", math.nan),
+        ("lr", math.inf),
+        ("device", "tpu"),
+        ("precision", "fp16"),
+        ("recipe", "cook"),
+    ],
+)
+def test_values_that_cannot_work(name: str, value: object) -> None:
+    with pytest.raises(UsageError):
+        TrainOptions(**{name: value})  # type: ignore[arg-type]
+
+
+def test_the_nearest_name() -> None:
+    with pytest.raises(UsageError) as caught:
+        TrainOptions(recipe="modren")
+    assert "'modern'" in caught.value.remedy
+
+
+def test_chosen() -> None:
+    assert TrainOptions(recipe="book").chosen.name == "book"

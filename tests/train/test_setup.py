@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from vgg_deploy.data.dataset import Dataset
+from vgg_deploy.model.vgg import VGG
+from vgg_deploy.spec import ModelSpec
+from vgg_deploy.train.recipes import RECIPES
+from vgg_deploy.train.setup import card_for, initial_model, make_optimiser
+
+SPEC = ModelSpec.named("1x16-1x32", size=16, channels=1, classes=10, fc_width=64)
+
+
+def test_the_books_card_changes_nothing_about_pixels(few: Dataset) -> None:
+    card = card_for(SPEC, RECIPES["book"], few)
+    assert (card.preprocessing.mean, card.preprocessing.std) == ((0.0,), (1.0,))
+    assert card.spec.dropout == 0.5
+    assert (card.dataset, card.labels) == ("sample", few.labels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_modern_card_normalises(few: Dataset, channels: int) -> None:
+    spec = ModelSpec.named("1x16", size=16, channels=channels, classes=10)
+    card = card_for(spec, RECIPES["modern"], few)
+    values = few.train.images / 255
+    assert card.preprocessing.mean == pytest.approx((values.mean(),) * channels, abs=1e-4)
+    assert card.preprocessing.std == pytest.approx((values.std(),) * channels, abs=1e-4)
+    assert card.spec.dropout == RECIPES["modern"].dropout
+
+
+def weights(model: VGG) -> list[torch.Tensor]:
+    return [m.weight for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
+def test_xavier_uniform_as_in_the_book() -> None:
+    for weight in weights(initial_model(SPEC, RECIPES["book"])):
+        receptive = math.prod(weight.shape[2:])
+        bound = math.sqrt(6 / (receptive * (weight.shape[0] + weight.shape[1])))
+        assert weight.abs().max() <= bound
+        assert weight.abs().max() > 0.9 * bound  # uniform fills its range
+
+
+def test_only_weights_are_decayed() -> None:
+    model = initial_model(SPEC, RECIPES["modern"])
+    optimiser = make_optimiser(model, RECIPES["modern"], 0.1)
+    decayed, plain = optimiser.param_groups
+    assert decayed["weight_decay"] == RECIPES["modern"].weight_decay > 0
+    assert plain["weight_decay"] == 0
+    assert {id(p) for p in decayed["params"]} == {id(w) for w in weights(model)}
+    assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters()))
+
+
+def test_the_books_optimiser_is_plain_sgd() -> None:
+    model = initial_model(SPEC, RECIPES["book"])
+    optimiser = make_optimiser(model, RECIPES["book"], 0.05)
+    before = [p.detach().clone() for p in model.parameters()]
+    model(torch.rand(2, 1, 16, 16)).square().mean().backward()
+    optimiser.step()
+    for old, new in zip(before, model.parameters(), strict=True):
+        assert new.grad is not None
+        torch.testing.assert_close(new.detach(), old - 0.05 * new.grad)
