@@ -19,7 +19,7 @@ from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.pipeline.export import export_bundle
 
-CELLS = [(name, format) for name, b in BACKENDS.items() for format in sorted(b.formats)]
+CELLS = [(name, kind) for name, b in BACKENDS.items() for kind in sorted(b.formats)]
 BATCH = np.random.default_rng(0).normal(size=(5, 1, 32, 32)).astype(np.float32)
 
 
@@ -29,7 +29,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return export_bundle(made)[0]
 
 
-@pytest.fixture(params=CELLS, ids=lambda cell: "-".join(cell))
+@pytest.fixture(params=CELLS, ids="-".join)
 def cell(request: pytest.FixtureRequest) -> tuple[str, Format]:
     found: tuple[str, Format] = request.param
     return found
@@ -37,8 +37,8 @@ def cell(request: pytest.FixtureRequest) -> tuple[str, Format]:
 
 @contextmanager
 def opened(bundle: Bundle, cell: tuple[str, Format]) -> Iterator[Session]:
-    name, format = cell
-    artifact = bundle.find(format)
+    name, kind = cell
+    artifact = bundle.find(kind)
     assert artifact is not None
     with get_backend(name).open(artifact, bundle.root) as session:
         yield session

@@ -54,7 +54,8 @@ class HostSession:
         with translated(f"{self._name} could not run {self._path}"):
             placed = place(given)
             placed.run()
-            return placed.read()
+            output: Array = placed.read()
+            return output
 
     def bind(self, batch: Array, /) -> Callable[[], None]:
         """Place a copy of ``batch``; each call of the result is one whole run.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from vgg_deploy import jsonio
 from vgg_deploy.environment import versions
@@ -82,7 +82,7 @@ def _traced(source: Source) -> ir.Model:
         )
     if program is None:
         raise RuntimeError("the exporter made nothing")
-    return cast("ir.Model", program.model)
+    return program.model
 
 
 def _use_lrn_operator(model: nn.Module) -> None:

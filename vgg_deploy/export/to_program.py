@@ -85,7 +85,7 @@ def write_aoti(source: Source, path: Path) -> None:
         made = torch._inductor.aot_compile(module, args, kwargs, options=options)
         if not isinstance(made, list):
             raise TypeError(f"AOTInductor made a {type(made).__name__} instead of files")
-        kept = [Path(file) for file in made if str(file).endswith(_AOTI_KEPT)]
+        kept = [Path(str(file)) for file in made if str(file).endswith(_AOTI_KEPT)]
         for library in kept:
             _blank(library, path.parent, Path(torch.__file__).parents[1])
         package_pt2(str(path), aoti_files=[str(file) for file in kept], extra_files=source.texts())

@@ -7,8 +7,6 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from vgg_deploy.report.canvas import (
     BAD,
     GOOD,
@@ -27,11 +25,10 @@ from vgg_deploy.report.canvas import (
 from vgg_deploy.report.judged import is_stale
 from vgg_deploy.report.labels import short_labels
 from vgg_deploy.report.latency import Latency, latency, median_ms
-from vgg_deploy.report.quantities import percent, significant
-from vgg_deploy.results import BenchReport, Comparison, Timing, VerifyReport
+from vgg_deploy.report.quantities import significant
+from vgg_deploy.results import BenchReport, Timing
 
 _WIDTH, _ROW, _PANEL = 720.0, 28.0, 70.0  # pixels; _PANEL: what a panel needs besides its rows
-_RATIOS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1, 1.02, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50)
 Batches = dict[int, list[Timing]]
 
 
@@ -43,7 +40,7 @@ def latency_plot(report: BenchReport, current: Mapping[str, str] | None = None) 
     labels = short_labels(row.subject for row in report.rows)
     absent = _absent(report, labels)
     shown = {row.subject.id for rows in batches.values() for row in rows}
-    left = 12 + max(text_width(labels[id]) for id in shown)
+    left = 12 + max(text_width(labels[name]) for name in shown)
     height = sum(_PANEL + _ROW * len(rows) for rows in batches.values()) + 20 * len(absent)
     with drawing():
         canvas = Canvas(_WIDTH, height)
@@ -98,74 +95,6 @@ def throughput_plot(report: BenchReport) -> Plot | None:
         name="throughput",
         title="Throughput by batch size",
         caption="Images per second at the mean latency. Higher is better.",
-        description=f"{description}.",
-        svg=svg,
-    )
-
-
-def distribution_plot(report: BenchReport) -> Plot | None:
-    """How steady each backend is: quantiles of its latency over its own median."""
-    steady = [row for row in report.rows if median_ms(row) and len(row.samples_ns) >= 20]
-    batches = [row.batch for row in steady]
-    rows = [row for row in steady if row.batch == min(batches)]
-    if not rows:
-        return None
-    labels = short_labels(row.subject for row in report.rows)
-    quantiles = [_relative_quantiles(row) for row in rows]
-    order = sorted(range(len(rows)), key=lambda i: quantiles[i][-1])
-    low = min(0.97, *(float(q[0]) for q in quantiles))
-    high = max(1.03, *(float(q[-1]) for q in quantiles))
-    left = 12 + max(text_width(labels[row.subject.id]) for row in rows)
-    with drawing():
-        canvas = Canvas(_WIDTH, 16 + _ROW * len(rows) + 60)
-        axes = canvas.axes(left, 16, _WIDTH - left - 96, _ROW * len(rows))
-        axes.set_xscale("log")
-        axes.set_xlim(low / 1.01, high * 1.01)
-        _ratio_ticks(axes, low, high)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_yticks(range(len(rows)), [labels[rows[i].subject.id] for i in order])
-        axes.tick_params(axis="y", labelcolor=INK)
-        axes.set_xlabel("latency ÷ its own median", color=MUTED, labelpad=6)
-        for place, index in enumerate(order):
-            _strip(axes, place, quantiles[index], high * 1.01)
-        said = [f"{labels[rows[i].subject.id]}: p99 {quantiles[i][-1]:.2f}×" for i in order]
-        svg = canvas.svg("spread", "How steady the latency is", "; ".join(said) + ".")
-    return Plot(
-        name="spread",
-        title="How steady the latency is",
-        caption=f"Batch {min(batches)}: fifty quantiles per backend, from p1 to p99, each divided "
-        "by that backend's median. A tight cluster at 1× is steady; on the right, p99.",
-        description="; ".join(said) + ".",
-        svg=svg,
-    )
-
-
-def accuracy_latency_plot(verify: VerifyReport, bench: BenchReport) -> Plot | None:
-    """Accuracy over p50 at the smallest batch, for what has both on the same file."""
-    times = [(row, ms) for row in bench.rows if (ms := median_ms(row))]
-    if not times:
-        return None
-    batch = min(row.batch for row, _ in times)
-    speed = {row.subject: ms for row, ms in times if row.batch == batch}
-    both = [(r, speed[r.subject]) for r in verify.rows if r.subject in speed and r.accuracy]
-    if len(both) < 2:
-        return None
-    labels = short_labels(row.subject for row, _ in both)
-    points = [(ms, _top1(row), labels[row.subject.id], row) for row, ms in both]
-    with drawing():
-        canvas = Canvas(_WIDTH, 360)
-        axes = canvas.axes(64, 20, _WIDTH - 64 - 140, 284)
-        _scatter(axes, points)
-        axes.set_xlabel(f"p50 at batch {batch}, milliseconds", color=MUTED, labelpad=6)
-        description = "; ".join(
-            f"{n}: {percent(y, 2)} at {significant(x)} ms" for x, y, n, _ in points
-        )
-        svg = canvas.svg("tradeoff", "Accuracy against latency", f"{description}.")
-    return Plot(
-        name="tradeoff",
-        title="Accuracy against latency",
-        caption="Top-1 accuracy in percent. Further up and further left is better; a cross was "
-        "not found equivalent.",
         description=f"{description}.",
         svg=svg,
     )
@@ -261,67 +190,3 @@ def _throughput_lines(
         axes.annotate(label, (ends[index][0], heights[index]), xytext=(14, 0),
                       textcoords="offset points", va="center", annotation_clip=False,
                       color=SERIES[index % len(SERIES)])  # fmt: skip
-
-
-def _relative_quantiles(row: Timing) -> Any:
-    """Fifty quantiles from p1 to p99 over the median."""
-    samples = np.asarray(row.samples_ns, dtype=np.float64)
-    return np.percentile(samples, np.linspace(1, 99, 50)) / max(np.median(samples), 1.0)
-
-
-def _ratio_ticks(axes: Any, low: float, high: float) -> None:
-    inside = [r for r in _RATIOS if low / 1.01 <= r <= high * 1.01]
-    least = math.log(high / low) / 8  # at most about eight labels
-    kept = [1.0]
-    for ratio in sorted(inside, key=lambda r: abs(math.log(r))):
-        if all(abs(math.log(ratio / other)) >= least for other in kept):
-            kept.append(ratio)
-    axes.set_xticks(sorted(kept), [f"{r:g}×" for r in sorted(kept)])
-    axes.set_xticks([], minor=True)
-
-
-def _strip(axes: Any, place: int, quantiles: Any, right: float) -> None:
-    axes.plot(quantiles, [place] * len(quantiles), "o", color=GOOD, markersize=7, alpha=0.28,
-              markeredgewidth=0)  # fmt: skip
-    axes.plot((1, 1), (place - 0.28, place + 0.28), color=INK, linewidth=2)
-    axes.annotate(f"p99 {quantiles[-1]:.2f}×", (right, place), xytext=(10, 0),
-                  textcoords="offset points", va="center", color=INK)  # fmt: skip
-
-
-def _top1(row: Comparison) -> float:
-    return row.accuracy.top1 if row.accuracy and row.accuracy.total else 0.0
-
-
-def _scatter(axes: Any, points: Sequence[tuple[float, float, str, Comparison]]) -> None:
-    axes.grid(visible=True, axis="y", color=GRID, linewidth=1)
-    shares = [y for _, y, _, _ in points]
-    room = max(0.005, (max(shares) - min(shares)) * 0.25)
-    axes.set_ylim((min(shares) - room) * 100, min(100.5, (max(shares) + room) * 100))
-    axes.set_xlim(0, max(x for x, _, _, _ in points) * 1.05)
-    axes.locator_params(nbins=6)
-    taken: list[tuple[float, float, float, float]] = []
-    for x, y, label, row in sorted(points, key=lambda p: p[:3]):
-        good = row.verdict == "equivalent"
-        axes.plot(x, y * 100, "o" if good else "X", color=GOOD if good else BAD, markersize=9)
-        across, down = axes.transData.transform((x, y * 100))
-        shift = _free_place(across, down, text_width(label), taken)
-        axes.annotate(label, (x, y * 100), xytext=shift, textcoords="offset points",
-                      va="center", color=INK, annotation_clip=False)  # fmt: skip
-
-
-def _free_place(
-    x: float, y: float, width: float, taken: list[tuple[float, float, float, float]]
-) -> tuple[float, float]:
-    """Offset of a label from its point that meets no label placed before."""
-    box = (x, y, x, y)
-    for step in range(12):
-        rise = 16.0 * ((step + 1) // 2) * (-1 if step % 2 else 1)
-        box = (x + 10, y + rise - 8, x + 10 + width, y + rise + 8)
-        if not any(_overlap(box, other) for other in taken):
-            break
-    taken.append(box)
-    return (10.0, box[1] + 8 - y)
-
-
-def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

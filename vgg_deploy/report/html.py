@@ -13,11 +13,16 @@ from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import now
 from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.files import write_text
-from vgg_deploy.report.bench_plots import accuracy_latency_plot, latency_plot, throughput_plot
 from vgg_deploy.report.bench_tables import bench_table, startup_table
 from vgg_deploy.report.canvas import Plot
 from vgg_deploy.report.judged import digests
-from vgg_deploy.report.plots import error_plot, learning_plot
+from vgg_deploy.report.plots import (
+    accuracy_latency_plot,
+    error_plot,
+    latency_plot,
+    learning_plot,
+    throughput_plot,
+)
 from vgg_deploy.report.table import SIGNS, Table
 from vgg_deploy.report.tables import (
     artifacts_table,

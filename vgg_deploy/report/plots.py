@@ -10,12 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vgg_deploy.report.bench_plots import (
-    accuracy_latency_plot,
-    distribution_plot,
-    latency_plot,
-    throughput_plot,
-)
+from vgg_deploy.report.bench_plots import latency_plot, throughput_plot
 from vgg_deploy.report.canvas import (
     BAD,
     GOOD,
@@ -34,7 +29,9 @@ from vgg_deploy.report.canvas import (
 from vgg_deploy.report.judged import is_stale, limit_text, relation, shown, title_of, worst_first
 from vgg_deploy.report.labels import short_labels
 from vgg_deploy.report.quantities import percent, significant
+from vgg_deploy.report.spread_plot import distribution_plot
 from vgg_deploy.report.tables import number
+from vgg_deploy.report.tradeoff_plot import accuracy_latency_plot
 from vgg_deploy.results import Comparison, Figure, VerifyReport
 
 __all__ = [
