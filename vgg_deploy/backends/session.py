@@ -78,7 +78,8 @@ class HostSession:
         self._require_open()
         if self._bound is None:
             raise RuntimeError(f"nothing is bound in the {self._name} session of {self._path}")
-        return self._bound.read()
+        last: Array = self._bound.read()
+        return last
 
     def close(self) -> None:
         """Let go of the runtime and its buffers."""

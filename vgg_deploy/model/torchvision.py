@@ -99,16 +99,23 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if "nsupported global" not in str(error):
+            raise _not_weights(path, error) from error
         raise RefusedInput(
             f"{path} is a pickle that holds more than tensors, and loading it could run code",
             "save the state dict alone: torch.save(model.state_dict(), path)",
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
-        raise RefusedInput(
-            f"{path} is not a whole PyTorch weights file: {str(error).splitlines()[0]}",
-            "give a .safetensors file, or one that torch.save wrote",
-        ) from error
+        raise _not_weights(path, error) from error
     return _tensors(path, loaded)
+
+
+def _not_weights(path: Path, error: Exception) -> RefusedInput:
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return RefusedInput(
+        f"{path} is not a whole PyTorch weights file: {reason[:120]}",
+        "give a .safetensors file, or one that torch.save wrote",
+    )
 
 
 def _tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
