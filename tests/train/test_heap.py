@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 def page_faults() -> int:
     """Pages that the kernel maps while 64 MiB are taken, touched and freed ten times."""
-    torch.zeros(64 * MIB, dtype=torch.uint8)
+    torch.ones(64 * MIB, dtype=torch.uint8)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
         torch.ones(64 * MIB, dtype=torch.uint8)

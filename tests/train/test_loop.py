@@ -125,20 +125,23 @@ def test_the_callers_random_numbers_are_left_alone(
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_it_learns(tmp_path: Path, recipe: str) -> None:
     card = make_card("1x8-1x16", size=28)
-    options = quick(recipe=recipe, epochs=6, batch=32)
-    rows = train(card, cut(1000, 300), options, tmp_path).rows
+    card = replace(card, spec=replace(card.spec, dropout=0.1))  # 32 features: half is too many
+    rows = train(card, cut(1000, 300), quick(recipe=recipe, epochs=5), tmp_path).rows
     assert rows[-1].loss < 0.75 * rows[0].loss
     assert rows[-1].test_accuracy > 0.6  # chance is 0.1
     assert rows[-1].test_loss < rows[0].test_loss
 
 
-def test_bf16_learns_the_same(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+def test_bf16_computes_the_same(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
     if not has_bf16(torch.device("cpu")):
         pytest.skip("this processor has no bf16 instructions")
-    exact = train(card, few, quick(), tmp_path / "a").rows[-1]
-    fast = train(card, few, quick(precision="bf16"), tmp_path / "b").rows[-1]
-    assert fast.loss != exact.loss
-    assert fast.loss == pytest.approx(exact.loss, rel=0.02)
+    exact, fast = Recorder(), Recorder()
+    train(card, few, quick(), tmp_path / "a", exact)
+    train(card, few, quick(precision="bf16"), tmp_path / "b", fast)
+    assert fast.plans[0].precision == "bf16"
+    for (_, _, one), (_, _, other) in zip(exact.steps[:2], fast.steps[:2], strict=True):
+        assert other != one
+        assert other == pytest.approx(one, rel=0.02)
     assert all(v.dtype == torch.float32 for v in load_state(tmp_path / "b" / FILES[0]).values())
 
 

@@ -87,7 +87,8 @@ class HostSession:
 
     def _copied(self, batch: Array) -> Array:
         # A copy of our own: writable, as torch wants it, and safe from the caller's changes.
-        return as_input(batch, self._artifact).copy()
+        copied: Array = as_input(batch, self._artifact).copy()
+        return copied
 
     def _require_open(self) -> Place:
         if self._place is None:

@@ -10,10 +10,8 @@ from vgg_deploy.report.latency import Latency, latency, median_ms
 from vgg_deploy.report.quantities import (
     MISSING,
     duration,
-    fixed,
     fixed_all,
     percent,
-    significant,
     size,
     times,
 )
@@ -100,11 +98,11 @@ def _bench_columns() -> tuple[Column, ...]:
         Column(name="Backend"),
         Column(name="Artifact"),
         Column(name="Batch", align="right"),
-        *(Column(name=p, unit="ms", align="right") for p in _MILLISECONDS),
+        *(Column(name=p, unit="ms", align="right", extra=p == "p95") for p in _MILLISECONDS),
         Column(name="Images/s", align="right"),
         Column(name="To fastest", align="right"),
-        Column(name="CV", align="right"),
-        Column(name="Runs", align="right"),
+        Column(name="CV", align="right", extra=True),
+        Column(name="Runs", align="right", extra=True),
         Column(name="Reason", align="prose"),
     )
 
@@ -148,7 +146,7 @@ def _state(
         remarks.append(UNVERIFIED)
     if remarks:
         return "warn", "; ".join(remarks)
-    return "ok", "every rule kept"
+    return "ok", ""
 
 
 def _bench_note(report: BenchReport, current: Mapping[str, str] | None) -> str:
@@ -161,7 +159,7 @@ def _bench_note(report: BenchReport, current: Mapping[str, str] | None) -> str:
 
 def _span(values: list[int]) -> str:
     low, high = min(values), max(values)
-    return fixed(low, 0) if low == high else f"{significant(low)} to {significant(high)}"
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _measured_stale(row: Timing, current: Mapping[str, str] | None) -> bool:

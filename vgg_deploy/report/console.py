@@ -19,12 +19,14 @@ _STYLES: dict[RowStatus, str] = {
 
 
 def to_rich(table: Table) -> RichTable:
-    """The table for ``rich``: a sign per judged row, prose wraps, numbers do not."""
+    """The main columns for ``rich``: a sign per judged row, prose wraps, numbers do not."""
+    table = table.without_extra_columns()
     shown = RichTable(
         title=Text(table.title, style="bold"),
         caption=Text(table.note, style="dim") if table.note else None,
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
         title_justify="left",
         caption_justify="left",
     )
@@ -34,7 +36,7 @@ def to_rich(table: Table) -> RichTable:
         shown.add_column(
             Text(column.title),
             justify="right" if column.align == "right" else "left",
-            overflow="fold",
+            overflow="fold",  # a long file name is broken rather than cut
             no_wrap=column.align == "right",
             min_width=20 if column.align == "prose" else None,
         )

@@ -42,8 +42,9 @@ def relation(figure: Figure) -> str:
         return "≤"
     if any(word in figure.name for word in _HIGHER_IS_BETTER):
         return "≥"
-    below = figure.value is None or figure.value <= figure.limit
-    return "≤" if below == figure.ok or figure.value == figure.limit else "≥"
+    if figure.value is None or figure.value == figure.limit:
+        return "≤"
+    return "≤" if (figure.value < figure.limit) == figure.ok else "≥"
 
 
 def used_up(figure: Figure) -> float:
@@ -86,9 +87,13 @@ def shown(name: str, value: float | None) -> str:
     """A figure's value: agreement in percent, a cosine near one by what it lacks."""
     if value is None:
         return NOT_FINITE
-    if "agreement" in name or "accuracy" in name:
+    if "agreement" in name:
         return percent(value, 2)
-    if 0.99 < value < 1:
+    if "flips" in name:
+        return f"{value:,.0f}"
+    if "drop" in name:
+        return f"{value:.2f}"
+    if "cosine" in name and 0.99 < value < 1:
         return f"1 − {significant(1 - value)}"
     return significant(value)
 

@@ -27,6 +27,7 @@ class Column:
     name: str
     unit: str = ""
     align: Align = "left"
+    extra: bool = False  # left out where there is little room, as in a terminal
 
     @property
     def title(self) -> str:
@@ -63,13 +64,19 @@ class Table:
 
     def without_empty_columns(self) -> Table:
         """The table without the columns in which no row says anything."""
-        kept = [
-            i
-            for i in range(len(self.columns))
-            if any(row.cells[i] not in ("", "–") or row.note(i) for row in self.rows)
-        ]
-        if not self.rows or len(kept) == len(self.columns):
+        if not self.rows:
             return self
+        told = [
+            any(row.cells[i] not in ("", "–") or row.note(i) for row in self.rows)
+            for i in range(len(self.columns))
+        ]
+        return self._with_columns([i for i, says in enumerate(told) if says])
+
+    def without_extra_columns(self) -> Table:
+        """The table with its main columns only."""
+        return self._with_columns([i for i, c in enumerate(self.columns) if not c.extra])
+
+    def _with_columns(self, kept: Sequence[int]) -> Table:
         rows = tuple(
             replace(
                 row,

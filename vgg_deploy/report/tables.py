@@ -163,7 +163,7 @@ def _verdict_tally(report: VerifyReport, current: Mapping[str, str] | None) -> s
 def _verify_row(row: Comparison, stale: bool) -> Row:
     figure = closest(row)
     judged = [f for f in row.figures if f.limit is not None]
-    within = f"{sum(f.ok for f in judged)} of {len(judged)} within limits" if judged else ""
+    within = f"{sum(f.ok for f in judged)} of {len(judged)} limits kept" if judged else ""
     reason = STALE if stale else row.reason or within
     accuracy = row.accuracy
     top1 = percent(accuracy.top1, 2) if accuracy and accuracy.total else ""

@@ -48,7 +48,7 @@ def train(
     gpus = [torch.cuda.current_device()] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus), tuned(device):
         torch.manual_seed(options.seed)
-        trainer = _trainer(card, options, device)
+        trainer = make_trainer(card, options, device)
         data = Images(*place(dataset.train.take(options.max_images), card, device))
         test = Images(*place(dataset.test, card, device))
         listener.on_start(_plan(trainer, data, test))
@@ -62,7 +62,8 @@ def train(
     )
 
 
-def _trainer(card: ModelCard, options: TrainOptions, device: torch.device) -> Trainer:
+def make_trainer(card: ModelCard, options: TrainOptions, device: torch.device) -> Trainer:
+    """Network, optimiser and settings of a run; initial weights from torch's random numbers."""
     recipe = options.chosen
     peak = recipe.lr if options.lr is None else options.lr
     model = initial_model(card.spec, recipe)
