@@ -98,11 +98,8 @@ class BookLoop:
     def __init__(self, spec: ModelSpec, data: Dataset, batch: int) -> None:
         self._model = initial_model(spec, RECIPES["book"])
         self._optimiser = torch.optim.SGD(self._model.parameters(), lr=0.01)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # four workers on fewer cores: as in the book
-            self._loader = DataLoader(
-                BookImages(data.train, spec.size), batch, shuffle=True, num_workers=BOOK_WORKERS
-            )
+        self._images = BookImages(data.train, spec.size)
+        self._batch = batch
 
     def block(self, steps: int) -> float:
         """Examples per second of ``steps`` timed steps."""
@@ -115,8 +112,12 @@ class BookLoop:
         return done / (time.perf_counter() - start)
 
     def _batches(self) -> Iterator[list[torch.Tensor]]:
-        while True:
-            yield from self._loader
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # four workers on fewer cores: as in the book
+            while True:
+                yield from DataLoader(
+                    self._images, self._batch, shuffle=True, num_workers=BOOK_WORKERS
+                )
 
     def _step(self, batch: list[torch.Tensor]) -> int:
         images, labels = batch

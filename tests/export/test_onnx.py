@@ -149,7 +149,7 @@ def test_an_invalid_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 blocks = st.lists(st.tuples(st.integers(1, 2), st.integers(1, 6)), min_size=1, max_size=3)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     conv_arch=blocks,
     size=st.integers(8, 40),

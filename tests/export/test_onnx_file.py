@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,12 +15,14 @@ from vgg_deploy.export.onnx_file import LIMIT, check_size, write_model
 from vgg_deploy.export.onnx_policy import check_policy
 
 
-def model_of(
-    op: str, *, domain: str = "", opset: int = 18, **attributes: object
-) -> onnx.ModelProto:
+def model_of(op: str, *, domain: str = "", opset: int = 18, **attributes: Any) -> onnx.ModelProto:
     value = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node(op, ["x"], ["y"], name="the_node", domain=domain, **attributes)],
+        [
+            onnx.helper.make_node(
+                op, ["x"], ["y"], name="the_node", domain=domain or None, **attributes
+            )
+        ],
         "graph",
         [value("x", onnx.TensorProto.FLOAT, ["n", 3, 8, 8])],
         [value("y", onnx.TensorProto.FLOAT, ["n", 3, 8, 8])],

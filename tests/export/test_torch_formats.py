@@ -7,6 +7,7 @@ import os
 import warnings
 import zipfile
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -24,9 +25,9 @@ needs_compiler = pytest.mark.skipif(aoti_missing() is not None, reason="no C++ c
 def load_script(path: Path, texts: dict[str, str]) -> Run:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        run: Run = torch.jit.load(str(path), _extra_files=texts)  # type: ignore[no-untyped-call]
-    for name, text in texts.items():  # torch gives bytes
-        texts[name] = text.decode() if isinstance(text, bytes) else text
+        run: Run = torch.jit.load(str(path), _extra_files=texts)
+    for name, text in cast("dict[str, bytes]", texts).items():  # what torch leaves there
+        texts[name] = text.decode()
     return run
 
 
@@ -35,7 +36,7 @@ def load_program(path: Path, texts: dict[str, str]) -> Run:
 
 
 def load_package(path: Path) -> Run:
-    return torch._inductor.aoti_load_package(str(path))  # type: ignore[no-any-return]
+    return torch._inductor.aoti_load_package(str(path))
 
 
 def check_texts(bundle: Bundle, texts: dict[str, str]) -> None:
@@ -134,7 +135,7 @@ def test_a_compiler_that_fails(
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
     bundle = lively_bundle(tmp_path / "bundle", CARDS["grey"])
-    with pytest.raises(BackendNotAvailable, match=r"could not compile: .*it is broken"):
+    with pytest.raises(BackendNotAvailable, match="AOTInductor could not compile: "):
         export(bundle, "aoti")
     assert capfd.readouterr() == ("", "")
     assert not list((tmp_path / "bundle").glob(".partial-*"))

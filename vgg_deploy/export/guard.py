@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
+import shutil
+import sys
+import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
 
-from vgg_deploy.errors import BackendNotAvailable, ResourceLimit
+from vgg_deploy.errors import BackendNotAvailable, ResourceLimit, os_errors
 
 _FULL = re.compile(r"(PytorchStreamWriter|unexpected pos|No space left)", re.IGNORECASE)
 _MEMORY = re.compile(r"(DefaultCPUAllocator|not enough memory|can't allocate)", re.IGNORECASE)
 
 
 @contextmanager
-def quiet(*loggers: str, warning: str = "", category: type[Warning] = Warning) -> Iterator[None]:
-    """Hide one kind of warning, and all that the named loggers say below an error."""
+def quiet(
+    *loggers: str, warning: Mapping[str, type[Warning]] = MappingProxyType({})
+) -> Iterator[None]:
+    """Hide the warnings that match a pattern, and what the named loggers say below an error."""
     names = [logging.getLogger(name) for name in loggers]
     levels = [logger.level for logger in names]
     with warnings.catch_warnings():
-        if warning:
-            warnings.filterwarnings("ignore", message=warning, category=category)
+        for message, category in warning.items():
+            warnings.filterwarnings("ignore", message=message, category=category)
         try:
             for logger in names:
                 logger.setLevel(logging.ERROR)
@@ -29,6 +38,11 @@ def quiet(*loggers: str, warning: str = "", category: type[Warning] = Warning) -
         finally:
             for logger, level in zip(names, levels, strict=True):
                 logger.setLevel(level)
+
+
+def lacks_resources(error: RuntimeError) -> bool:
+    """Whether it is disk or memory that torch or a compiler it called ran out of."""
+    return bool(_MEMORY.search(str(error)) or _FULL.search(str(error)))
 
 
 @contextmanager
@@ -50,6 +64,25 @@ def resources(doing: str) -> Iterator[None]:
                 "free some disk space or use a bundle in another folder",
             ) from error
         raise
+
+
+def claim_space(folder: Path, size: int, doing: str) -> None:
+    """Take ``size`` bytes of disk in ``folder`` and give them back; ``ResourceLimit`` if refused.
+
+    Not only to say so before minutes of work: when a write of torch's archives fails, the
+    destructor of its writer throws and the process dies of SIGABRT, whatever Python catches.
+    """
+    with os_errors(f"{doing}, which needs {size / 1e6:,.0f} MB of disk in {folder}"):
+        if sys.platform != "linux":
+            if shutil.disk_usage(folder).free < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return
+        with tempfile.TemporaryFile(dir=folder) as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # the file system cannot
+                    raise
 
 
 @contextmanager

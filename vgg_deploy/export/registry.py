@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vgg_deploy.artifact import Artifact, Format, Precision
 from vgg_deploy.bundle import Bundle, Draft
-from vgg_deploy.errors import (
-    BackendNotAvailable,
-    RefusedInput,
-    ResourceLimit,
-    os_errors,
-    unknown_choice,
-)
+from vgg_deploy.errors import BackendNotAvailable, RefusedInput, unknown_choice
 from vgg_deploy.export import to_onnx, to_program, to_torchscript
-from vgg_deploy.export.guard import imports, resources
+from vgg_deploy.export.guard import claim_space, imports, resources
 from vgg_deploy.export.source import ExportOptions, Source
 from vgg_deploy.model.checkpoint import input_spec, output_spec, read_card
 
 PRECISION: Precision = "fp32"
+_OVERHEAD = 2 << 20  # bytes a file holds beside the weights: graph, texts, code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +73,8 @@ def export(
     if (valid := _valid(bundle, format, made_by)) is not None:
         return bundle, valid, True
     source = _source(bundle, options, made_by)
-    _check_space(bundle, format, exporter.copies)
+    need = int((bundle.checkpoint.size_bytes + _OVERHEAD) * exporter.copies)
+    claim_space(bundle.root, need, f"export to {format}")
     bundle, artifact = bundle.add(_draft(source, format), _writer(exporter, source, format))
     return bundle, artifact, False
 
@@ -103,19 +98,6 @@ def _source(bundle: Bundle, options: ExportOptions, made_by: Mapping[str, str]) 
             "restore manifest.json, or make the bundle again with train or load",
         )
     return Source(path=path, card=card, sha256=checkpoint.sha256, options=options, made_by=made_by)
-
-
-def _check_space(bundle: Bundle, format: Format, copies: float) -> None:
-    """Refuse before minutes of work what the disk cannot hold."""
-    with os_errors(f"read {bundle.root}"):
-        free = shutil.disk_usage(bundle.root).free
-    need = int(bundle.checkpoint.size_bytes * copies)
-    if free < need:
-        raise ResourceLimit(
-            f"export to {format} needs {need / 1e6:,.0f} MB of disk in {bundle.root}, "
-            f"{free / 1e6:,.0f} MB are free",
-            "free some disk space or use a bundle in another folder",
-        )
 
 
 def _draft(source: Source, format: Format) -> Draft:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import BackendNotAvailable
-from vgg_deploy.export.guard import quiet
+from vgg_deploy.export.guard import lacks_resources, quiet
 from vgg_deploy.export.source import ExportOptions, Source
 
 if TYPE_CHECKING:
@@ -71,13 +71,6 @@ def write_aoti(source: Source, path: Path) -> None:
     from torch._inductor.utils import fresh_cache
     from torch.export.pt2_archive._package import package_pt2
 
-    options = {
-        "aot_inductor.package": True,
-        "aot_inductor.enable_line_tables": False,
-        "aot_inductor.precompile_headers": False,  # slower for a single model
-        "cpp.cxx": (None, _compiler()),
-        "freezing": True,
-    }
     program = _program(source)
     args, kwargs = program.example_inputs
     module = program.module(check_guards=False)
@@ -89,6 +82,21 @@ def write_aoti(source: Source, path: Path) -> None:
         for library in kept:
             _blank(library, path.parent, Path(torch.__file__).parents[1])
         package_pt2(str(path), aoti_files=[str(file) for file in kept], extra_files=source.texts())
+
+
+def _options() -> dict[str, object]:
+    """Inductor's configuration, without names that this torch does not know."""
+    from torch._inductor import config
+
+    wanted = {
+        "aot_inductor.package": True,
+        "aot_inductor.enable_line_tables": False,
+        "aot_inductor.precompile_headers": False,  # slower for a single model
+        "cpp.cxx": (None, _compiler()),
+        "freezing": True,
+    }
+    known = config.get_config_copy()
+    return {name: value for name, value in wanted.items() if name in known}
 
 
 def _blank(library: Path, *folders: Path) -> None:
@@ -117,14 +125,16 @@ def _program(source: Source) -> ExportedProgram:
 
 @contextmanager
 def _compile_errors() -> Iterator[None]:
-    """What the C++ compiler says becomes ``BackendNotAvailable`` with its first error."""
-    from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
+    """What inductor or the C++ compiler says becomes ``BackendNotAvailable``, in one line."""
+    from torch._inductor.exc import CppCompileError, InductorError, InvalidCxxCompiler
 
     try:
         yield
-    except (CppCompileError, InvalidCxxCompiler) as error:
-        lines = str(error).splitlines()
-        first = next((line for line in lines if "error" in line.lower()), lines[0])
+    except (CppCompileError, InductorError, InvalidCxxCompiler) as error:
+        if lacks_resources(error):
+            raise
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        first = next((line for line in lines if "error:" in line), lines[0])
         raise BackendNotAvailable(
             f"AOTInductor could not compile: {first}",
             "install a C++ compiler with C++20 and OpenMP (g++ 11 or newer), or point $CXX to one",
