@@ -75,7 +75,7 @@ def write_aoti(source: Source, path: Path) -> None:
     args, kwargs = program.example_inputs
     module = program.module(check_guards=False)
     with quiet(*_LOGGERS), fresh_cache(dir=str(path.parent)), torch.no_grad(), _compile_errors():
-        made = torch._inductor.aot_compile(module, args, kwargs, options=options)
+        made = torch._inductor.aot_compile(module, args, kwargs, options=_options())
         if not isinstance(made, list):
             raise TypeError(f"AOTInductor made a {type(made).__name__} instead of files")
         kept = [Path(str(file)) for file in made if str(file).endswith(_AOTI_KEPT)]
