@@ -16,6 +16,7 @@ is; the first layer needs no gradient by its input, which overstates the share b
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 import warnings
@@ -54,6 +55,7 @@ class TrainingSpeed:
     made_at: str
     environment: environment.Environment
     threads: int
+    load_average: tuple[float, float]  # of the machine over a minute, before and after
     arch: str
     width: float
     size: int
@@ -177,6 +179,7 @@ def measure(
 ) -> TrainingSpeed:
     """Alternate the two loops and the matrix products."""
     torch.manual_seed(0)
+    load_before = os.getloadavg()[0]
     book, ours = BookLoop(spec, data, batch), OurLoop(spec, data, batch)
     rows: list[tuple[float, float, float, float]] = []
     for index in range(blocks):
@@ -197,6 +200,7 @@ def measure(
         made_at=environment.now(),
         environment=environment.capture(),
         threads=torch.get_num_threads(),
+        load_average=(load_before, os.getloadavg()[0]),
         arch=spec.arch,
         width=spec.width,
         size=spec.size,

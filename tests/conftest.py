@@ -26,13 +26,22 @@ def make_card(arch: str = "1x4-1x8-2x8", *, size: int = 32, channels: int = 1) -
 
 
 def make_bundle(root: Path, card: ModelCard, *, seed: int = 0) -> Bundle:
-    """A bundle with one checkpoint of seeded random weights and no other artifact."""
+    """A bundle with one checkpoint of seeded random weights and no other artifact.
+
+    He-normal weights: with torch's default ones the logits are almost only biases, and a backend
+    that ignores its input would pass.
+    """
     import torch
+    from torch import nn
 
     from vgg_deploy.model.vgg import VGG
 
     torch.manual_seed(seed)
-    state = VGG(card.spec).state_dict()
+    network = VGG(card.spec)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    state = network.state_dict()
     draft = Draft(
         format="checkpoint",
         precision="fp32",

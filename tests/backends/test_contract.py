@@ -48,6 +48,12 @@ def test_is_usable_here(cell: tuple[str, Format]) -> None:
     assert get_backend(cell[0]).probe() is None
 
 
+def test_the_networks_logits_follow_the_input(bundle: Bundle) -> None:
+    """Else the comparisons below would compare biases."""
+    exact = reference(bundle.path(bundle.checkpoint), BATCH)
+    assert np.ptp(exact, axis=0).max() > 0.1 * np.abs(exact).max()
+
+
 def test_outputs_are_the_references_at_every_batch(
     bundle: Bundle, cell: tuple[str, Format]
 ) -> None:

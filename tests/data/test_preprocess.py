@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vgg_deploy.data.preprocess import preprocess, preprocess_torch, resize_weights
+from vgg_deploy.data.preprocess import _constants, preprocess, preprocess_torch, resize_weights
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.spec import Preprocessing
 
@@ -130,3 +130,13 @@ def test_wrong_images_are_refused(images: NDArray[np.uint8]) -> None:
 def test_shared_weights_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="read-only"):
         resize_weights(5, 6)[0, 0] = 1
+
+
+def test_a_first_call_in_inference_mode_does_not_spoil_training() -> None:
+    images = torch.from_numpy(noise(2, 9, 9, 1))
+    with torch.inference_mode():
+        preprocess_torch(images, grey(13))
+    weight = torch.ones(1, requires_grad=True)
+    (preprocess_torch(images, grey(13)) * weight).sum().backward()
+    assert weight.grad is not None
+    assert not any(t.is_inference() for t in _constants(9, 9, grey(13), "cpu"))

@@ -1,46 +1,25 @@
-"""Reuse, refusals, and what an interrupted export leaves behind: nothing."""
+"""Which artifact is made, which is reused, which request is refused."""
 
 from __future__ import annotations
 
 import errno
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
-import torch
 
-from tests.conftest import make_bundle, make_card
 from vgg_deploy.artifact import FORMATS, Format
-from vgg_deploy.bundle import Bundle, Draft, open_bundle
+from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.errors import (
-    BackendNotAvailable,
     DigestMismatch,
     RefusedInput,
     ResourceLimit,
     UsageError,
 )
-from vgg_deploy.export import EXPORT_FORMATS, ExportOptions, aoti_missing, export, to_onnx
-from vgg_deploy.model.checkpoint import input_spec, output_spec
-
-
-def old_artifact(bundle: Bundle, format: Format) -> Bundle:
-    """Enter a file of other options under the name the export will take."""
-    draft = Draft(
-        format=format,
-        precision="fp32",
-        input=input_spec(bundle.card),
-        output=output_spec(bundle.card),
-        parent=bundle.checkpoint.sha256,
-        made_by={"made_by": "an older version"},
-    )
-    return bundle.add(draft, lambda path: cast("None", path.write_bytes(b"old")))[0]
+from vgg_deploy.export import EXPORT_FORMATS, ExportOptions, export, to_onnx
 
 
 def test_formats() -> None:
@@ -153,118 +132,7 @@ def test_a_file_system_without_preallocation(
     assert not export(tiny_bundle, "program")[2]
 
 
-def half_written(error: BaseException) -> Callable[..., Any]:
-    """A writer that gets as far as some bytes of its file."""
-
-    def write(*args: Any, **_options: Any) -> None:
-        for argument in args:
-            if isinstance(argument, str | Path):
-                Path(argument).write_bytes(b"half")
-        raise error
-
-    return write
-
-
-@pytest.mark.parametrize(
-    ("error", "seen"),
-    [
-        (KeyboardInterrupt(), KeyboardInterrupt),
-        (OSError(errno.ENOSPC, "No space left on device"), ResourceLimit),
-        (RuntimeError("PytorchStreamWriter failed writing file data/0"), ResourceLimit),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), ResourceLimit),
-        (MemoryError(), ResourceLimit),
-        (ModuleNotFoundError("No module named 'x'", name="x"), BackendNotAvailable),
-        (RuntimeError("another"), RuntimeError),
-    ],
-    ids=lambda value: getattr(value, "__name__", None),
-)
-@pytest.mark.parametrize("format", EXPORT_FORMATS)
-def test_an_interrupted_export_changes_nothing(
-    tiny_bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
-    format: Format,
-    error: BaseException,
-    seen: type[BaseException],
-) -> None:
-    bundle = old_artifact(tiny_bundle, format)
-    before = {path.name: path.read_bytes() for path in bundle.root.iterdir()}
-    place = {
-        "torchscript": (torch.jit, "save"),
-        "program": (torch.export, "save"),
-        "aoti": (torch._inductor, "aot_compile"),
-        "onnx": (to_onnx, "_check"),
-    }[format]
-    monkeypatch.setattr(*place, half_written(error))
-    monkeypatch.setattr(to_onnx, "made_by", lambda _options: {"torch": "x"})
-    if format == "aoti":
-        monkeypatch.setenv("CXX", sys.executable)  # found, never called
-    with pytest.raises(seen):
-        export(bundle, format)
-    assert {path.name: path.read_bytes() for path in bundle.root.iterdir()} == before
-
-
-_FULL = """
-import resource, sys
-from pathlib import Path
-from vgg_deploy.bundle import open_bundle
-from vgg_deploy.errors import ResourceLimit
-from vgg_deploy.export import export
-resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
-for format in ("torchscript", "program", "onnx"):
-    try:
-        export(open_bundle(Path(sys.argv[1])), format)
-    except ResourceLimit as error:
-        print(format, error.cause)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no resource limits")
-def test_files_that_may_not_grow(tmp_path: Path) -> None:
-    bundle = make_bundle(tmp_path / "b", make_card())
-    command = [sys.executable, "-c", _FULL, str(bundle.root)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["torchscript", "program", "onnx"], done.stderr
-    assert done.stderr == ""
-    assert sorted(p.name for p in bundle.root.iterdir()) == [
-        ".lock",
-        "checkpoint.safetensors",
-        "manifest.json",
-    ]
-
-
 def test_import_is_light() -> None:
     code = "import sys, vgg_deploy.export; print('torch' in sys.modules, 'onnx' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
-
-
-_INTERRUPTED = """
-import sys
-from pathlib import Path
-from vgg_deploy.bundle import open_bundle
-from vgg_deploy.export import export
-try:
-    export(open_bundle(Path(sys.argv[1])), "aoti")
-except KeyboardInterrupt:
-    sys.exit(130)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(aoti_missing() is not None, reason="no C++ compiler")
-def test_ctrl_c_while_the_compiler_runs(tiny_bundle: Bundle) -> None:
-    root = tiny_bundle.root
-    command = [sys.executable, "-c", _INTERRUPTED, str(root)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
-        deadline = time.monotonic() + 120
-        while not list(root.glob(".partial-*/**/*.cpp")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)  # the terminal sends it to the whole group
-        assert process.wait(60) == 130
-    assert sorted(p.name for p in root.iterdir()) == [
-        ".lock",
-        "checkpoint.safetensors",
-        "manifest.json",
-    ]

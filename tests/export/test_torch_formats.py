@@ -84,9 +84,15 @@ def test_program_refuses_more_than_its_largest_batch(tmp_path: Path) -> None:
 
 @needs_compiler
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vgg11_bn", "vgg11_lrn", "ceil_50"])
-def test_package_equals_torch(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    bundle, artifact, _ = export(lively_bundle(tmp_path, CARDS[name]), "aoti")
+@pytest.mark.parametrize("name", ["vgg11_lrn", "ceil_50_bn"])
+def test_package_equals_torch(
+    tmp_path: Path,
+    name: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a relative bundle: the compiler sees other names than we do
+    bundle, artifact, _ = export(lively_bundle(Path("bundle"), CARDS[name]), "aoti")
     assert capfd.readouterr() == ("", "")
     path = bundle.path(artifact)
     check_equal(bundle, load_package(path))
@@ -100,7 +106,7 @@ def test_package_equals_torch(tmp_path: Path, name: str, capfd: pytest.CaptureFi
         assert not [entry for entry in archive.namelist() if entry.endswith(".cpp")]
     check_texts(bundle, texts)
     check_no_paths(path, str(tmp_path), os.fspath(Path(torch.__file__).parent))
-    assert {entry.name for entry in tmp_path.iterdir()} == {
+    assert {entry.name for entry in bundle.root.iterdir()} == {
         ".lock",
         "checkpoint.safetensors",
         "manifest.json",

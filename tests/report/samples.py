@@ -87,9 +87,9 @@ def make_files(root: Path) -> Bundle:
     bundle, checkpoint = create_bundle(
         root, card, _draft("checkpoint", "fp32", None), _writer("weights"), replace=False
     )
-    for format, precision in EXPORTED:
-        draft = _draft(format, precision, checkpoint.sha256)
-        bundle, _ = bundle.add(draft, _writer(f"{format} {precision}"))
+    for kind, precision in EXPORTED:
+        draft = _draft(kind, precision, checkpoint.sha256)
+        bundle, _ = bundle.add(draft, _writer(f"{kind} {precision}"))
     return bundle
 
 
@@ -185,10 +185,10 @@ def _subject(backend: str, artifact: Artifact) -> Subject:
 def _equivalent(
     bundle: Bundle, cell: tuple[str, Format, Precision, float, float], index: int
 ) -> Comparison:
-    backend, format, precision, *_ = cell
+    backend, kind, precision, *_ = cell
     error = (3.9 + 0.7 * index) * 1e-7
     return Comparison(
-        subject=subject(bundle, backend, format, precision),
+        subject=subject(bundle, backend, kind, precision),
         verdict="equivalent",
         reason="",
         figures=(
@@ -210,12 +210,12 @@ def _equivalent(
 def _timing(
     bundle: Bundle, cell: tuple[str, Format, Precision, float, float], batch: int
 ) -> Timing:
-    backend, format, precision, ms, spread = cell
+    backend, kind, precision, ms, spread = cell
     random = np.random.default_rng(len(backend) * 100 + batch)
     middle = ms * batch**0.87 * 1e6
     samples = middle * (1 + np.abs(random.normal(0, spread, 700 if batch == 1 else 120)))
     return Timing(
-        subject=subject(bundle, backend, format, precision),
+        subject=subject(bundle, backend, kind, precision),
         batch=batch,
         status="measured",
         samples_ns=tuple(int(s) for s in samples),

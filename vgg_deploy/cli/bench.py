@@ -35,7 +35,7 @@ def bench(
     from vgg_deploy.bundle import open_bundle
     from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
     from vgg_deploy.pipeline.cells import selection_of
-    from vgg_deploy.report.bench_tables import bench_table
+    from vgg_deploy.report.bench_tables import bench_table, startup_table
 
     options = BenchOptions(
         selection=selection_of(backends, formats),
@@ -48,6 +48,6 @@ def bench(
     if as_json:
         print_json(report)
     else:
-        show(bench_table(report))
+        show(bench_table(report), startup_table(report))
     if error := bench_error(report):
         raise error

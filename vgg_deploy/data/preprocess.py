@@ -106,12 +106,13 @@ def _constants(
 
     rows, columns = axis_weights(height, width, p)
     scale, offset = (value[:, None, None] for value in _affine(p))
-    return (
-        torch.tensor(rows, device=device),
-        torch.tensor(columns.T.copy(), device=device),
-        torch.tensor(scale, device=device),
-        torch.tensor(offset, device=device),
-    )
+    with torch.inference_mode(False):  # they are shared: whoever comes first must not mark them
+        return (
+            torch.tensor(rows, device=device),
+            torch.tensor(columns.T.copy(), device=device),
+            torch.tensor(scale, device=device),
+            torch.tensor(offset, device=device),
+        )
 
 
 def _check(dtype: str, shape: tuple[int, ...], p: Preprocessing) -> None:

@@ -71,16 +71,17 @@ def write_aoti(source: Source, path: Path) -> None:
     from torch._inductor.utils import fresh_cache
     from torch.export.pt2_archive._package import package_pt2
 
+    scratch = path.parent.resolve()  # as the compiler will name it
     program = _program(source)
     args, kwargs = program.example_inputs
     module = program.module(check_guards=False)
-    with quiet(*_LOGGERS), fresh_cache(dir=str(path.parent)), torch.no_grad(), _compile_errors():
+    with quiet(*_LOGGERS), fresh_cache(dir=str(scratch)), torch.no_grad(), _compile_errors():
         made = torch._inductor.aot_compile(module, args, kwargs, options=_options())
         if not isinstance(made, list):
             raise TypeError(f"AOTInductor made a {type(made).__name__} instead of files")
         kept = [Path(str(file)) for file in made if str(file).endswith(_AOTI_KEPT)]
         for library in kept:
-            _blank(library, path.parent, Path(torch.__file__).parents[1])
+            _blank(library, scratch, Path(torch.__file__).parents[1])
         package_pt2(str(path), aoti_files=[str(file) for file in kept], extra_files=source.texts())
 
 

@@ -1,4 +1,4 @@
-"""Plots of stored timings: latency, throughput, spread, and accuracy against latency."""
+"""Latency per backend and batch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from typing import Any
 from vgg_deploy.report.canvas import (
     BAD,
     GOOD,
-    GRID,
     INK,
-    MARKERS,
     MUTED,
-    SERIES,
     WARN,
     Canvas,
     Plot,
     drawing,
-    spread,
+    log_axis,
     text_width,
+    wide,
 )
 from vgg_deploy.report.judged import is_stale
 from vgg_deploy.report.labels import short_labels
@@ -42,6 +40,7 @@ def latency_plot(report: BenchReport, current: Mapping[str, str] | None = None) 
     shown = {row.subject.id for rows in batches.values() for row in rows}
     left = 12 + max(text_width(labels[name]) for name in shown)
     height = sum(_PANEL + _ROW * len(rows) for rows in batches.values()) + 20 * len(absent)
+    log = any(wide(filter(None, map(median_ms, rows))) for rows in batches.values())
     with drawing():
         canvas = Canvas(_WIDTH, height)
         top = 0.0
@@ -50,7 +49,7 @@ def latency_plot(report: BenchReport, current: Mapping[str, str] | None = None) 
             axes = canvas.axes(left, top + 30, _WIDTH - left - 96, _ROW * len(rows))
             axes.set_yticks(range(len(rows)), [labels[row.subject.id] for row in rows])
             axes.tick_params(axis="y", labelcolor=INK)
-            _latency_panel(axes, rows, current)
+            _latency_panel(axes, rows, current, log=log)
             top += _PANEL + _ROW * len(rows)
         for place, line in enumerate(absent):
             canvas.text(8, top + 12 + 20 * place, line, fontstyle="italic")
@@ -59,43 +58,10 @@ def latency_plot(report: BenchReport, current: Mapping[str, str] | None = None) 
     return Plot(
         name="latency",
         title="Latency per backend and batch",
-        caption="Milliseconds for one run of a whole batch. Bar: median (p50). Whisker: p90. "
-        "Each batch size has its own scale, from zero.",
+        caption="Milliseconds for one run of a whole batch. Whisker: up to p90. "
+        + ("Dot: median (p50), log scale." if log else "Bar: median (p50), from zero.")
+        + " Each batch size has its own scale. Amber: see the remark in the table.",
         description=description,
-        svg=svg,
-    )
-
-
-def throughput_plot(report: BenchReport) -> Plot | None:
-    """Images per second, over the batch size; a line per backend."""
-    batches = [batch for batch, rows in _by_batch(report).items() if any(map(median_ms, rows))]
-    labels = short_labels(row.subject for row in report.rows)
-    lines: dict[str, list[tuple[int, float]]] = {}
-    for row in sorted(report.rows, key=lambda r: r.batch):
-        found = latency(row)
-        if found and found.p50 is not None:
-            point = (batches.index(row.batch), found.images_per_s)
-            lines.setdefault(labels[row.subject.id], []).append(point)
-    if len(batches) < 2:
-        return None
-    right = 24 + max(text_width(label) for label in lines)
-    height = max(260.0, 18.0 * len(lines) + 90)
-    with drawing():
-        canvas = Canvas(_WIDTH, height)
-        axes = canvas.axes(56, 20, _WIDTH - 56 - right, height - 76)
-        _throughput_lines(axes, lines, height - 76)
-        axes.set_xticks(range(len(batches)), [str(b) for b in batches])
-        axes.set_xlabel("batch size", color=MUTED, labelpad=6)
-        description = "; ".join(
-            f"{label}: " + ", ".join(f"{significant(y)} at batch {batches[x]}" for x, y in points)
-            for label, points in lines.items()
-        )
-        svg = canvas.svg("throughput", "Throughput by batch size", f"{description}.")
-    return Plot(
-        name="throughput",
-        title="Throughput by batch size",
-        caption="Images per second at the mean latency. Higher is better.",
-        description=f"{description}.",
         svg=svg,
     )
 
@@ -129,20 +95,35 @@ def _absent(report: BenchReport, labels: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def _latency_panel(axes: Any, rows: Sequence[Timing], current: Mapping[str, str] | None) -> None:
+def _latency_panel(
+    axes: Any, rows: Sequence[Timing], current: Mapping[str, str] | None, *, log: bool
+) -> None:
     found = [latency(row) for row in rows]
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(0, max(map(_reach, found), default=1.0) * 1.02 or 1.0)
-    axes.locator_params(axis="x", nbins=6)
-    axes.axvline(0, color=MUTED, linewidth=1)
+    far = max(map(_reach, found), default=0.0) or 1.0
+    near = min((s.p50 for s in found if s and s.p50), default=far) / 2
+    if log:
+        log_axis(axes, "x", near, far * 1.1)
+    else:
+        axes.set_xlim(0, far * 1.02)
+        axes.locator_params(axis="x", nbins=6)
+    start = near if log else 0.0
+    axes.axvline(start, color=MUTED, linewidth=1)
     for place, (row, stats) in enumerate(zip(rows, found, strict=True)):
         if stats is None or stats.p50 is None:
             said = row.status if stats is None else "too few runs"
-            axes.annotate(said, (0, place), xytext=(8, 0), textcoords="offset points",
-                          va="center", color=BAD if row.status == "failed" else MUTED,
-                          fontstyle="italic")  # fmt: skip
+            color = BAD if row.status == "failed" else MUTED
+            _beside(axes, said, start, place, color=color, fontstyle="italic")
             continue
-        _bar(axes, place, stats, stale=is_stale(row.subject, current), marked=bool(row.marks))
+        stale = is_stale(row.subject, current)
+        color = WARN if stale or row.marks else GOOD
+        if log:
+            axes.plot(stats.p50, place, "o", color=color, markersize=9)
+        else:
+            axes.barh(place, stats.p50, height=0.5, color=color, linewidth=0)
+        _whisker(axes, place, stats.p50, stats.p90)
+        text = f"{significant(stats.p50)} ms" + (" stale" if stale else "")
+        _beside(axes, text, _reach(stats), place, color=INK)
 
 
 def _reach(stats: Latency | None) -> float:
@@ -150,15 +131,15 @@ def _reach(stats: Latency | None) -> float:
     return max(stats.p50 or 0.0, stats.p90 or 0.0) if stats else 0.0
 
 
-def _bar(axes: Any, place: int, stats: Latency, *, stale: bool, marked: bool) -> None:
-    color = WARN if stale or marked else GOOD
-    axes.barh(place, stats.p50, height=0.5, color=color, linewidth=0)
-    if stats.p90 is not None:
-        axes.plot((stats.p50, stats.p90), (place, place), color=INK, linewidth=1.5)
-        axes.plot((stats.p90,) * 2, (place - 0.16, place + 0.16), color=INK, linewidth=1.5)
-    text = f"{significant(stats.p50 or 0.0)} ms" + (" stale" if stale else "")
-    axes.annotate(text, (_reach(stats), place), xytext=(8, 0), textcoords="offset points",
-                  va="center", color=INK, annotation_clip=False)  # fmt: skip
+def _whisker(axes: Any, place: int, p50: float, p90: float | None) -> None:
+    if p90 is not None:
+        axes.plot((p50, p90), (place, place), color=INK, linewidth=1.5)
+        axes.plot((p90, p90), (place - 0.16, place + 0.16), color=INK, linewidth=1.5)
+
+
+def _beside(axes: Any, text: str, x: float, place: int, **style: str) -> None:
+    options = {"xytext": (10, 0), "textcoords": "offset points", "va": "center"}
+    axes.annotate(text, (x, place), annotation_clip=False, **options, **style)
 
 
 def _latency_description(batches: Batches, labels: Mapping[str, str]) -> str:
@@ -171,22 +152,3 @@ def _latency_description(batches: Batches, labels: Mapping[str, str]) -> str:
         ]
         parts.append(f"Batch {batch}: {', '.join(said)}")
     return "; ".join(parts) + "."
-
-
-def _throughput_lines(
-    axes: Any, lines: Mapping[str, list[tuple[int, float]]], height: float
-) -> None:
-    axes.grid(visible=False, axis="x")
-    axes.grid(visible=True, axis="y", color=GRID, linewidth=1)
-    for index, points in enumerate(lines.values()):
-        axes.plot(*zip(*points, strict=True), color=SERIES[index % len(SERIES)], linewidth=2,
-                  marker=MARKERS[index % len(MARKERS)], markersize=7)  # fmt: skip
-    top = max(y for points in lines.values() for _, y in points) * 1.06
-    axes.set_ylim(0, top)
-    axes.margins(x=0.03)
-    ends = [points[-1] for points in lines.values()]
-    heights = spread([y for _, y in ends], top * 17 / height)
-    for index, label in enumerate(lines):
-        axes.annotate(label, (ends[index][0], heights[index]), xytext=(14, 0),
-                      textcoords="offset points", va="center", annotation_clip=False,
-                      color=SERIES[index % len(SERIES)])  # fmt: skip

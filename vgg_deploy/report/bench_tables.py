@@ -12,6 +12,7 @@ from vgg_deploy.report.quantities import (
     duration,
     fixed_all,
     percent,
+    significant,
     size,
     times,
 )
@@ -36,7 +37,7 @@ def bench_table(
     stats = [latency(row) for row in ordered]
     fastest = _fastest(report, current)
     milliseconds = fixed_all([getattr(s, p) if s else None for s in stats for p in _MILLISECONDS])
-    rates = fixed_all([s.images_per_s if s else None for s in stats])
+    rates = [significant(s.images_per_s) if s else MISSING for s in stats]
     rows = []
     for i, (row, found) in enumerate(zip(ordered, stats, strict=True)):
         status, reason = _state(row, current, verified)
@@ -51,7 +52,7 @@ def bench_table(
         head = (row.subject.backend, row.subject.artifact, batch)
         rows.append(Row(cells=(*head, *middle, reason), status=status))
     return Table(
-        title="Latency and throughput",
+        title="Latency in milliseconds per batch, and throughput",
         columns=_bench_columns(),
         rows=tuple(rows),
         note=_bench_note(report, current),
@@ -98,9 +99,9 @@ def _bench_columns() -> tuple[Column, ...]:
         Column(name="Backend"),
         Column(name="Artifact"),
         Column(name="Batch", align="right"),
-        *(Column(name=p, unit="ms", align="right", extra=p == "p95") for p in _MILLISECONDS),
+        *(Column(name=p, align="right", extra=p == "p95") for p in _MILLISECONDS),
         Column(name="Images/s", align="right"),
-        Column(name="To fastest", align="right"),
+        Column(name="To fastest", align="right", extra=True),
         Column(name="CV", align="right", extra=True),
         Column(name="Runs", align="right", extra=True),
         Column(name="Reason", align="prose"),

@@ -9,10 +9,10 @@ from __future__ import annotations
 import html
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from typing import Any
+from typing import Any, Literal
 
 from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.report.quantities import significant
@@ -113,7 +113,22 @@ class drawing:  # noqa: N801 - used like a function, in a with statement
 def power_label(value: float, _position: object = None) -> str:
     """Tick label of a log axis: ``10⁻⁷``."""
     text = significant(value, 1)
-    return text.removeprefix("1×") if "×10" in text else f"{value:g}"
+    return text.removeprefix("1×") if "×10" in text else f"{value:,g}"
+
+
+def wide(values: Iterable[float], ratio: float = 30) -> bool:
+    """Whether values differ so much that a linear scale would hide the small ones."""
+    positive = [v for v in values if v > 0]
+    return bool(positive) and max(positive) > ratio * min(positive)
+
+
+def log_axis(axes: Any, which: Literal["x", "y"], low: float, high: float) -> None:
+    """Make an axis logarithmic from ``low`` to ``high``, labelled at powers of ten."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
+    axis.set_major_formatter(power_label)
+    axis.set_minor_formatter(lambda _value, _position: "")
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:

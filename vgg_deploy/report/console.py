@@ -16,6 +16,7 @@ _STYLES: dict[RowStatus, str] = {
     "skipped": "dim",
     "plain": "",
 }
+_LEAST = 10  # characters a column keeps; narrower, file names fall into crumbs
 
 
 def to_rich(table: Table) -> RichTable:
@@ -32,13 +33,13 @@ def to_rich(table: Table) -> RichTable:
     )
     if table.has_status:
         shown.add_column("", no_wrap=True)
-    for column in table.columns:
+    for place, column in enumerate(table.columns):
         shown.add_column(
             Text(column.title),
             justify="right" if column.align == "right" else "left",
             overflow="fold",  # a long file name is broken rather than cut
-            no_wrap=column.align == "right",
-            min_width=20 if column.align == "prose" else None,
+            no_wrap=column.align == "right" or place == 0,
+            min_width=min(_LEAST, max((len(row.cells[place]) for row in table.rows), default=0)),
         )
     for row in table.rows:
         signs = [Text(SIGNS[row.status], style=_STYLES[row.status])] if table.has_status else []

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
-from vgg_deploy import __version__, jsonio
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.environment import now
 from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.files import write_text
+from vgg_deploy.report.bench_plots import latency_plot
 from vgg_deploy.report.bench_tables import bench_table, startup_table
 from vgg_deploy.report.canvas import Plot
-from vgg_deploy.report.judged import digests
-from vgg_deploy.report.plots import (
-    accuracy_latency_plot,
-    error_plot,
-    latency_plot,
-    learning_plot,
-    throughput_plot,
-)
+from vgg_deploy.report.findings import Findings, gather, read_metrics, summarise
+from vgg_deploy.report.highlights import highlights
+from vgg_deploy.report.model_tables import blocks_table, model_table
+from vgg_deploy.report.plots import error_plot, learning_plot
+from vgg_deploy.report.reproduce import bundle_name, commands
+from vgg_deploy.report.spread_plot import distribution_plot
 from vgg_deploy.report.table import SIGNS, Table
 from vgg_deploy.report.tables import (
     artifacts_table,
@@ -31,19 +27,38 @@ from vgg_deploy.report.tables import (
     training_table,
     verify_table,
 )
-from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, BenchReport, VerifyReport
+from vgg_deploy.report.throughput_plot import throughput_plot
+from vgg_deploy.report.tradeoff_plot import accuracy_latency_plot
 
-REPORT_FILE = "report.html"
-METRICS_FILE = "training/metrics.jsonl"
+__all__ = ["REPORT_FILE", "TEMPLATE", "page_of", "read_metrics", "write_report"]
+
+REPORT_FILE = "report.html"  # relative to the bundle
 TEMPLATE = "template.html"
 
 
-def write_report(bundle: Bundle, path: Path) -> Path:
-    """Write the page of a bundle to ``path``; results that are not there yet are said to be.
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One section of the page; without parts it says which command makes them."""
 
-    Raises ``BackendNotAvailable`` without jinja2 and matplotlib, ``RefusedInput`` for stored
+    name: str  # a word for ids
+    title: str
+    lead: str = ""
+    parts: tuple[Table | Plot, ...] = ()
+    command: str = ""
+
+
+def write_report(bundle: Bundle, path: Path) -> Path:
+    """Write the page of a bundle to ``path``, atomically; returns ``path``.
+
+    Raises ``BackendNotAvailable`` without jinja2 or matplotlib, ``RefusedInput`` for stored
     results that cannot be read.
     """
+    write_text(path, page_of(gather(bundle)))
+    return path
+
+
+def page_of(findings: Findings) -> str:
+    """The page as text; equal findings give equal text."""
     try:
         import jinja2
     except ImportError as error:
@@ -54,110 +69,105 @@ def write_report(bundle: Bundle, path: Path) -> Path:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.from_string(template).render(**_context(bundle))
-    write_text(path, page)
-    return path
-
-
-def _context(bundle: Bundle) -> dict[str, Any]:
-    verify_path, bench_path = bundle.root / VERIFY_FILE, bundle.root / BENCH_FILE
-    verify = jsonio.load(VerifyReport, verify_path) if verify_path.exists() else None
-    bench = jsonio.load(BenchReport, bench_path) if bench_path.exists() else None
-    metrics = read_metrics(bundle.root / METRICS_FILE)
-    current = digests(bundle)
-    problems = {str(a.path): text for a in bundle.artifacts if (text := bundle.problem(a))}
-    return {
-        "name": bundle.root.absolute().name,
-        "version": __version__,
-        "made_at": now(),
-        "card": bundle.card,
-        "verdict": _verdict(verify, current),
-        "signs": SIGNS,
-        "sections": _sections(bundle, verify, bench, metrics, current, problems),
-        "artifacts": bundle.artifacts,
-    }
-
-
-def _sections(
-    bundle: Bundle,
-    verify: VerifyReport | None,
-    bench: BenchReport | None,
-    metrics: list[dict[str, object]],
-    current: Mapping[str, str],
-    problems: Mapping[str, str],
-) -> list[dict[str, Any]]:
-    """Title, tables and plots of each section; a section without results says how to get them."""
-    verified = [row.subject for row in verify.rows if row.verdict == "equivalent"] if verify else []
-    command = f"vgg-deploy {{}} {bundle.root}"
-    tables: dict[str, list[Table]] = {
-        "Equivalence": [verify_table(verify, current), figures_table(verify, current)]
-        if verify
-        else [],
-        "Speed": [bench_table(bench, current, verified), startup_table(bench, current)]
-        if bench
-        else [],
-        "Training": [training_table(metrics)] if metrics else [],
-        "Files": [artifacts_table(bundle, problems)],
-        "Environment": [environment_table((verify or bench).environment)]  # type: ignore[union-attr]
-        if verify or bench
-        else [],
-    }
-    plots: dict[str, list[Plot | None]] = {
-        "Equivalence": [error_plot(verify, current)] if verify else [],
-        "Speed": [latency_plot(bench, current), throughput_plot(bench)] if bench else [],
-        "Training": [learning_plot(metrics)] if metrics else [],
-    }
-    if verify and bench:
-        plots["Speed"].append(accuracy_latency_plot(verify, bench))
-    absent = {
-        "Equivalence": f"Nothing was verified yet: {command.format('verify')}",
-        "Speed": f"Nothing was timed yet: {command.format('bench')}",
-        "Training": "The weights were loaded, not trained here.",
-        "Environment": "Nothing was measured yet.",
-    }
-    return [
-        {
-            "title": title,
-            "tables": found,
-            "plots": [plot for plot in plots.get(title, []) if plot],
-            "absent": "" if found else absent.get(title, ""),
-        }
-        for title, found in tables.items()
-    ]
-
-
-def _verdict(verify: VerifyReport | None, current: Mapping[str, str]) -> dict[str, str]:
-    """The word on top of the page, its class and the counts behind it."""
-    if verify is None:
-        return {"word": "Not verified", "kind": "warn", "counts": "no verdict is stored yet"}
-    counts = {
-        kind: sum(row.verdict == kind for row in verify.rows)
-        for kind in ("equivalent", "different", "failed", "skipped")
-    }
-    told = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-    stale = any(
-        row.subject.sha256 and current.get(row.subject.artifact) != row.subject.sha256
-        for row in verify.rows
+    bundle = findings.bundle
+    return environment.from_string(template).render(
+        name=bundle.root.absolute().name,
+        card=bundle.card,
+        summary=summarise(findings),
+        highlights=highlights(findings),
+        sections=_sections(findings),
+        artifacts=bundle.artifacts,
+        paths={a.sha256: str(a.path) for a in bundle.artifacts},
+        commands=commands(findings),
+        signs=SIGNS,
+        is_table=lambda part: isinstance(part, Table),
+        made_at=_made_at(findings),
     )
-    if stale:
-        return {"word": "Stale", "kind": "warn", "counts": "files changed since verify; " + told}
-    if counts["different"] or counts["failed"]:
-        return {"word": "Not equivalent", "kind": "bad", "counts": told}
-    if not counts["equivalent"]:
-        return {"word": "Not verified", "kind": "warn", "counts": told}
-    return {"word": "Equivalent", "kind": "ok", "counts": told}
 
 
-def read_metrics(path: Path) -> list[dict[str, object]]:
-    """Rows of ``metrics.jsonl``; none when there is no file, and broken lines are left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
+def _sections(findings: Findings) -> tuple[Section, ...]:
+    spec = findings.bundle.card.spec
+    return (
+        _equivalence(findings),
+        _speed(findings),
+        Section(
+            name="model",
+            title="Model",
+            parts=(model_table(findings.bundle.card), blocks_table(spec)),
+        ),
+        _training(findings),
+        Section(
+            name="files",
+            title="Files",
+            parts=(artifacts_table(findings.bundle, findings.problems),),
+        ),
+        _environment(findings),
+    )
+
+
+def _equivalence(findings: Findings) -> Section:
+    report = findings.verify
+    name, title = "equivalence", "Equivalence"
+    if report is None:
+        return Section(name=name, title=title, command=_command("verify", findings))
+    current = findings.current
+    lead = (
+        f"Every backend’s outputs beside those of {report.reference}, on {report.image_source}, "
+        f"seeded noise and edge images, at batch {', '.join(map(str, report.batches))}. "
+        "Worst first."
+    )
+    found = (verify_table(report, current).without_extra_columns(), error_plot(report, current))
+    figures = figures_table(report, current)
+    parts = _present(*found, figures if figures.rows else None)
+    return Section(name=name, title=title, lead=lead, parts=parts)
+
+
+def _speed(findings: Findings) -> Section:
+    report = findings.bench
+    name, title = "speed", "Speed"
+    if report is None:
+        return Section(name=name, title=title, command=_command("bench", findings))
+    current = findings.current
+    start = startup_table(report, current)
+    parts = _present(
+        latency_plot(report, current),
+        bench_table(report, current, findings.equivalent),
+        throughput_plot(report),
+        distribution_plot(report),
+        accuracy_latency_plot(findings.verify, report) if findings.verify else None,
+        start if start.rows else None,
+    )
+    return Section(name=name, title=title, parts=parts)
+
+
+def _training(findings: Findings) -> Section:
+    metrics = findings.metrics
+    name, title = "training", "Training"
+    if not metrics:
+        lead = "No training is on record here: the weights were loaded, or the log is gone."
+        command = "vgg-deploy train --help"
+        return Section(name=name, title=title, lead=lead, command=command)
+    parts = _present(learning_plot(metrics), training_table(metrics))
+    return Section(name=name, title=title, parts=parts)
+
+
+def _environment(findings: Findings) -> Section:
+    tables = []
+    for what, environment in findings.environments:
+        table = environment_table(environment)
+        tables.append(Table(title=f"Of {what}", columns=table.columns, rows=table.rows))
+    command = "" if tables else _command("verify", findings)
+    return Section(name="environment", title="Environment", parts=tuple(tables), command=command)
+
+
+def _present(*parts: Table | Plot | None) -> tuple[Table | Plot, ...]:
+    return tuple(part for part in parts if part is not None)
+
+
+def _command(verb: str, findings: Findings) -> str:
+    return f"vgg-deploy {verb} {bundle_name(findings.bundle)}"
+
+
+def _made_at(findings: Findings) -> Sequence[tuple[str, str]]:
+    reports = (("Verified", findings.verify), ("Timed", findings.bench))
+    return [(what, report.made_at) for what, report in reports if report]

@@ -79,7 +79,7 @@ def worst_first(rows: Iterable[Comparison]) -> list[Comparison]:
 
 def title_of(name: str) -> str:
     """A figure's name for people: ``top1_agreement`` → ``top-1 agreement``."""
-    plain = name.replace("_", " ").replace("top1", "top-1").replace("top5", "top-5")
+    plain = name.replace("_", " ").replace("top1", "top‑1").replace("top5", "top‑5")
     return _TITLES.get(name, plain)
 
 

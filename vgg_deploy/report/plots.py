@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vgg_deploy.report.bench_plots import latency_plot, throughput_plot
+from vgg_deploy.report.bench_plots import latency_plot
 from vgg_deploy.report.canvas import (
     BAD,
     GOOD,
@@ -22,7 +22,7 @@ from vgg_deploy.report.canvas import (
     Canvas,
     Plot,
     drawing,
-    power_label,
+    log_axis,
     spread,
     text_width,
 )
@@ -31,6 +31,7 @@ from vgg_deploy.report.labels import short_labels
 from vgg_deploy.report.quantities import percent, significant
 from vgg_deploy.report.spread_plot import distribution_plot
 from vgg_deploy.report.tables import number
+from vgg_deploy.report.throughput_plot import throughput_plot
 from vgg_deploy.report.tradeoff_plot import accuracy_latency_plot
 from vgg_deploy.results import Comparison, Figure, VerifyReport
 
@@ -61,10 +62,8 @@ def error_plot(report: VerifyReport, current: Mapping[str, str] | None = None) -
     with drawing():
         canvas = Canvas(_WIDTH, height)
         axes = canvas.axes(left, 24, _WIDTH - left - 110, _ROW * len(rows))
-        axes.set_xscale("log")
-        axes.set_xlim(low, high)
+        log_axis(axes, "x", low, high)
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.xaxis.set_major_formatter(power_label)
         axes.set_yticks(range(len(rows)), [labels[row.subject.id] for row in rows])
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set_xlabel(f"{title_of(name)}, log scale", color=MUTED, labelpad=8)
@@ -97,8 +96,8 @@ def learning_plot(metrics: Sequence[Mapping[str, object]]) -> Plot | None:
     with drawing():
         canvas = Canvas(_WIDTH, 290)
         for place, (heading, series) in enumerate(known):
-            axes = canvas.axes(48 + place * 372, 44, 258, 196)
-            canvas.text(8 + place * 372, 18, heading, color=INK, fontweight="bold")
+            axes = canvas.axes(48 + place * 360, 44, 212, 196)
+            canvas.text(8 + place * 360, 18, heading, color=INK, fontweight="bold")
             lines = {label: _series(metrics, epochs, key) for label, key in series}
             _learning_panel(axes, {k: v for k, v in lines.items() if v})
         description = _learning_description(metrics)

@@ -44,7 +44,13 @@ def fixed(value: float | None, decimals: int) -> str:
 
 
 def fixed_all(values: Sequence[float | None], digits: int = 3) -> list[str]:
-    """A column of numbers with the same number of decimals each, so that they line up."""
+    """A column of numbers with the same number of decimals each, so that they line up.
+
+    Numbers that differ more than a thousandfold keep their significant digits instead.
+    """
+    sizes = [abs(v) for v in values if v is not None and math.isfinite(v) and v != 0]
+    if sizes and max(sizes) > 1000 * min(sizes):
+        return [MISSING if v is None else significant(v, digits) for v in values]
     decimals = decimals_for(values, digits)
     return [fixed(value, decimals) for value in values]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vgg_deploy.bench.stats import MIN_QUERIES
 from vgg_deploy.report.canvas import (
     GOOD,
     INK,
@@ -17,20 +18,21 @@ from vgg_deploy.report.canvas import (
     text_width,
 )
 from vgg_deploy.report.labels import short_labels
-from vgg_deploy.report.latency import median_ms
+from vgg_deploy.report.quantities import times
 from vgg_deploy.results import BenchReport, Timing
 
 _WIDTH, _ROW = 720.0, 28.0  # pixels
-_RATIOS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1, 1.02, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50)
+_RATIOS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1, 1.02, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)
+_TAILS = (99, 95, 90)  # the highest one that the sample supports is shown
 
 
 def distribution_plot(report: BenchReport) -> Plot | None:
     """How steady each backend is: quantiles of its latency over its own median."""
-    steady = [row for row in report.rows if median_ms(row) and len(row.samples_ns) >= 20]
-    batches = [row.batch for row in steady]
-    rows = [row for row in steady if row.batch == min(batches)]
-    if not rows:
+    enough = [row for row in report.rows if _tail(row)]
+    if not enough:
         return None
+    batch = min(row.batch for row in enough)
+    rows = [row for row in enough if row.batch == batch]
     labels = short_labels(row.subject for row in report.rows)
     quantiles = [_relative_quantiles(row) for row in rows]
     order = sorted(range(len(rows)), key=lambda i: quantiles[i][-1])
@@ -47,24 +49,33 @@ def distribution_plot(report: BenchReport) -> Plot | None:
         axes.set_yticks(range(len(rows)), [labels[rows[i].subject.id] for i in order])
         axes.tick_params(axis="y", labelcolor=INK)
         axes.set_xlabel("latency ÷ its own median", color=MUTED, labelpad=6)
+        tails = [f"p{_tail(rows[i])} {times(quantiles[i][-1])}" for i in order]
         for place, index in enumerate(order):
-            _strip(axes, place, quantiles[index], high * 1.01)
-        said = [f"{labels[rows[i].subject.id]}: p99 {quantiles[i][-1]:.2f}×" for i in order]
-        svg = canvas.svg("spread", "How steady the latency is", "; ".join(said) + ".")
+            _strip(axes, place, quantiles[index], high * 1.01, tails[place])
+        names = [labels[rows[i].subject.id] for i in order]
+        said = "; ".join(f"{n}: {tail}" for n, tail in zip(names, tails, strict=True)) + "."
+        svg = canvas.svg("spread", "How steady the latency is", said)
     return Plot(
         name="spread",
         title="How steady the latency is",
-        caption=f"Batch {min(batches)}: fifty quantiles per backend, from p1 to p99, each divided "
-        "by that backend's median. A tight cluster at 1× is steady; on the right, p99.",
-        description="; ".join(said) + ".",
+        caption=f"Batch {batch}: fifty quantiles per backend, divided by its median, up to the "
+        "highest percentile that the number of runs supports (on the right). Close to 1× is "
+        "steady.",
+        description=said,
         svg=svg,
     )
 
 
+def _tail(row: Timing) -> int:
+    """The highest percentile that the sample supports; 0 without one."""
+    queries = len(row.samples_ns) if row.status == "measured" else 0
+    return next((p for p in _TAILS if queries >= MIN_QUERIES[p]), 0)
+
+
 def _relative_quantiles(row: Timing) -> Any:
-    """Fifty quantiles from p1 to p99 over the median."""
+    """Fifty quantiles, from p1 to the highest one that is supported, over the median."""
     samples = np.asarray(row.samples_ns, dtype=np.float64)
-    return np.percentile(samples, np.linspace(1, 99, 50)) / max(np.median(samples), 1.0)
+    return np.percentile(samples, np.linspace(1, _tail(row), 50)) / max(np.median(samples), 1.0)
 
 
 def _ratio_ticks(axes: Any, low: float, high: float) -> None:
@@ -78,9 +89,9 @@ def _ratio_ticks(axes: Any, low: float, high: float) -> None:
     axes.set_xticks([], minor=True)
 
 
-def _strip(axes: Any, place: int, quantiles: Any, right: float) -> None:
+def _strip(axes: Any, place: int, quantiles: Any, right: float, tail: str) -> None:
     axes.plot(quantiles, [place] * len(quantiles), "o", color=GOOD, markersize=7, alpha=0.28,
               markeredgewidth=0)  # fmt: skip
     axes.plot((1, 1), (place - 0.28, place + 0.28), color=INK, linewidth=2)
-    axes.annotate(f"p99 {quantiles[-1]:.2f}×", (right, place), xytext=(10, 0),
+    axes.annotate(tail, (right, place), xytext=(10, 0),
                   textcoords="offset points", va="center", color=INK)  # fmt: skip

@@ -20,6 +20,7 @@ from vgg_deploy.report.judged import (
     limit_text,
     tally,
     title_of,
+    used_up,
     value_text,
     worst_first,
 )
@@ -29,10 +30,11 @@ from vgg_deploy.report.quantities import (
     duration,
     fixed_all,
     percent,
+    significant,
     size,
 )
 from vgg_deploy.report.table import Column, Row, RowStatus, Table, simple_table, to_markdown
-from vgg_deploy.results import Comparison, Verdict, VerifyReport
+from vgg_deploy.results import Comparison, Figure, Verdict, VerifyReport
 
 __all__ = [
     "Column",
@@ -66,9 +68,9 @@ def verify_table(report: VerifyReport, current: Mapping[str, str] | None = None)
         Column(name="Backend"),
         Column(name="Artifact"),
         Column(name="Verdict"),
-        Column(name="Nearest its limit"),
-        Column(name="Value", align="right"),
-        Column(name="Limit", align="right"),
+        Column(name="Nearest its limit", extra=True),
+        Column(name="Value", align="right", extra=True),
+        Column(name="Limit", align="right", extra=True),
         Column(name="Accuracy", align="right"),
         Column(name="Reason", align="prose"),
     )
@@ -121,12 +123,12 @@ def training_table(metrics: Sequence[Mapping[str, object]]) -> Table:
         fixed_all([number(row, "loss") for row in metrics]),
         [percent(number(row, "train_accuracy"), 2) for row in metrics],
         [percent(number(row, "test_accuracy"), 2) for row in metrics],
-        fixed_all([number(row, "examples_per_second") for row in metrics]),
+        [_rate(number(row, "examples_per_second")) for row in metrics],
         [duration(number(row, "seconds")) for row in metrics],
     ]
     names = ("Epoch", "Loss", "Train accuracy", "Test accuracy", "Examples/s", "Time")
-    columns = [Column(name=name, align="right") for name in names]
-    table = simple_table("Training", columns, zip(*cells, strict=True))
+    columns = [Column(name=name, align="right" if i else "left") for i, name in enumerate(names)]
+    table = simple_table("Epochs", columns, zip(*cells, strict=True))
     return table.without_empty_columns()
 
 
@@ -155,6 +157,10 @@ def number(row: Mapping[str, object], key: str) -> float | None:
     return float(value)
 
 
+def _rate(value: float | None) -> str:
+    return MISSING if value is None else significant(value)
+
+
 def _verdict_tally(report: VerifyReport, current: Mapping[str, str] | None) -> str:
     words = ["stale" if is_stale(r.subject, current) else r.verdict for r in report.rows]
     return tally(words, _VERDICTS) or "nothing was compared"
@@ -162,9 +168,7 @@ def _verdict_tally(report: VerifyReport, current: Mapping[str, str] | None) -> s
 
 def _verify_row(row: Comparison, stale: bool) -> Row:
     figure = closest(row)
-    judged = [f for f in row.figures if f.limit is not None]
-    within = f"{sum(f.ok for f in judged)} of {len(judged)} limits kept" if judged else ""
-    reason = STALE if stale else row.reason or within
+    reason = STALE if stale else row.reason or _kept(row, figure)
     accuracy = row.accuracy
     top1 = percent(accuracy.top1, 2) if accuracy and accuracy.total else ""
     return Row(
@@ -180,6 +184,16 @@ def _verify_row(row: Comparison, stale: bool) -> Row:
         ),
         status="warn" if stale else _STATUS[row.verdict],
     )
+
+
+def _kept(row: Comparison, nearest: Figure | None) -> str:
+    """What to say of a row that has nothing to complain about."""
+    judged = [f for f in row.figures if f.limit is not None]
+    if nearest is None or not judged:
+        return ""
+    used = used_up(nearest)
+    room = f"; {title_of(nearest.name)} at {percent(used, 0)} of its limit" if used else ""
+    return f"{sum(f.ok for f in judged)} of {len(judged)} limits kept{room}"
 
 
 def _figures_row(row: Comparison, names: Sequence[str], stale: bool) -> Row:

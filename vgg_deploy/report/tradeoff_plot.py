@@ -14,7 +14,9 @@ from vgg_deploy.report.canvas import (
     Canvas,
     Plot,
     drawing,
+    log_axis,
     text_width,
+    wide,
 )
 from vgg_deploy.report.labels import short_labels
 from vgg_deploy.report.latency import median_ms
@@ -22,6 +24,7 @@ from vgg_deploy.report.quantities import percent, significant
 from vgg_deploy.results import BenchReport, Comparison, VerifyReport
 
 _WIDTH = 720.0
+Box = tuple[float, float, float, float]
 
 
 def accuracy_latency_plot(verify: VerifyReport, bench: BenchReport) -> Plot | None:
@@ -37,8 +40,9 @@ def accuracy_latency_plot(verify: VerifyReport, bench: BenchReport) -> Plot | No
     labels = short_labels(row.subject for row, _ in both)
     points = [(ms, _top1(row), labels[row.subject.id], row) for row, ms in both]
     with drawing():
-        canvas = Canvas(_WIDTH, 360)
-        axes = canvas.axes(64, 20, _WIDTH - 64 - 140, 284)
+        height = min(300, 140 + 60 * len({y for _, y, _, _ in points}))
+        canvas = Canvas(_WIDTH, height + 76)
+        axes = canvas.axes(64, 20, _WIDTH - 64 - 60, height)
         _scatter(axes, points)
         axes.set_xlabel(f"p50 at batch {batch}, milliseconds", color=MUTED, labelpad=6)
         description = "; ".join(
@@ -64,31 +68,45 @@ def _scatter(axes: Any, points: Sequence[tuple[float, float, str, Comparison]]) 
     shares = [y for _, y, _, _ in points]
     room = max(0.005, (max(shares) - min(shares)) * 0.25)
     axes.set_ylim((min(shares) - room) * 100, min(100.5, (max(shares) + room) * 100))
-    axes.set_xlim(0, max(x for x, _, _, _ in points) * 1.05)
-    axes.locator_params(nbins=6)
-    taken: list[tuple[float, float, float, float]] = []
+    speeds = [x for x, _, _, _ in points]
+    axes.locator_params(axis="y", nbins=6)
+    if wide(speeds):
+        log_axis(axes, "x", min(speeds) / 2, max(speeds) * 2)
+    else:
+        axes.set_xlim(0, max(speeds) * 1.05)
+        axes.locator_params(axis="x", nbins=6)
+    left, right = axes.transData.transform([(x, shares[0]) for x in axes.get_xlim()])[:, 0]
+    centres = axes.transData.transform([(x, y * 100) for x, y, _, _ in points])
+    taken = [_box(across, up, 9, 9) for across, up in centres]
     for x, y, label, row in sorted(points, key=lambda p: p[:3]):
         good = row.verdict == "equivalent"
         axes.plot(x, y * 100, "o" if good else "X", color=GOOD if good else BAD, markersize=9)
-        across, down = axes.transData.transform((x, y * 100))
-        shift = _free_place(across, down, text_width(label), taken)
+        across, up = axes.transData.transform((x, y * 100))
+        half = text_width(label) / 2
+        shift, box = _free_place(across, up, half, taken, (left, right + 56))
+        taken.append(box)
         axes.annotate(label, (x, y * 100), xytext=shift, textcoords="offset points",
-                      va="center", color=INK, annotation_clip=False)  # fmt: skip
+                      ha="center", va="center", color=INK, annotation_clip=False)  # fmt: skip
+
+
+def _box(x: float, y: float, across: float, up: float) -> Box:
+    """A rectangle around a centre: left, bottom, right, top in pixels."""
+    return (x - across, y - up, x + across, y + up)
 
 
 def _free_place(
-    x: float, y: float, width: float, taken: list[tuple[float, float, float, float]]
-) -> tuple[float, float]:
-    """Offset of a label from its point that meets no label placed before."""
-    box = (x, y, x, y)
-    for step in range(12):
-        rise = 16.0 * ((step + 1) // 2) * (-1 if step % 2 else 1)
-        box = (x + 10, y + rise - 8, x + 10 + width, y + rise + 8)
-        if not any(_overlap(box, other) for other in taken):
-            break
-    taken.append(box)
-    return (10.0, box[1] + 8 - y)
+    x: float, y: float, half: float, taken: Sequence[Box], ends: tuple[float, float]
+) -> tuple[tuple[float, float], Box]:
+    """Offset of a label's centre from its point where it meets no point and no other label."""
+    beside = [(half + 12, 0.0), (-half - 12, 0.0)]
+    above = [(0.0, sign * 17.0 * step) for step in range(1, 9) for sign in (1, -1)]
+    for shift in (*beside, *above):
+        box = _box(x + shift[0], y + shift[1], half, 8)
+        inside = ends[0] <= box[0] and box[2] <= ends[1]
+        if inside and not any(_overlap(box, other) for other in taken):
+            return shift, box
+    return above[-1], _box(x, y + above[-1][1], half, 8)
 
 
-def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

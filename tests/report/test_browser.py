@@ -1,0 +1,97 @@
+"""The page in a real browser: without a browser installed, these are skipped."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.report.browser import Browser, find_chromium
+from tests.report.samples import HOSTILE
+from vgg_deploy.bundle import open_bundle
+from vgg_deploy.report.html import write_report
+
+CHROMIUM = find_chromium()
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome is installed")
+
+
+@pytest.fixture(scope="module")
+def page(made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(open_bundle(made_once), tmp_path_factory.mktemp("page") / "page.html")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    assert CHROMIUM is not None
+    with Browser(CHROMIUM, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 768, 390])
+def test_it_loads_fits_and_shows(
+    browser: Browser, page: Path, tmp_path: Path, width: int, dark: bool
+) -> None:
+    browser.open(page, width=width, dark=dark)
+    assert browser.problems() == []
+    assert browser.value("document.documentElement.scrollWidth") <= width
+    assert browser.value("document.documentElement.scrollHeight") > 3000
+    assert browser.value("document.querySelectorAll('svg').length") == 6
+    image = Image.open(io.BytesIO(browser.screenshot(tmp_path / "shot.png"))).convert("L")
+    levels = image.tobytes()
+    assert (levels[0] < 60) == dark  # the corner is paper
+    assert len(set(levels)) > 50  # not blank
+
+
+def test_nothing_sticks_out_of_its_container(browser: Browser, page: Path) -> None:
+    browser.open(page, width=390)
+    outside = browser.value(
+        """[...document.querySelectorAll('main *, header *')].filter(e =>
+             !e.closest('.scroll, pre, .unseen') && e.getBoundingClientRect().right > 391)
+           .map(e => e.tagName + '.' + e.className)"""
+    )
+    assert outside == []
+
+
+def test_plot_labels_stay_inside_their_plot(browser: Browser, page: Path) -> None:
+    browser.open(page, width=1280)
+    outside = browser.value(
+        """[...document.querySelectorAll('svg text')].filter(t => {
+             const a = t.getBoundingClientRect();
+             const b = t.closest('svg').getBoundingClientRect();
+             return a.left < b.left - 1 || a.right > b.right + 1
+                 || a.top < b.top - 1 || a.bottom > b.bottom + 1;
+           }).map(t => t.textContent)"""
+    )
+    assert outside == []
+
+
+def test_a_hostile_label_is_text(browser: Browser, page: Path) -> None:
+    browser.open(page, width=1280)
+    assert browser.value("document.scripts.length") == 0
+    last = "document.querySelector('ol.labels li:last-child').textContent"
+    assert browser.value(last) == HOSTILE
+
+
+def test_every_part_is_reached_by_keyboard_and_named(browser: Browser, page: Path) -> None:
+    browser.open(page, width=1280)
+    nameless = browser.value(
+        """[...document.querySelectorAll('[role=region], [role=img], section, nav')].filter(e =>
+             !(e.getAttribute('aria-label') ||
+               document.getElementById((e.getAttribute('aria-labelledby') || '').split(' ')[0])))
+           .length"""
+    )
+    assert nameless == 0
+    browser.value("document.querySelector('.skip').focus()")
+    left = browser.value("document.querySelector('.skip').getBoundingClientRect().left")
+    assert left >= 0  # the skip link is seen when it has the focus
+
+
+def test_it_prints(browser: Browser, page: Path, tmp_path: Path) -> None:
+    browser.open(page, width=1280)
+    printed = browser.pdf(tmp_path / "page.pdf")
+    assert printed.startswith(b"%PDF")
+    assert len(printed) > 50_000

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.report.samples import make_files, replaced, verify_report
+from vgg_deploy.bundle import Bundle, Draft, create_bundle
+from vgg_deploy.report.findings import Findings, gather, read_metrics, summarise
+from vgg_deploy.report.highlights import highlights
+from vgg_deploy.report.model_tables import blocks_table, model_table
+from vgg_deploy.report.reproduce import bundle_name, commands
+from vgg_deploy.results import Verdict
+from vgg_deploy.spec import ModelSpec
+
+
+def only(findings: Findings, *verdicts: Verdict) -> Findings:
+    assert findings.verify
+    rows = tuple(row for row in findings.verify.rows if row.verdict in verdicts)
+    return replace(findings, verify=replace(findings.verify, rows=rows))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "status", "word"),
+    [
+        (("equivalent", "different", "failed", "skipped"), "bad", "Not equivalent"),
+        (("equivalent", "failed", "skipped"), "failed", "Not proven equivalent"),
+        (("failed",), "failed", "Not proven equivalent"),
+        (("equivalent", "skipped"), "warn", "Equivalent as far as verified"),
+        (("skipped",), "warn", "Nothing verified"),
+        ((), "warn", "Nothing verified"),
+    ],
+)
+def test_the_word_on_top(
+    sample: Bundle, verdicts: tuple[Verdict, ...], status: str, word: str
+) -> None:
+    summary = summarise(only(gather(sample), *verdicts))
+    assert (summary.status, summary.word) == (status, word)
+
+
+def test_equivalent_needs_every_file(sample: Bundle) -> None:
+    findings = only(gather(sample), "equivalent")
+    proven = {s.artifact for s in findings.equivalent}
+    kept = {path: sha for path, sha in findings.current.items() if path in proven}
+    summary = summarise(replace(findings, current=kept))
+    assert (summary.status, summary.word, summary.remarks) == ("ok", "Equivalent", ())
+    summary = summarise(findings)
+    assert summary.remarks == ("Not proven equivalent: model.fp32.export.pt2, model.fp16.onnx.",)
+
+
+def test_a_file_that_does_not_hold_takes_the_word_away(sample: Bundle) -> None:
+    (sample.root / "model.fp32.onnx").unlink()
+    summary = summarise(only(gather(sample), "equivalent"))
+    assert summary.word == "Not proven equivalent"
+    assert summary.remarks[0] == "model.fp32.onnx is missing."
+
+
+def test_only_stale_results_verify_nothing(sample: Bundle) -> None:
+    findings = gather(sample)
+    assert findings.verify
+    rows = tuple(
+        replace(row, subject=replace(row.subject, sha256="f" * 64)) for row in findings.verify.rows
+    )
+    stale = replace(findings, verify=replace(findings.verify, rows=rows))
+    summary = summarise(stale)
+    assert summary.word == "Nothing verified"
+    assert summary.counts == (("warn", "8 stale"),)
+    assert highlights(stale) == ()
+
+
+def test_highlights_come_from_what_is_proven(sample: Bundle) -> None:
+    found = {h.name: h for h in highlights(gather(sample))}
+    assert found["Accuracy"].value == "91.82 %"
+    assert found["Fastest, proven"].value == "2.60 ms"
+    assert found["Fastest, proven"].detail.startswith("openvino, model.fp32.onnx")
+    assert found["Nearest its limit"].value == "17 % used"
+    assert found["Smallest, proven"].detail == "model.fp32.onnx"
+
+
+def test_a_noisy_measurement_makes_no_headline(sample: Bundle) -> None:
+    findings = gather(sample)
+    assert findings.bench
+    rows = tuple(replace(row, marks=("noisy: CV 90 %",)) for row in findings.bench.rows)
+    noisy = replace(findings, bench=replace(findings.bench, rows=rows))
+    found = {h.name: h for h in highlights(noisy)}
+    assert found["Fastest, proven"].value == "not settled"
+    assert "noisy: CV 90 %" in found["Fastest, proven"].detail
+
+
+def test_environments_are_told_apart_only_when_they_differ(sample: Bundle) -> None:
+    findings = gather(sample)
+    assert [name for name, _ in findings.environments] == ["verify and bench"]
+    report = verify_report(sample)
+    other = replace(report, environment=replace(report.environment, cores=64))
+    names = [name for name, _ in replace(findings, verify=other).environments]
+    assert names == ["verify", "bench"]
+
+
+def test_metrics_of_a_killed_run_are_read_up_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"epoch": 1}\n[1]\n\n{"epoch": 2, "lo')
+    assert read_metrics(path) == ({"epoch": 1},)
+    assert read_metrics(tmp_path / "absent") == ()
+
+
+def test_results_without_files_in_the_bundle_are_stale(sample: Bundle) -> None:
+    before = gather(sample)
+    after = gather(replaced(sample, "onnx"))
+    assert len(before.equivalent) - len(after.equivalent) == 2
+
+
+def test_commands_follow_the_records(sample: Bundle) -> None:
+    assert commands(gather(sample)) == (
+        "vgg-deploy export fmnist --format torchscript --format program --format onnx",
+        "vgg-deploy verify fmnist --batch 1 --batch 2 --batch 8",
+        "vgg-deploy bench fmnist --batch 1 --batch 8 --batch 32 --seconds 3 --percentile 90",
+        "vgg-deploy report fmnist",
+    )
+
+
+@pytest.mark.parametrize(
+    ("made_by", "line"),
+    [
+        (
+            {"command": "train", "epochs": "3", "dataset": "sample", "lr": "0.05", "seed": "0"},
+            "vgg-deploy train --arch vgg11 --width 0.25 --size 64 --epochs 3 --data sample "
+            "--lr 0.05 --seed 0 -o 'my bundle'",
+        ),
+        (
+            {"weights": "VGG16_Weights.IMAGENET1K_V1"},
+            "vgg-deploy load --weights VGG16_Weights.IMAGENET1K_V1 -o 'my bundle'",
+        ),
+        ({"made_by": "hand"}, "vgg-deploy verify 'my bundle'"),
+    ],
+)
+def test_the_first_command_makes_the_checkpoint(
+    sample: Bundle, tmp_path: Path, made_by: dict[str, str], line: str
+) -> None:
+    old = sample.checkpoint
+    draft = Draft(
+        format="checkpoint",
+        precision="fp32",
+        input=old.input,
+        output=old.output,
+        parent=None,
+        made_by=made_by,
+    )
+    bundle, _ = create_bundle(
+        tmp_path / "my bundle", sample.card, draft, lambda p: p.touch(), replace=False
+    )
+    assert commands(gather(bundle))[0] == line
+
+
+def test_a_relative_bundle_is_named_as_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_files(tmp_path / "artifacts" / "x")
+    assert bundle_name(bundle) == "x"
+    monkeypatch.chdir(tmp_path)
+    assert bundle_name(Bundle(Path("artifacts/x"), bundle.manifest)) == "artifacts/x"
+
+
+def test_the_model_tables_come_from_the_spec(sample: Bundle) -> None:
+    values = {row.cells[0]: row.cells[1] for row in model_table(sample.card).rows}
+    assert values["conv_arch"] == "(1, 64), (1, 128), (2, 256), (2, 512), (2, 512)"
+    assert values["Preprocessing"].startswith("resize to 64 × 64")
+    blocks = blocks_table(sample.card.spec)
+    assert [row.cells[2] for row in blocks.rows] == ["16", "32", "64", "128", "128"]
+    small = blocks_table(ModelSpec.named("vgg16_1x1"))
+    assert [row.cells[1:3] for row in small.rows][-1] == ("2", "1")

@@ -1,0 +1,159 @@
+"""All that is stored about a bundle, read once, and the verdict it adds up to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from vgg_deploy import jsonio
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.environment import Environment
+from vgg_deploy.errors import RefusedInput, os_errors
+from vgg_deploy.report.judged import digests, is_stale
+from vgg_deploy.report.quantities import count
+from vgg_deploy.report.table import RowStatus
+from vgg_deploy.results import (
+    BENCH_FILE,
+    SCHEMA_VERSION,
+    VERIFY_FILE,
+    BenchReport,
+    Comparison,
+    Subject,
+    VerifyReport,
+)
+
+METRICS_FILE = "training/metrics.jsonl"  # relative to the bundle
+Metrics = tuple[Mapping[str, object], ...]
+_Report = TypeVar("_Report", VerifyReport, BenchReport)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """A bundle with its stored results; what does not exist yet is ``None`` or empty."""
+
+    bundle: Bundle
+    verify: VerifyReport | None
+    bench: BenchReport | None
+    metrics: Metrics
+    problems: Mapping[str, str]  # by path: what is wrong with a file
+    current: Mapping[str, str]  # by path: SHA-256 in the manifest
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Comparisons of files that the bundle still holds."""
+        rows = self.verify.rows if self.verify else ()
+        return tuple(row for row in rows if not is_stale(row.subject, self.current))
+
+    @property
+    def equivalent(self) -> frozenset[Subject]:
+        """What a current comparison found equivalent."""
+        return frozenset(r.subject for r in self.comparisons if r.verdict == "equivalent")
+
+    @property
+    def environments(self) -> tuple[tuple[str, Environment], ...]:
+        """Where the results were measured: one entry when verify and bench agree."""
+        found = {}
+        if self.verify:
+            found["verify"] = self.verify.environment
+        if self.bench:
+            found["bench"] = self.bench.environment
+        if len(found) == 2 and found["verify"] == found["bench"]:
+            return (("verify and bench", found["verify"]),)
+        return tuple(found.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The word on top of a report, how many of what stand behind it, and what qualifies it."""
+
+    status: RowStatus
+    word: str
+    counts: tuple[tuple[RowStatus, str], ...]
+    remarks: tuple[str, ...]
+
+
+def gather(bundle: Bundle) -> Findings:
+    """Read what verify, bench and train left in a bundle, and hash its files.
+
+    Raises ``RefusedInput`` for results that cannot be read or are of another schema version.
+    """
+    return Findings(
+        bundle=bundle,
+        verify=_stored(VerifyReport, bundle.root / VERIFY_FILE),
+        bench=_stored(BenchReport, bundle.root / BENCH_FILE),
+        metrics=read_metrics(bundle.root / METRICS_FILE),
+        problems={str(a.path): text for a in bundle.artifacts if (text := bundle.problem(a))},
+        current=digests(bundle),
+    )
+
+
+def read_metrics(path: Path) -> Metrics:
+    """Rows of ``metrics.jsonl``; none without the file, and lines that are no object are left."""
+    if not path.is_file():
+        return ()
+    with os_errors(f"read {path}"):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:  # the last line of a run that was killed
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return tuple(rows)
+
+
+def summarise(findings: Findings) -> Summary:
+    """The verdict: stale results do not count, and a file nobody verified is named."""
+    verdicts = [row.verdict for row in findings.comparisons]
+    stale = len(findings.verify.rows if findings.verify else ()) - len(verdicts)
+    covered = {s.artifact for s in findings.equivalent}
+    open_files = [path for path in findings.current if path not in covered]
+    status, word = _word(verdicts, whole=not findings.problems, covered=not open_files)
+    kinds: tuple[tuple[RowStatus, str, int], ...] = (
+        ("ok", "equivalent", verdicts.count("equivalent")),
+        ("bad", "different", verdicts.count("different")),
+        ("failed", "failed", verdicts.count("failed")),
+        ("skipped", "skipped", verdicts.count("skipped")),
+        ("warn", "stale", stale),
+    )
+    remarks = [f"{path} {problem}." for path, problem in findings.problems.items()]
+    if stale:
+        remarks.append(
+            f"{count(stale, 'comparison')} measured on an earlier file, not counted; verify again."
+        )
+    if covered and open_files:
+        remarks.append(f"Not proven equivalent: {', '.join(open_files)}.")
+    return Summary(
+        status=status,
+        word=word,
+        counts=tuple((kind, f"{n:,} {name}") for kind, name, n in kinds if n),
+        remarks=tuple(remarks),
+    )
+
+
+def _word(verdicts: Sequence[str], *, whole: bool, covered: bool) -> tuple[RowStatus, str]:
+    if "different" in verdicts:
+        return "bad", "Not equivalent"
+    if "equivalent" not in verdicts and "failed" not in verdicts:
+        return "warn", "Nothing verified"
+    if "failed" in verdicts or not whole:
+        return "failed", "Not proven equivalent"
+    return ("ok", "Equivalent") if covered else ("warn", "Equivalent as far as verified")
+
+
+def _stored(kind: type[_Report], path: Path) -> _Report | None:
+    if not path.exists():
+        return None
+    report = jsonio.load(kind, path)
+    if report.schema_version != SCHEMA_VERSION:
+        raise RefusedInput(
+            f"{path} has schema version {report.schema_version}, "
+            f"this vgg-deploy reads {SCHEMA_VERSION}",
+            "measure again with this version, or use the one that wrote the file",
+        )
+    return report

@@ -1,0 +1,62 @@
+"""Tables of what the network is, from its card."""
+
+from __future__ import annotations
+
+from vgg_deploy.report.table import Column, Table, simple_table
+from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
+
+
+def model_table(card: ModelCard) -> Table:
+    """Architecture, input, preprocessing and data set of a model card."""
+    spec = card.spec
+    rows = [
+        ("Architecture", f"{spec.arch}, {spec.weight_layers} weight layers"),
+        ("conv_arch", ", ".join(f"({n}, {channels})" for n, channels in spec.conv_arch)),
+        ("Width", f"{spec.width:g}× of these channels"),
+        ("Input", f"{spec.channels} × {spec.size} × {spec.size}"),
+        ("Classes", f"{spec.classes:,}"),
+        ("Head", f"{spec.head}, two hidden layers of {spec.fc_width:,}"),
+        ("Normalisation", _normalisation(spec)),
+        ("Preprocessing", _preprocessing(card.preprocessing)),
+        ("Data set", card.dataset or "not on record"),
+    ]
+    columns = [Column(name="What"), Column(name="Value", align="prose")]
+    return simple_table("Card", columns, [row for row in rows if row[1]])
+
+
+def blocks_table(spec: ModelSpec) -> Table:
+    """One row per VGG block, as built: ``conv_arch`` with the width factor applied."""
+    columns = [
+        Column(name="Block"),
+        Column(name="3×3 convolutions", align="right"),
+        Column(name="1×1 convolutions", align="right"),
+        Column(name="Channels", align="right"),
+        Column(name="Map after pooling", align="right"),
+    ]
+    pointwise = spec.pointwise or (0,) * len(spec.blocks)
+    cells = zip(spec.blocks, pointwise, spec.map_sizes[1:], strict=True)
+    rows = [
+        (str(i), str(n - small), str(small) if small else "", f"{channels:,}", f"{side} × {side}")
+        for i, ((n, channels), small, side) in enumerate(cells, start=1)
+    ]
+    note = f"Then fully connected: {spec.flat_features:,} → {spec.fc_width:,} → "
+    note += f"{spec.fc_width:,} → {spec.classes:,}."
+    return simple_table("VGG blocks", columns, rows, note=note).without_empty_columns()
+
+
+def _normalisation(spec: ModelSpec) -> str:
+    kinds = (("batch norm", spec.batch_norm), ("local response normalisation", spec.lrn))
+    return ", ".join(name for name, used in kinds if used)
+
+
+def _preprocessing(value: Preprocessing) -> str:
+    if value.resize is None:
+        fit = f"resize to {value.size} × {value.size}"
+    else:
+        fit = f"shorter side to {value.resize}, centre crop of {value.size}"
+    means, deviations = (", ".join(f"{v:g}" for v in vs) for vs in (value.mean, value.std))
+    low, high = value.value_range
+    return (
+        f"{fit} ({value.interpolation}); values from {low:g} to {high:g}; "
+        f"mean {means}; standard deviation {deviations}"
+    )
