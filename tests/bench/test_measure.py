@@ -1,16 +1,19 @@
-"""The timing loop on a clock that the test moves, and the statistics."""
+"""The timing loop on a clock that the test moves."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from vgg_deploy.bench.load import Load
 from vgg_deploy.bench.measure import MeasureOptions, measure
-from vgg_deploy.bench.stats import MIN_QUERIES, summarise
+from vgg_deploy.bench.stats import MIN_QUERIES
 from vgg_deploy.errors import UsageError
 
 MS = 1_000_000  # nanoseconds
@@ -49,7 +52,8 @@ class FakeSession:
 def measured(durations: list[int], **options: Any) -> Any:
     clock = Clock()
     session = FakeSession(clock, durations)
-    return measure(session, np.zeros(1), MeasureOptions(**options), clock)
+    look = options.pop("look", lambda: None)  # whoever runs beside the tests does not matter
+    return measure(session, np.zeros(1), MeasureOptions(**options), clock, look)
 
 
 def test_what_is_waited_for_is_timed() -> None:
@@ -82,20 +86,36 @@ def test_noise_is_said() -> None:
     assert any(mark.startswith("noisy") for mark in found.marks)
 
 
+def test_other_programs_are_said() -> None:
+    looks = iter(
+        [Load(wall=0, busy=100, own=10), Load(wall=4, busy=108, own=14)]  # 8 s busy, 4 s our own
+    )
+    found = measured([10 * MS], min_seconds=1, look=lambda: next(looks))
+    assert found.marks == ("not alone: other programs used 1.0 cores meanwhile",)
+
+
+def test_a_run_that_breaks_leaves_garbage_collection_on() -> None:
+    class Broken(FakeSession):
+        def sync(self) -> None:
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        measure(Broken(Clock(), [1]), np.zeros(1), MeasureOptions())
+    assert gc.isenabled()
+
+
+def test_the_loop_itself_costs_little() -> None:
+    class Nothing(FakeSession):
+        def bind(self, batch: NDArray[Any], /) -> Callable[[], None]:
+            return lambda: None
+
+    session = Nothing(Clock(), [0])
+    found = measure(session, np.zeros(1), MeasureOptions(min_seconds=0.05, max_seconds=0.05))
+    assert median(found.samples_ns) < 5_000
+
+
 def test_options_that_cannot_be() -> None:
     with pytest.raises(UsageError):
         MeasureOptions(percentile=42)
     with pytest.raises(UsageError):
         MeasureOptions(min_seconds=0)
-
-
-def test_statistics_late_and_only_what_the_sample_supports() -> None:
-    samples = [(i + 1) * MS for i in range(100)]
-    stats = summarise(samples, batch=4)
-    assert stats.p50 == pytest.approx(0.0505)
-    assert stats.p90 is not None
-    assert stats.p95 is None
-    assert stats.p99 is None
-    assert stats.images_per_second == pytest.approx(4 / 0.0505)
-    with pytest.raises(ValueError, match="no samples"):
-        summarise([], batch=1)

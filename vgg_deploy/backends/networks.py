@@ -1,7 +1,8 @@
-"""Loading what torch's backends run: a checkpoint's network, a program, a script, a package."""
+"""Loading what torch's backends run: a program, a script, a package; and keeping torch quiet."""
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,12 +14,14 @@ if TYPE_CHECKING:
 
 Network = Callable[["torch.Tensor"], "torch.Tensor"]
 
+_COMPILER_LOGGERS = ("torch.utils.cpp_extension", "torch._inductor")  # "No CUDA runtime is found"
+
 
 def load_program(path: Path) -> Network:
     """The module of an exported program (``.pt2``)."""
     import torch
 
-    with quiet():
+    with _errors_only("torch.export"):  # a corrupt file is logged with a traceback, then raised
         network: Network = torch.export.load(str(path)).module()
     return network
 
@@ -27,7 +30,8 @@ def load_script(path: Path) -> Network:
     """A TorchScript file, in eval mode as it was frozen."""
     import torch
 
-    with quiet():
+    with warnings.catch_warnings():  # the format is deprecated, and kept on purpose
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
         network: Network = torch.jit.load(str(path), map_location="cpu")
     return network
 
@@ -36,17 +40,28 @@ def load_package(path: Path) -> Network:
     """The compiled model of an AOTInductor package."""
     import torch._inductor
 
-    with quiet():
+    with _errors_only(*_COMPILER_LOGGERS):
         package: Any = torch._inductor.aoti_load_package(str(path))
     network: Network = package
     return network
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Deprecation notes of formats that we keep on purpose do not reach the user."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", UserWarning)
+def quiet_compiler() -> Iterator[None]:
+    """What ``torch.compile`` says about other machines' hardware does not reach the user."""
+    with _errors_only(*_COMPILER_LOGGERS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def _errors_only(*names: str) -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -10,6 +10,7 @@ from typing import Any
 from vgg_deploy.artifact import Artifact, Format
 from vgg_deploy.backends.base import Array, Device, Missing, Session
 from vgg_deploy.backends.session import CPU_REMEDY, Place, Placed, importable, opened, threads
+from vgg_deploy.errors import BackendNotAvailable
 
 PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
@@ -40,7 +41,10 @@ def _load(path: Path) -> Place:
     options.log_severity_level = _ERRORS_ONLY
     session = ort.InferenceSession(str(path), options, providers=[PROVIDER])
     if session.get_providers() != [PROVIDER]:
-        raise RuntimeError(f"runs on {session.get_providers()} instead of {PROVIDER}")
+        raise BackendNotAvailable(
+            f"ort-cpu runs on {', '.join(session.get_providers())} instead of {PROVIDER}",
+            "install a build of onnxruntime that has its CPU provider",
+        )
     return _place_with(session)
 
 

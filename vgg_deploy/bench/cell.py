@@ -26,6 +26,11 @@ def bench_cell(
     marks: tuple[str, ...] = (),
 ) -> tuple[Timing, ...]:
     """A ``Timing`` per batch size; one that breaks does not stop the others."""
+    if missing := backend.probe():
+        reason = f"{missing.reason}; {missing.remedy}"
+        return tuple(
+            Timing(subject=subject, batch=size, status="skipped", reason=reason) for size in batches
+        )
     rows = []
     for size in batches:
         batch = make_input(size)
@@ -37,7 +42,7 @@ def bench_cell(
             with backend.open(artifact, root) as session:
                 measured = measure(session, batch, options)
         except VggDeployError as error:
-            rows.append(_failed(subject, size, error.cause))
+            rows.append(_failed(subject, size, f"{error.cause}; {error.remedy}"))
             continue
         except Exception as error:  # a backend may break in any way: that is a row, not the end
             first = next(iter(str(error).splitlines()), "")

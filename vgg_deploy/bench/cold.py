@@ -17,6 +17,7 @@ from pathlib import Path
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends.base import Array
+from vgg_deploy.errors import VggDeployError
 
 TIMEOUT_S = 300
 
@@ -33,9 +34,19 @@ class ColdStart:
 
 
 def cold_start(
-    factory: str, backend: str, artifact: Artifact, root: Path, batch: Array
+    factory: str,
+    backend: str,
+    artifact: Artifact,
+    root: Path,
+    batch: Array,
+    *,
+    timeout_s: float = TIMEOUT_S,
 ) -> ColdStart:
-    """Open ``artifact`` and run one batch of ``batch``'s shape in a new process."""
+    """Open ``artifact`` and run one batch of ``batch``'s shape in a new process.
+
+    Never raises for what happens there and never hangs: a crash or ``timeout_s`` becomes
+    ``error``.
+    """
     command = [sys.executable, "-m", __name__, factory, backend, str(root), str(batch.shape[0])]
     try:
         done = subprocess.run(
@@ -43,11 +54,11 @@ def cold_start(
             input=jsonio.dumps(artifact, indent=None),
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return ColdStart(error=f"cold start took longer than {TIMEOUT_S} s")
+        return ColdStart(error=f"cold start took longer than {timeout_s:g} s")
     try:
         return ColdStart(**json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):
@@ -67,7 +78,7 @@ def _child(factory: str, name: str, root: str, size: str) -> ColdStart:
     batch = np.random.default_rng(0).uniform(low, high, shape).astype(artifact.input.dtype)
     start = time.perf_counter()
     if missing := backend.probe():  # imports the runtime
-        return ColdStart(error=missing.reason)
+        return ColdStart(error=f"{missing.reason}; {missing.remedy}")
     imported = time.perf_counter()
     with backend.open(artifact, Path(root)) as session:
         loaded = time.perf_counter()
@@ -99,5 +110,14 @@ def _peak_memory() -> int | None:
     return int(peak) if sys.platform == "darwin" else int(peak) * 1024
 
 
+def _main() -> None:
+    """One line of JSON; a refusal is a result, too."""
+    try:
+        found = _child(*sys.argv[1:])
+    except VggDeployError as error:
+        found = ColdStart(error=f"{error.cause}; {error.remedy}")
+    print(json.dumps(asdict(found)))  # noqa: T201
+
+
 if __name__ == "__main__":
-    print(json.dumps(asdict(_child(*sys.argv[1:]))))  # noqa: T201
+    _main()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from vgg_deploy.backends.base import Array, Session
+from vgg_deploy.bench.load import Load, cores_of_others, look
 from vgg_deploy.bench.stats import MIN_QUERIES, NS
 from vgg_deploy.errors import UsageError, unknown_choice
 
@@ -19,6 +20,7 @@ _WINDOW = 5  # runs whose median is compared with that of the window before
 _STABLE = 0.05  # relative change between two windows that counts as warm
 _MAX_WARMUP_S = 5.0
 _NOISY_CV = 0.10  # on a CPU; a spread above it is said beside the number
+_BUSY_CORES = 0.2  # what others may use; a quiet machine's services stay below a tenth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +54,16 @@ def measure(
     batch: Array,
     options: MeasureOptions,
     clock: Clock = time.perf_counter_ns,
+    look: Callable[[], Load | None] = look,
 ) -> Measurement:
     """Time single runs on an input that is placed once; each is waited for."""
     run = session.bind(batch)
     sync = session.sync
     with _no_garbage_collection():
         warmup, warm = _warm_up(run, sync, clock)
+        before = look()
         samples = _timed(run, sync, clock, options)
+        others = cores_of_others(before, look())
     marks = [] if warm else [f"not stable after {_MAX_WARMUP_S:g} s of warm-up"]
     if len(samples) < MIN_QUERIES[options.percentile]:
         marks.append(
@@ -67,6 +72,8 @@ def measure(
         )
     if (spread := _spread(samples)) > _NOISY_CV:
         marks.append(f"noisy: CV {100 * spread:.0f} %")
+    if others is not None and others > _BUSY_CORES:
+        marks.append(f"not alone: other programs used {others:.1f} cores meanwhile")
     return Measurement(samples_ns=tuple(samples), warmup_runs=warmup, marks=tuple(marks))
 
 

@@ -1,0 +1,108 @@
+"""What ONNX Runtime and OpenVINO are asked for, and that asking disturbs nobody."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from vgg_deploy.artifact import Artifact
+from vgg_deploy.backends import get_backend
+from vgg_deploy.backends.session import threads, translated
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.environment import usable_cores
+from vgg_deploy.errors import BackendNotAvailable, RefusedInput, ResourceLimit
+from vgg_deploy.export import export
+
+
+@pytest.fixture
+def onnx(tiny_bundle: Bundle) -> tuple[Artifact, Path]:
+    bundle, artifact, _ = export(tiny_bundle, "onnx")
+    return artifact, bundle.root
+
+
+def test_openvino_in_another_precision_is_refused(
+    onnx: tuple[Artifact, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bf16 = SimpleNamespace(get_type_name=lambda: "bf16")
+    compiled = SimpleNamespace(get_property=lambda name: bf16)
+    core = SimpleNamespace(compile_model=lambda *_: compiled)
+    monkeypatch.setattr("openvino.Core", lambda: core)
+    with (
+        pytest.raises(BackendNotAvailable, match="bf16 although f32"),
+        get_backend("openvino").open(*onnx),
+    ):
+        pass
+
+
+def test_onnxruntime_on_another_provider_is_refused(
+    onnx: tuple[Artifact, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = SimpleNamespace(get_providers=lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: session)
+    with (
+        pytest.raises(BackendNotAvailable, match="CUDAExecutionProvider instead"),
+        get_backend("ort-cpu").open(*onnx),
+    ):
+        pass
+
+
+def test_importing_openvino_tells_nobody(tmp_path: Path) -> None:
+    code = (
+        "import sys; from vgg_deploy.backends import get_backend\n"
+        "assert get_backend('openvino').probe() is None\n"
+        "import openvino\n"
+        "found = [m for m in sys.modules if m.startswith('openvino_telemetry')]\n"
+        "assert not found, found\n"
+    )
+    home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "CI": ""}
+    subprocess.run([sys.executable, "-c", code], env=os.environ | home, check=True, timeout=60)
+    assert not list(tmp_path.rglob("*")), "a client id was left behind"
+
+
+def test_the_table_imports_no_library() -> None:
+    heavy = "{'torch', 'onnxruntime', 'openvino', 'onnx'}"
+    code = f"import sys, vgg_deploy.backends; found = {heavy} & set(sys.modules); assert not found"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("wanted", "given"), [("3", 3), ("0", None), ("many", None), ("", None)])
+def test_threads_follow_the_environment(
+    wanted: str, given: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    assert threads() == (given or usable_cores())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")],
+    ids=["python", "torch"],
+)
+def test_out_of_memory_is_a_limit_not_a_bad_file(error: Exception) -> None:
+    with pytest.raises(ResourceLimit, match="not enough memory"), translated("could not run x"):
+        raise error
+
+
+def test_a_librarys_message_becomes_one_line() -> None:
+    with pytest.raises(RefusedInput) as caught, translated("could not open x"):
+        raise RuntimeError("\n  first\nsecond")
+    assert caught.value.cause == "could not open x: first"
+
+
+def test_a_runtime_that_fails_in_a_call_is_translated(onnx: tuple[Artifact, Path]) -> None:
+    from dataclasses import replace
+
+    artifact, root = onnx
+    lying = replace(artifact, input=replace(artifact.input, shape=("batch", 1, 16, 16)))
+    for name in ("ort-cpu", "openvino"):
+        with (
+            get_backend(name).open(lying, root) as session,
+            pytest.raises(RefusedInput, match=f"{name} could not run"),
+        ):
+            session(np.zeros((1, 1, 16, 16), np.float32))

@@ -1,0 +1,128 @@
+"""A cell with fakes that break in every way, its cold start in a real process."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+import numpy as np
+import pytest
+
+from vgg_deploy.backends.base import Array
+from vgg_deploy.backends.fake import get_fake
+from vgg_deploy.bench.cell import bench_cell
+from vgg_deploy.bench.cold import cold_start
+from vgg_deploy.bench.measure import MeasureOptions
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.errors import UsageError
+from vgg_deploy.results import Subject, Timing
+
+FACTORY = "vgg_deploy.backends.fake:get_fake"
+QUICK = MeasureOptions(min_seconds=0.01, max_seconds=0.2)
+
+
+def images(size: int) -> Array:
+    return np.zeros((size, 1, 32, 32), np.float32)
+
+
+def rows_of(
+    name: str, bundle: Bundle, make_input: Callable[[int], Array] = images
+) -> tuple[Timing, ...]:
+    artifact = bundle.checkpoint
+    subject = Subject(
+        artifact=str(artifact.path),
+        sha256=artifact.sha256,
+        size_bytes=artifact.size_bytes,
+        format=artifact.format,
+        precision=artifact.precision,
+        backend=name,
+        device="cpu",
+    )
+    return bench_cell(
+        get_fake(name),
+        artifact,
+        bundle.root,
+        subject,
+        (1, 2),
+        make_input,
+        QUICK,
+        factory=FACTORY,
+        marks=("noted",),
+    )
+
+
+def test_every_batch_size_is_a_row_with_its_cold_start(tiny_bundle: Bundle) -> None:
+    rows = rows_of("fake", tiny_bundle)
+    assert [(row.batch, row.status) for row in rows] == [(1, "measured"), (2, "measured")]
+    for row in rows:
+        assert len(row.samples_ns) >= 64
+        assert "noted" in row.marks
+        assert row.import_s is not None
+        assert row.load_s is not None
+        assert row.first_s is not None
+        assert row.peak_memory_bytes is not None
+        assert 10e6 < row.peak_memory_bytes < 1e9  # Python and numpy, without torch
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("fake-open", "could not open .*planted: cannot open; export the artifact again"),
+        ("fake-run", "could not run .*planted: cannot run; export the artifact again"),
+        ("fake-crash", "cold start ended with 70: nothing was said"),
+    ],
+)
+def test_what_breaks_is_a_failed_row(tiny_bundle: Bundle, name: str, reason: str) -> None:
+    rows = rows_of(name, tiny_bundle)
+    assert [row.status for row in rows] == ["failed", "failed"]
+    for row in rows:
+        assert row.samples_ns == ()
+        assert re.search(reason, row.reason), row.reason
+
+
+def test_what_is_missing_is_skipped(tiny_bundle: Bundle) -> None:
+    rows = rows_of("fake-missing", tiny_bundle)
+    assert {(row.status, row.reason) for row in rows} == {("skipped", "no library; install one")}
+
+
+def test_one_batch_size_that_breaks_does_not_stop_the_next(tiny_bundle: Bundle) -> None:
+    def make_input(size: int) -> Array:
+        return images(size) if size == 2 else images(size)[:, :, :31]
+
+    first, second = rows_of("fake", tiny_bundle, make_input)
+    assert first.status == "failed"
+    assert first.reason.startswith("ValueError: input of shape (1, 1, 31, 32)")
+    assert second.status == "measured"
+
+
+def test_a_cold_start_never_hangs(tiny_bundle: Bundle) -> None:
+    start = time.monotonic()
+    found = cold_start(
+        FACTORY, "fake-slow", tiny_bundle.checkpoint, tiny_bundle.root, images(1), timeout_s=2
+    )
+    assert found.error == "cold start took longer than 2 s"
+    assert time.monotonic() - start < 20
+
+
+def test_a_refusal_in_the_child_keeps_its_remedy(tiny_bundle: Bundle) -> None:
+    absent = replace(tiny_bundle.checkpoint, path=PurePosixPath("absent.safetensors"))
+    found = cold_start(FACTORY, "fake", absent, tiny_bundle.root, images(1))
+    assert found.error.endswith("absent.safetensors does not exist; check the path")
+
+
+def test_a_library_missing_in_the_child(tiny_bundle: Bundle) -> None:
+    found = cold_start(FACTORY, "fake-missing", tiny_bundle.checkpoint, tiny_bundle.root, images(1))
+    assert found.error == "no library; install one"
+
+
+def test_a_factory_that_does_not_exist_is_said(tiny_bundle: Bundle) -> None:
+    found = cold_start("no_such:thing", "x", tiny_bundle.checkpoint, tiny_bundle.root, images(1))
+    assert "No module named 'no_such'" in found.error
+
+
+def test_unknown_fake() -> None:
+    with pytest.raises(UsageError):
+        get_fake("fak")

@@ -1,0 +1,54 @@
+"""Who else used the processor."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vgg_deploy.bench import load
+from vgg_deploy.bench.load import Load, cores_of_others, look
+
+LINUX = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="reads Linux's /proc/stat")
+
+
+def at(wall: float, busy: float, own: float) -> Load:
+    return Load(wall=wall, busy=busy, own=own)
+
+
+def test_what_others_used_is_what_is_not_our_own() -> None:
+    assert cores_of_others(at(0, 50, 5), at(10, 65, 10)) == pytest.approx(1.0)
+    assert cores_of_others(at(0, 50, 5), at(10, 54.9, 10)) == 0  # ticks are coarse
+
+
+def test_too_short_or_unknown_is_not_guessed() -> None:
+    assert cores_of_others(at(0, 0, 0), at(0.1, 1, 0)) is None
+    assert cores_of_others(None, at(1, 1, 0)) is None
+    assert cores_of_others(at(1, 1, 0), None) is None
+
+
+def test_the_counters_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "_STAT", tmp_path / "stat")
+    assert look() is None
+    # user nice system idle iowait irq softirq steal guest guest_nice
+    (tmp_path / "stat").write_text("cpu  100 20 30 9999 999 4 5 6 70 80\ncpu0 ...\n")
+    monkeypatch.setattr("os.sysconf", lambda name: 100)
+    found = look()
+    assert found is not None
+    assert found.busy == pytest.approx(1.65)
+
+
+@LINUX
+def test_a_busy_neighbour_is_seen() -> None:
+    code = "import time; end = time.time() + 5\nwhile time.time() < end: pass"
+    with subprocess.Popen([sys.executable, "-c", code]) as neighbour:
+        time.sleep(0.2)
+        before = look()
+        time.sleep(1)
+        others = cores_of_others(before, look())
+        neighbour.kill()
+    assert others is not None
+    assert others > 0.3

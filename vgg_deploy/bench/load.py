@@ -1,0 +1,45 @@
+"""Was this process alone? The machine's busy time against its own, from Linux's counters.
+
+A load average answers too late and counts the measured program itself.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_STAT = Path("/proc/stat")
+_LEAST_S = 0.5  # the counters tick every 10 ms; over less than this they say nothing
+# Columns of its first line: user nice system idle iowait irq softirq steal.
+_IDLE, _IOWAIT, _COUNTED = 3, 4, 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """Seconds of processor time at one moment, all cores added up."""
+
+    wall: float
+    busy: float  # of the machine, stolen by a hypervisor included
+    own: float  # of this process
+
+
+def look() -> Load | None:
+    """The counters now; None where the system has no ``/proc/stat``."""
+    try:
+        columns = _STAT.read_text(encoding="ascii").split("\n", 1)[0].split()[1 : 1 + _COUNTED]
+        ticks = [int(column) for column in columns]
+        per_second = os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError):
+        return None
+    busy = sum(ticks) - sum(ticks[_IDLE : _IOWAIT + 1])
+    return Load(wall=time.monotonic(), busy=busy / per_second, own=time.process_time())
+
+
+def cores_of_others(before: Load | None, after: Load | None) -> float | None:
+    """Cores that other programs kept busy between two looks; None where it cannot be told."""
+    if before is None or after is None or after.wall - before.wall < _LEAST_S:
+        return None
+    others = (after.busy - before.busy) - (after.own - before.own)
+    return max(0.0, others) / (after.wall - before.wall)
