@@ -4,9 +4,9 @@
 
 The book's loop (Dive into Deep Learning, §7.2 and its Trainer): fp32, NCHW, each image resized
 by PIL and made a tensor in a DataLoader with 4 workers, SGD. Both train the same network from
-Fashion-MNIST (or its sample) at the same batch size. A block is a few untimed and a few timed
-steps of one loop; blocks of the two alternate, and so do measurements of what the machine can
-do: large matrix products in fp32 and bf16.
+Fashion-MNIST (or its sample) at the same batch size. A block is a few untimed and timed
+steps of each loop and what the machine can do: large matrix products in fp32 and bf16. A block
+during which other processes were busy is stored and does not count.
 
 Counted per image: 3 × 2 × the multiply-adds of the forward pass (forward, gradient by weights,
 gradient by inputs). Resizing, pooling, ReLU and the optimiser are not counted, though their time
@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
+import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import geometric_mean, median
 
 import torch
 from PIL import Image
@@ -32,6 +33,7 @@ from torch.utils.data import Dataset as TorchDataset
 from vgg_deploy import environment, jsonio
 from vgg_deploy.data.dataset import Dataset, Split
 from vgg_deploy.data.fashion_mnist import DATASETS, load_dataset
+from vgg_deploy.errors import MeasurementNotValid, VggDeployError
 from vgg_deploy.model.summary import summarise
 from vgg_deploy.spec import ModelSpec
 from vgg_deploy.train.epoch import Images, Trainer, train_epoch
@@ -45,33 +47,51 @@ CPU = torch.device("cpu")
 BOOK_WORKERS = 4
 WARM_UP = 2  # steps; the book's workers have filled their queue by then
 GEMM_SIDES = (2048, 4096)
+MAX_OTHERS = 0.04  # share of all cores; a block that others disturb more does not count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One turn of everything."""
+
+    book: float  # examples/s
+    ours: float
+    gemm_fp32: float  # GFLOP/s, best of the sides
+    gemm_bf16: float
+    others: float | None  # share of all cores that other processes took; None: not known
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether this block counts; decided by the neighbours alone, not by its figures."""
+        return self.others is None or self.others <= MAX_OTHERS
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSpeed:
-    """The result file."""
+    """The result file; figures are of the undisturbed blocks."""
 
     what: str
     made_at: str
     environment: environment.Environment
     threads: int
-    load_average: tuple[float, float]  # of the machine over a minute, before and after
     arch: str
     width: float
     size: int
     batch: int
     dataset: str
-    timed_steps: int  # per block
+    timed_steps: Mapping[str, int]  # per block
     precision: str  # of our loop; the book's is fp32
-    book_examples_per_second: tuple[float, ...]  # one per block
-    ours_examples_per_second: tuple[float, ...]
-    ratios: tuple[float, ...]
-    ratio: float  # geometric mean
-    gemm_fp32_gflops: tuple[float, ...]  # best of the sides, one per block
-    gemm_bf16_gflops: tuple[float, ...]
+    blocks: tuple[Block, ...]  # all of them, disturbed ones too
+    used_blocks: int
+    ratio: float  # geometric mean of ours / book within blocks
+    ratio_range: tuple[float, float]
+    book_examples_per_second: float  # medians, as all that follow
+    ours_examples_per_second: float
+    gemm_fp32_gflops: float
+    gemm_bf16_gflops: float
     flops_per_image: float
-    ours_gflops: float  # at the median block
-    share_of_gemm: float  # of the GEMM rate at our precision, medians
+    ours_gflops: float
+    share_of_gemm: float  # of the GEMM rate at our precision
     counted: str
 
 
@@ -174,49 +194,107 @@ def gemm_gflops(dtype: torch.dtype) -> float:
     return best
 
 
+class Neighbours:
+    """CPU time that other processes take while the block runs (Linux)."""
+
+    def __enter__(self) -> Neighbours:
+        self._start = self._ticks()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        end = self._ticks()
+        self.share: float | None = None
+        if self._start and end:
+            busy, own, every = (b - a for a, b in zip(self._start, end, strict=True))
+            self.share = max(0.0, busy - own) / every
+
+    @staticmethod
+    def _ticks() -> tuple[float, float, float] | None:
+        """Busy time of all cores, of this process and its ended children, time of all cores."""
+        stat = Path("/proc/stat")
+        if not stat.exists():
+            return None
+        user, nice, system, idle, wait, *rest = map(int, stat.read_text().split()[1:9])
+        busy = user + nice + system + sum(rest)
+        own = sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK")
+        return busy, own, busy + idle + wait
+
+
+def run_block(book: BookLoop, ours: OurLoop, steps: Mapping[str, int]) -> Block:
+    """Both loops and the matrix products, one after the other."""
+    with Neighbours() as neighbours:
+        slow, fast = book.block(steps["book"]), ours.block(steps["ours"])
+        fp32, bf16 = gemm_gflops(torch.float32), gemm_gflops(torch.bfloat16)
+    return Block(book=slow, ours=fast, gemm_fp32=fp32, gemm_bf16=bf16, others=neighbours.share)
+
+
 def measure(
-    spec: ModelSpec, data: Dataset, *, batch: int, steps: int, blocks: int
+    spec: ModelSpec, data: Dataset, *, batch: int, steps: Mapping[str, int], blocks: int
 ) -> TrainingSpeed:
-    """Alternate the two loops and the matrix products."""
+    """Run blocks until so many were undisturbed, or four times as many were run.
+
+    Raises ``MeasurementNotValid`` when no more than half of what was asked for was undisturbed.
+    """
     torch.manual_seed(0)
-    load_before = os.getloadavg()[0]
     book, ours = BookLoop(spec, data, batch), OurLoop(spec, data, batch)
-    rows: list[tuple[float, float, float, float]] = []
-    for index in range(blocks):
-        slow, fast = book.block(steps), ours.block(4 * steps)
-        rows.append((slow, fast, gemm_gflops(torch.float32), gemm_gflops(torch.bfloat16)))
-        print(
-            f"block {index + 1}/{blocks}: book {slow:.1f}, ours {fast:.1f} examples/s "
-            f"({fast / slow:.2f}×); GEMM {rows[-1][2]:.0f} fp32, {rows[-1][3]:.0f} bf16 GFLOP/s",
-            flush=True,
+    rows: list[Block] = []
+    while sum(row.undisturbed for row in rows) < blocks and len(rows) < 4 * blocks:
+        rows.append(run_block(book, ours, steps))
+        print(_line(len(rows), rows[-1]), flush=True)
+    used = [row for row in rows if row.undisturbed]
+    if len(used) <= blocks / 2:
+        raise MeasurementNotValid(
+            f"other processes were busy in {len(rows) - len(used)} of {len(rows)} blocks",
+            "let nothing else run and try again",
         )
-    slow_all, fast_all, fp32, bf16 = zip(*rows, strict=True)
-    ratios = tuple(fast / slow for slow, fast, _, _ in rows)
+    return _result(spec, data, ours.trainer, steps, rows)
+
+
+def _line(number: int, row: Block) -> str:
+    others = "" if row.others is None else f"; others took {row.others:.0%}"
+    return (
+        f"block {number}: book {row.book:.1f}, ours {row.ours:.1f} examples/s "
+        f"({row.ours / row.book:.2f}×); GEMM {row.gemm_fp32:.0f} fp32, {row.gemm_bf16:.0f} bf16 "
+        f"GFLOP/s{others}{'' if row.undisturbed else ': not counted'}"
+    )
+
+
+def _result(
+    spec: ModelSpec,
+    data: Dataset,
+    trainer: Trainer,
+    steps: Mapping[str, int],
+    rows: Sequence[Block],
+) -> TrainingSpeed:
+    used = [row for row in rows if row.undisturbed]
+    ratios = [row.ours / row.book for row in used]
     flops = 6.0 * summarise(spec).cost.macs
-    reached = statistics.median(fast_all) * flops / 1e9
-    ceiling = statistics.median(bf16 if ours.trainer.precision == "bf16" else fp32)
+    ours = median(row.ours for row in used)
+    fp32, bf16 = median(row.gemm_fp32 for row in used), median(row.gemm_bf16 for row in used)
+    reached = ours * flops / 1e9
     return TrainingSpeed(
         what="training, this package's loop beside the book's",
         made_at=environment.now(),
         environment=environment.capture(),
         threads=torch.get_num_threads(),
-        load_average=(load_before, os.getloadavg()[0]),
         arch=spec.arch,
         width=spec.width,
         size=spec.size,
-        batch=batch,
+        batch=trainer.batch,
         dataset=data.name,
         timed_steps=steps,
-        precision=ours.trainer.precision,
-        book_examples_per_second=slow_all,
-        ours_examples_per_second=fast_all,
-        ratios=ratios,
-        ratio=statistics.geometric_mean(ratios),
+        precision=trainer.precision,
+        blocks=tuple(rows),
+        used_blocks=len(used),
+        ratio=geometric_mean(ratios),
+        ratio_range=(min(ratios), max(ratios)),
+        book_examples_per_second=median(row.book for row in used),
+        ours_examples_per_second=ours,
         gemm_fp32_gflops=fp32,
         gemm_bf16_gflops=bf16,
         flops_per_image=flops,
         ours_gflops=reached,
-        share_of_gemm=reached / ceiling,
+        share_of_gemm=reached / (bf16 if trainer.precision == "bf16" else fp32),
         counted="3 × 2 × forward multiply-adds of convolutions and fully connected layers",
     )
 
@@ -228,17 +306,22 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=4, help="timed steps of the book per block")
-    parser.add_argument("--blocks", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="timed steps of the book per block")
+    parser.add_argument("--blocks", type=int, default=5, help="undisturbed blocks wanted")
     parser.add_argument("--data", choices=DATASETS, default="auto")
     parser.add_argument("-o", "--output", type=Path, help="JSON file")
     o = parser.parse_args()
     spec = ModelSpec.named(o.arch, width=o.width, size=o.size, channels=1, classes=10)
-    result = measure(spec, load_dataset(o.data), batch=o.batch, steps=o.steps, blocks=o.blocks)
+    steps = {"warm_up": WARM_UP, "book": o.steps, "ours": 4 * o.steps}
+    try:
+        result = measure(spec, load_dataset(o.data), batch=o.batch, steps=steps, blocks=o.blocks)
+    except VggDeployError as error:
+        print(f"error: {error.cause}\nremedy: {error.remedy}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    low, high = result.ratio_range
     print(
-        f"{result.ratio:.2f}× the book's loop ({min(result.ratios):.2f} to "
-        f"{max(result.ratios):.2f}); {result.ours_gflops:.0f} GFLOP/s, "
-        f"{result.share_of_gemm:.0%} of this machine's {result.precision} GEMM rate"
+        f"{result.ratio:.2f}× the book's loop ({low:.2f} to {high:.2f}); {result.ours_gflops:.0f} "
+        f"GFLOP/s, {result.share_of_gemm:.0%} of this machine's {result.precision} GEMM rate"
     )
     if o.output:
         jsonio.save(o.output, result)

@@ -105,12 +105,11 @@ def test_without_pythons_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert "python3-dev" in missing.remedy
 
 
-def test_a_compiler_that_fails_is_not_the_files_fault(
-    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_compiler_that_fails_is_not_the_files_fault(tiny_bundle: Bundle) -> None:
     torch._dynamo.reset()
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "false"))
     with (
+        # not monkeypatch: its undo deletes the setting for the rest of the process
+        torch._inductor.config.patch({"cpp.cxx": (None, "false")}),
         torch._inductor.utils.fresh_cache(),
         get_backend("torch-compile").open(tiny_bundle.checkpoint, tiny_bundle.root) as session,
         pytest.raises(BackendNotAvailable, match="could not compile") as caught,

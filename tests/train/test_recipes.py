@@ -9,9 +9,9 @@ from vgg_deploy.train.recipes import RECIPES, learning_rate
 
 def test_the_book_is_the_book() -> None:
     book = RECIPES["book"]
-    assert (book.init, book.optimiser, book.lr, book.batch) == ("xavier-uniform", "sgd", 0.05, 128)
+    assert (book.init, book.lr, book.batch) == ("xavier-uniform", 0.05, 128)
     assert (book.schedule, book.momentum, book.weight_decay) == ("constant", 0, 0)
-    assert (book.dropout, book.flip, book.normalise, book.label_smoothing) == (0.5, False, False, 0)
+    assert (book.dropout, book.normalise, book.label_smoothing) == (0.5, False, 0)
 
 
 def test_names_are_keys() -> None:

@@ -90,8 +90,8 @@ def train_epoch(
         )
         for group in trainer.optimiser.param_groups:
             group["lr"] = lr
-        pixels, labels = _batch(data, chosen, trainer.recipe, order)
-        loss, right = trainer.step(pixels, labels)
+        on_device = chosen.to(trainer.device)
+        loss, right = trainer.step(data.pixels[on_device], data.labels[on_device])
         total_loss += loss * len(chosen)  # a NaN or infinity once in here stays
         hits += right
         done += len(chosen)
@@ -124,14 +124,3 @@ def require_finite(value: float, what: str, where: str) -> None:
     if not math.isfinite(value):
         kind = "NaN" if math.isnan(value) else "infinite"
         raise TrainingDiverged(f"the {what} became {kind} {where}", "lower --lr")
-
-
-def _batch(
-    data: Images, chosen: torch.Tensor, recipe: Recipe, order: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    index = chosen.to(data.labels.device)
-    pixels = data.pixels[index]
-    if recipe.flip:
-        mirrored = torch.rand(len(chosen), 1, 1, 1, generator=order).to(pixels.device) < 0.5
-        pixels = torch.where(mirrored, pixels.flip(2), pixels)
-    return pixels, data.labels[index]

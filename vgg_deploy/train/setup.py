@@ -51,14 +51,12 @@ def initial_model(spec: ModelSpec, recipe: Recipe) -> VGG:
 
 
 def make_optimiser(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
-    """SGD or AdamW in one fused kernel; biases and batch norm are not decayed."""
+    """SGD in one fused kernel; biases and batch norm are not decayed."""
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, betas=(recipe.momentum, 0.999), fused=True)
     return torch.optim.SGD(
         groups, lr=lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True
     )
