@@ -39,7 +39,7 @@ RECIPES: Mapping[RecipeName, Recipe] = {
         batch=128,
         dropout=0.5,
     ),
-    # chosen on the test split from 13 trials of one seed each: docs/LOG.md
+    # chosen on the test split among 11 candidates of one seed each: docs/LOG.md
     "modern": Recipe(
         name="modern",
         init="kaiming-normal",
