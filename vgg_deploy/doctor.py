@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from vgg_deploy.backends import BACKENDS
+from vgg_deploy.backends.pytorch import missing_compiler
 from vgg_deploy.data.fashion_mnist import find_fashion_mnist
 from vgg_deploy.environment import Environment, capture
 from vgg_deploy.errors import VggDeployError
@@ -50,15 +49,14 @@ def _backend(name: str) -> Finding:
 
 
 def _compiler() -> Finding:
-    for candidate in (os.environ.get("CXX"), "g++", "clang++"):
-        if candidate and (path := shutil.which(candidate)):
-            return Finding(name="C++ compiler", usable=True, detail=path)
-    return Finding(
-        name="C++ compiler",
-        usable=False,
-        detail="none found; aoti and torch-compile need one",
-        remedy="apt-get install g++",
-    )
+    if missing := missing_compiler():
+        return Finding(
+            name="C++ compiler",
+            usable=False,
+            detail=f"{missing.reason}; aoti exports and torch-compile need it",
+            remedy=missing.remedy,
+        )
+    return Finding(name="C++ compiler", usable=True, detail="for aoti exports and torch-compile")
 
 
 def _fashion_mnist() -> Finding:

@@ -39,7 +39,7 @@ def failure(args: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, s
 @pytest.mark.parametrize("command", [*COMMANDS, None])
 def test_help_has_an_example(command: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*([command] if command else []), "--help"]) == 0
-    assert "vgg-deploy" in capsys.readouterr().out
+    assert "Example: vgg-deploy" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -145,6 +145,7 @@ def test_train_makes_a_bundle_and_does_not_overwrite_it(
     bundle = open_bundle(out)
     bundle.check()
     assert bundle.checkpoint.made_by["recipe"] == "modern"
+    assert bundle.card.dataset == "sample", "the card says what it was really trained on"
     capsys.readouterr()
     assert failure(words, capsys)[0] == 3
 

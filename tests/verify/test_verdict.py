@@ -85,10 +85,19 @@ def test_nothing_passes_beside_a_broken_eager() -> None:
 
 def test_vacuous_verdicts_are_refused() -> None:
     with pytest.raises(RefusedInput, match="no yardstick"):
-        refuse_vacuous(INPUTS, np.zeros((16, 10)))
+        refuse_vacuous(INPUTS, np.zeros((16, 10)), FP32)
     few = Inputs(batch=INPUTS.batch[:3], names=INPUTS.names[:3], counts={}, source="")
     with pytest.raises(RefusedInput, match="too few"):
-        refuse_vacuous(few, REFERENCE[:3])
+        refuse_vacuous(few, REFERENCE[:3], FP32)
+    refuse_vacuous(INPUTS, REFERENCE, FP32)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-9, 1e-6, 1e-4])
+def test_a_reference_that_hardly_depends_on_the_image_is_refused(spread: float) -> None:
+    """A network that collapsed: any output that is its bias would pass beside it."""
+    collapsed = REFERENCE[:1] + spread * REFERENCE
+    with pytest.raises(RefusedInput, match="no yardstick"):
+        refuse_vacuous(INPUTS, collapsed, FP32)
 
 
 @given(st.floats(1e-6, 1e-1), st.integers(0, 15), st.integers(0, 9))

@@ -34,7 +34,9 @@ def _backends() -> Iterable[str]:
 
 
 def _datasets() -> Iterable[str]:
-    return ("auto", "fashion-mnist", "sample")
+    from vgg_deploy.data.fashion_mnist import DATASETS
+
+    return DATASETS
 
 
 BundleArgument = Annotated[

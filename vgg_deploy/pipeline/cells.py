@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -12,7 +13,7 @@ from vgg_deploy.artifact import FORMATS, Artifact, Format
 from vgg_deploy.backends import BACKENDS, get_backend
 from vgg_deploy.backends.base import Backend, Missing
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.environment import versions
+from vgg_deploy.environment import capture
 from vgg_deploy.errors import (
     BackendNotAvailable,
     RefusedInput,
@@ -124,10 +125,12 @@ def _cells(bundle: Bundle, backend: Backend, selection: Selection) -> list[Cell]
 
 
 def results_key(cells: Sequence[Cell], options: object, extra: Mapping[str, str]) -> str:
-    """Digest of all that decides a result: files, cells, options, versions."""
+    """Digest of all that decides a result: files, cells, options, machine, versions, threads."""
     parts = [
         *(f"{c.subject.id} {c.subject.sha256} {c.reason}" for c in cells),
         jsonio.dumps(options, indent=None),
-        *(f"{k}={v}" for k, v in sorted({**versions(), **extra}.items())),
+        jsonio.dumps(capture(), indent=None),
+        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '')}",
+        *(f"{k}={v}" for k, v in sorted(extra.items())),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.data.fashion_mnist import load_dataset
-from vgg_deploy.errors import RefusedInput
 from vgg_deploy.spec import ModelCard
 
 
@@ -27,19 +26,18 @@ class Images:
 def images_for(card: ModelCard, name: str | None = None, data_dir: Path | None = None) -> Images:
     """The data set the model was trained on where it is at hand, else images of the sample.
 
+    The sample is a part of Fashion-MNIST, split as there, so a model of either is tested on the
+    10,000 images where they are.
+
     A data set asked for by ``name`` must be there; without one the sample inside the package
     always is.
     """
-    wanted = name or ("auto" if card.dataset == "fashion-mnist" or data_dir else "sample")
+    wanted = name or (
+        "auto" if card.dataset in ("fashion-mnist", "sample") or data_dir else "sample"
+    )
     dataset = load_dataset(wanted, data_dir)
     if card.labels == dataset.labels:
         return Images(dataset, "")
     if name is not None and card.dataset is None and len(card.labels) == len(dataset.labels):
         return Images(dataset, "")  # asked for by name: the classes are the user's word
     return Images(dataset, f"{dataset.name} has other classes than this model")
-
-
-def require_labels(images: Images) -> None:
-    """Refuse where accuracy was asked for and cannot be told."""
-    if images.no_accuracy:
-        raise RefusedInput(images.no_accuracy, "leave accuracy out with --no-accuracy")

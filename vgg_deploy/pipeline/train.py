@@ -8,20 +8,17 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from vgg_deploy import jsonio
 from vgg_deploy.bundle import MANIFEST, Bundle, Draft, create_bundle, open_bundle, refuse_existing
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.environment import versions
-from vgg_deploy.errors import UsageError, VggDeployError
+from vgg_deploy.errors import VggDeployError
 from vgg_deploy.libraries import import_torch
 from vgg_deploy.model.checkpoint import input_spec, output_spec
 from vgg_deploy.pipeline.watch import Silent, Watcher
-from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing
+from vgg_deploy.spec import Head, ModelCard, ModelSpec
 from vgg_deploy.train.options import EpochRow, RunPlan, TrainOptions
-from vgg_deploy.train.recipes import Recipe
 
 KEY = "request"  # in made_by: digest of everything asked for
 
@@ -56,9 +53,10 @@ def train_bundle(
     watch = watch or Silent()
     import_torch()
     from vgg_deploy.train.loop import train
+    from vgg_deploy.train.setup import card_for
 
     dataset = load_dataset(request.data, request.data_dir)
-    card = _card(request, dataset)
+    card = card_for(_spec(request, dataset), request.options.chosen, dataset)
     key = _key(request, dataset)
     if reuse and (old := _valid(root, card, key)):
         watch.say(f"train: reused {old.checkpoint.path}, nothing it depends on has changed")
@@ -135,33 +133,14 @@ def _valid(root: Path, card: ModelCard, key: str) -> Bundle | None:
     return bundle if same and not bundle.problem(checkpoint) else None
 
 
-def _card(request: TrainRequest, dataset: Dataset) -> ModelCard:
-    channels = dataset.train.images.shape[3]
-    spec = ModelSpec.named(
+def _spec(request: TrainRequest, dataset: Dataset) -> ModelSpec:
+    return ModelSpec.named(
         request.arch,
         width=request.width,
         size=request.size,
-        channels=channels,
+        channels=dataset.train.images.shape[3],
         classes=len(dataset.labels),
         fc_width=request.fc_width,
         head=request.head,
         ceil_mode=request.ceil_mode,
     )
-    return ModelCard(
-        spec=spec,
-        preprocessing=_preprocessing(request.options.chosen, spec, dataset),
-        labels=dataset.labels,
-        dataset="fashion-mnist" if dataset.name in ("fashion-mnist", "sample") else dataset.name,
-    )
-
-
-def _preprocessing(recipe: Recipe, spec: ModelSpec, dataset: Dataset) -> Preprocessing:
-    """The book's 0..1, or normalised by the training images, rounded to four digits."""
-    mean, std = (0.0,) * spec.channels, (1.0,) * spec.channels
-    if recipe.normalise:
-        images = dataset.train.images
-        if images.size == 0:
-            raise UsageError("the training split is empty", "use another data set")
-        mean = tuple(round(float(m) / 255, 4) for m in np.mean(images, axis=(0, 1, 2)))
-        std = tuple(round(float(s) / 255, 4) for s in np.std(images, axis=(0, 1, 2)))
-    return Preprocessing(size=spec.size, channels=spec.channels, mean=mean, std=std)

@@ -13,7 +13,7 @@ from vgg_deploy.files import write_text
 from vgg_deploy.report.bench_plots import latency_plot
 from vgg_deploy.report.bench_tables import bench_table, startup_table
 from vgg_deploy.report.canvas import Plot
-from vgg_deploy.report.findings import Findings, gather, read_metrics, summarise
+from vgg_deploy.report.findings import Findings, gather, summarise
 from vgg_deploy.report.highlights import highlights
 from vgg_deploy.report.model_tables import blocks_table, model_table
 from vgg_deploy.report.plots import error_plot, learning_plot
@@ -29,8 +29,6 @@ from vgg_deploy.report.tables import (
 )
 from vgg_deploy.report.throughput_plot import throughput_plot
 from vgg_deploy.report.tradeoff_plot import accuracy_latency_plot
-
-__all__ = ["REPORT_FILE", "TEMPLATE", "page_of", "read_metrics", "write_report"]
 
 REPORT_FILE = "report.html"  # relative to the bundle
 TEMPLATE = "template.html"

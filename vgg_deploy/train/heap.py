@@ -2,7 +2,7 @@
 
 glibc gives every large block back to the kernel when it is freed and asks for it again a moment
 later; each page is then cleared and mapped anew. A training step frees and takes gigabytes, so
-that this costs half of the time (docs/LOG.md has the numbers). torch has no caching allocator on
+that this costs 45 % of its time at 224 px (docs/LOG.md). torch has no caching allocator on
 the CPU, the C library's own switches do the same.
 """
 

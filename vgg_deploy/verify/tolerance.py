@@ -27,7 +27,7 @@ class Tolerance:
     accuracy_drop: float  # points of top-1 accuracy, 0..100
 
 
-# First values for fp32, from the errors of five CPU backends (docs/LOG.md); half precisions follow
+# First values for fp32, from the errors of the CPU backends (docs/LOG.md); half precisions follow
 # with the artifacts that have them.
 TOLERANCES: Mapping[Precision, Tolerance] = {
     "fp32": Tolerance(

@@ -38,8 +38,11 @@ def run_batches(session: Session, inputs: Inputs, batches: Sequence[int]) -> Out
     return outputs
 
 
-def refuse_vacuous(inputs: Inputs, reference: NDArray[np.float64]) -> None:
-    """Refuse to judge where even a broken backend would pass."""
+def refuse_vacuous(inputs: Inputs, reference: NDArray[np.float64], tolerance: Tolerance) -> None:
+    """Refuse to judge where even a backend that ignores its input would pass.
+
+    Such a backend is played by the mean of the reference over all images.
+    """
     if len(inputs.batch) < MIN_IMAGES:
         raise RefusedInput(
             f"{len(inputs.batch)} images are too few for a verdict",
@@ -48,6 +51,13 @@ def refuse_vacuous(inputs: Inputs, reference: NDArray[np.float64]) -> None:
     if problem := broken(reference, reference.shape):
         raise RefusedInput(
             f"the reference itself is no yardstick: {problem}", "check the checkpoint's weights"
+        )
+    blind = errors(np.broadcast_to(reference.mean(axis=0), reference.shape), reference)
+    if blind.rel_l2 <= tolerance.rel_l2_ceiling:
+        raise RefusedInput(
+            "the reference itself is no yardstick: its logits hardly depend on the image (relative "
+            f"spread {blind.rel_l2:.1e}), so an output that ignores the image would pass",
+            "check the checkpoint's weights: the network may have learned nothing",
         )
 
 
