@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,26 @@ class Session(Protocol):
 
     def sync(self) -> None:
         """Wait for what was enqueued; nothing to do where runs are synchronous."""
+        ...
+
+
+@runtime_checkable
+class OnStream(Protocol):
+    """What a session on a GPU also has, so that CUDA events can time it on its own stream."""
+
+    @property
+    def stream(self) -> int:
+        """The ``cudaStream_t`` that bound runs are enqueued on, as an integer."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """What a session also has when it can be run in more than one way."""
+
+    @property
+    def modes(self) -> Mapping[str, str]:
+        """How it runs, as results record it: ``{"cuda_graph": "on", "tf32": "off"}``."""
         ...
 
 

@@ -1,0 +1,62 @@
+"""Conditions that make a command fail."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from vgg_deploy.errors import UsageError
+from vgg_deploy.gates import parse_gate, parse_gates
+
+KNOWN = {"p99_ms", "top1_drop"}
+
+
+@pytest.mark.parametrize(
+    ("text", "below", "at", "above"),
+    [
+        ("p99_ms>20", False, False, True),
+        (" p99_ms >= 20 ", False, True, True),
+        ("p99_ms<2e1", True, False, False),
+        ("p99_ms<=20.0", True, True, False),
+    ],
+)
+def test_when_a_condition_trips(text: str, below: bool, at: bool, above: bool) -> None:
+    gate = parse_gate(text, KNOWN)
+    assert [gate.trips(value) for value in (19.9, 20, 20.1)] == [below, at, above]
+    assert gate.text.startswith("p99_ms")
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
+def test_what_is_not_known_never_passes(value: float | None) -> None:
+    assert parse_gate("p99_ms>20", KNOWN).trips(value)
+    assert parse_gate("p99_ms<20", KNOWN).trips(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not a condition"),
+        ("p99_ms", "not a condition"),
+        ("p99_ms=20", "not a condition"),
+        ("p99_ms>>20", "not a number"),
+        ("20<p99_ms", "not a condition"),
+        ("p99_ms>20 and p50_ms>1", "not a condition"),
+        ("p99_ms>abc", "not a number"),
+        ("p99_ms>nan", "not a number"),
+        ("p99>20", "unknown figure"),
+        ("__import__('os')>1", "not a condition"),
+    ],
+)
+def test_what_is_no_condition_is_a_usage_error(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        parse_gate(text, KNOWN)
+    assert caught.value.remedy
+
+
+def test_several_and_none() -> None:
+    assert [g.name for g in parse_gates(["top1_drop>0.5", "p99_ms>20"], KNOWN)] == [
+        "top1_drop",
+        "p99_ms",
+    ]
+    assert parse_gates(None, KNOWN) == ()
