@@ -5,16 +5,18 @@ Statistics are computed when they are shown, never stored instead of the samples
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vgg_deploy.artifact import Format, Precision
 from vgg_deploy.environment import Environment
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # older ones are migrated in stored.py
 VERIFY_FILE = "results/verify.json"  # relative to the bundle
 BENCH_FILE = "results/bench.json"
+Z95 = 1.959964  # of the normal distribution
 
 # skipped: the backend cannot run here. failed: it should have, and broke.
 Verdict = Literal["equivalent", "different", "failed", "skipped"]
@@ -51,17 +53,91 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """Top-1 hits on labelled images."""
+    """Hits on labelled images, beside torch eager's on the same ones."""
 
     dataset: str
     split: str
     correct: int
     total: int
+    top5_correct: int | None = None  # None: not counted
+    lost: int = 0  # images that torch eager has right and this one wrong
+    won: int = 0  # the other way round
+    confusion: tuple[tuple[int, ...], ...] = ()  # [label][answer]; empty for many classes
 
     @property
     def top1(self) -> float:
         """Share of images whose most probable class is the label, 0..1."""
         return self.correct / self.total
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of ``top1``."""
+        return wilson(self.correct, self.total)
+
+    @property
+    def drop_interval(self) -> tuple[float, float]:
+        """95 % interval of the drop against torch eager, points; positive is worse.
+
+        Bonett and Price, "Adjusted Wald confidence interval for a difference of binomial
+        proportions based on paired data" (2012).
+        """
+        total = self.total + 2
+        lost, won = (self.lost + 1) / total, (self.won + 1) / total
+        half = Z95 * math.sqrt(max(0.0, lost + won - (lost - won) ** 2) / total)
+        return 100 * (lost - won - half), 100 * (lost - won + half)
+
+
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """95 % interval of a share, 0..1: Wilson, "Probable inference" (1927)."""
+    share, z2 = hits / total, Z95**2
+    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstImage:
+    """The input with the largest error."""
+
+    name: str  # "fashion-mnist test #4711", "noise 2", "all 255"
+    rel_l2: float
+    expected: str  # the reference's first class and its probability: "coat 0.97"
+    found: str  # the backend's
+    margin: float  # the reference's first logit minus its second
+    png: str = ""  # base64, at most 112 px
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hop:
+    """One step of an artifact's descent: what making ``child`` from ``parent`` added."""
+
+    parent: str  # paths in the bundle
+    child: str
+    backend: str  # that ran the child; empty when it could not be run
+    rel_l2: float | None  # of the child against float64
+    limit: float | None  # None: not judged by closeness
+    added: float | None  # relative L2 between the child's and the parent's outputs
+    ok: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of the network, judged like the logits."""
+
+    name: str  # pool1 … pool5, fc6, fc7, fc8
+    rel_l2: float | None  # None: not finite
+    limit: float
+    ok: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """Where an artifact begins to diverge; ``stage`` is None when no stage does."""
+
+    stage: str | None
+    stages: tuple[Stage, ...]
+    note: str = ""  # why nothing could be located, or how it was
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +150,22 @@ class Comparison:
     figures: tuple[Figure, ...] = ()
     accuracy: Accuracy | None = None
     seconds: float = 0.0
+    worst: WorstImage | None = None
+    hops: tuple[Hop, ...] = ()  # from the checkpoint to this artifact
+    location: Location | None = None
 
     def figure(self, name: str) -> Figure | None:
         """The figure of that name, if it was measured."""
         return next((f for f in self.figures if f.name == name), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrippedGate:
+    """A condition of ``--fail-if`` that held."""
+
+    gate: str  # as it was written: "top1_drop>0.5"
+    subject: str
+    value: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +181,9 @@ class VerifyReport:
     batches: tuple[int, ...]
     reference: str  # how the reference was made
     rows: tuple[Comparison, ...]
+    tolerances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by precision
+    gates: tuple[str, ...] = ()  # conditions that were asked for
+    tripped: tuple[TrippedGate, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,7 +142,7 @@ def test_a_broken_page_is_never_left_behind(sample: Bundle, tmp_path: Path) -> N
 
 def test_results_of_another_schema_are_refused(sample: Bundle, tmp_path: Path) -> None:
     path = sample.root / BENCH_FILE
-    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 9'))
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 9'))
     with pytest.raises(RefusedInput, match="schema version 9"):
         write_report(sample, tmp_path / "page.html")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vgg_deploy import jsonio
+from vgg_deploy import stored
 from vgg_deploy.backends.base import Array
 from vgg_deploy.bench.cell import bench_cell
 from vgg_deploy.bench.measure import MeasureOptions
@@ -14,6 +14,7 @@ from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import capture, now
 from vgg_deploy.errors import (
     BackendNotAvailable,
+    DigestMismatch,
     MeasurementNotValid,
     RefusedInput,
     VggDeployError,
@@ -64,9 +65,9 @@ def bench_bundle(
     bundle.check()
     passed = _passed(bundle)
     key = results_key(cells, options, {"passed": str(sorted(passed))})
-    if reuse and (stored := _stored(bundle, key)):
+    if reuse and (earlier := _earlier(bundle, key)):
         watch.say("bench: reused, no file, option or version has changed")
-        return stored
+        return earlier
     rows: list[Timing] = []
     for cell in cells:
         rows += _rows(cell, bundle, options, passed, watch)
@@ -79,7 +80,7 @@ def bench_bundle(
         options={"seconds": f"{options.seconds:g}", "percentile": str(options.percentile)},
         rows=tuple(rows),
     )
-    jsonio.save(bundle.root / BENCH_FILE, report)
+    stored.save(bundle.root / BENCH_FILE, report)
     return report
 
 
@@ -134,17 +135,17 @@ def _passed(bundle: Bundle) -> set[tuple[str, str]]:
     """Backend and digest of what the stored verify report found equivalent."""
     path = bundle.root / VERIFY_FILE
     try:
-        report = jsonio.load(VerifyReport, path) if path.exists() else None
+        report = stored.load(VerifyReport, path) if path.exists() else None
     except RefusedInput:
         return set()
     rows = report.rows if report else ()
     return {(r.subject.backend, r.subject.sha256) for r in rows if r.verdict == "equivalent"}
 
 
-def _stored(bundle: Bundle, key: str) -> BenchReport | None:
+def _earlier(bundle: Bundle, key: str) -> BenchReport | None:
     path = bundle.root / BENCH_FILE
     try:
-        report = jsonio.load(BenchReport, path) if path.exists() else None
-    except RefusedInput:
-        return None  # unreadable results are measured again
+        report = stored.load(BenchReport, path) if path.exists() else None
+    except (RefusedInput, DigestMismatch):
+        return None  # unreadable or edited results are measured again
     return report if report and report.key == key else None

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_deploy import jsonio
+from vgg_deploy import stored
 from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.base import Session
 from vgg_deploy.backends.pytorch import reference
@@ -17,6 +17,7 @@ from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import capture, now
 from vgg_deploy.errors import (
     BackendNotAvailable,
+    DigestMismatch,
     NotEquivalent,
     RefusedInput,
     UsageError,
@@ -97,9 +98,9 @@ def verify_bundle(
     bundle.check()
     images = images_for(bundle.card, options.data, options.data_dir)
     key = results_key(cells, options, {"images": images.dataset.source})
-    if reuse and (stored := _stored(bundle, key)):
+    if reuse and (earlier := _earlier(bundle, key)):
         watch.say("verify: reused, no file, option or version has changed")
-        return stored
+        return earlier
     run = _prepare(bundle, options, images, watch)
     rows = tuple(_row(cell, run) for cell in cells)
     report = VerifyReport(
@@ -113,7 +114,7 @@ def verify_bundle(
         reference=REFERENCE,
         rows=rows,
     )
-    jsonio.save(bundle.root / VERIFY_FILE, report)
+    stored.save(bundle.root / VERIFY_FILE, report)
     return report
 
 
@@ -133,12 +134,12 @@ def verdict_error(report: VerifyReport) -> VggDeployError | None:
     return None
 
 
-def _stored(bundle: Bundle, key: str) -> VerifyReport | None:
+def _earlier(bundle: Bundle, key: str) -> VerifyReport | None:
     path = bundle.root / VERIFY_FILE
     try:
-        report = jsonio.load(VerifyReport, path) if path.exists() else None
-    except RefusedInput:
-        return None  # unreadable results are measured again
+        report = stored.load(VerifyReport, path) if path.exists() else None
+    except (RefusedInput, DigestMismatch):
+        return None  # unreadable or edited results are measured again
     return report if report and report.key == key else None
 
 

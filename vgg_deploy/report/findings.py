@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from vgg_deploy import jsonio
+from vgg_deploy import stored
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import Environment
-from vgg_deploy.errors import RefusedInput, os_errors
+from vgg_deploy.errors import os_errors
 from vgg_deploy.report.judged import digests, is_stale
 from vgg_deploy.report.quantities import count
 from vgg_deploy.report.table import RowStatus
 from vgg_deploy.results import (
     BENCH_FILE,
-    SCHEMA_VERSION,
     VERIFY_FILE,
     BenchReport,
     Comparison,
@@ -78,7 +77,8 @@ class Summary:
 def gather(bundle: Bundle) -> Findings:
     """Read what verify, bench and train left in a bundle, and hash its files.
 
-    Raises ``RefusedInput`` for results that cannot be read or are of another schema version.
+    Raises ``RefusedInput`` for results that cannot be read or are of a newer schema version,
+    ``DigestMismatch`` for edited ones.
     """
     return Findings(
         bundle=bundle,
@@ -147,13 +147,4 @@ def _word(verdicts: Sequence[str], *, whole: bool, covered: bool) -> tuple[RowSt
 
 
 def _stored(kind: type[_Report], path: Path) -> _Report | None:
-    if not path.exists():
-        return None
-    report = jsonio.load(kind, path)
-    if report.schema_version != SCHEMA_VERSION:
-        raise RefusedInput(
-            f"{path} has schema version {report.schema_version}, "
-            f"this vgg-deploy reads {SCHEMA_VERSION}",
-            "measure again with this version, or use the one that wrote the file",
-        )
-    return report
+    return stored.load(kind, path) if path.exists() else None

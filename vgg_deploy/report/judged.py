@@ -18,7 +18,9 @@ _TITLES = {
     "max_abs": "largest difference",
     "kl": "KL divergence, nats",
     "eager_ratio": "ratio to torch eager",
-    "accuracy_drop": "accuracy drop, points",
+    "top1_drop": "top‑1 drop, points",
+    "batch_spread": "spread over batches",
+    "eager_rel_l2": "torch eager’s error",
 }
 
 

@@ -61,7 +61,7 @@ def judge(
 
 def judge_accuracy(drop: float, tolerance: Tolerance) -> Figure:
     """Drop of top-1 accuracy in points against torch eager; a gain is a negative drop."""
-    return _judged("accuracy_drop", drop, tolerance.accuracy_drop)
+    return _judged("top1_drop", drop, tolerance.accuracy_drop)
 
 
 def worst(figures: tuple[tuple[Figure, ...], ...]) -> tuple[Figure, ...]:

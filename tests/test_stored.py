@@ -1,0 +1,113 @@
+"""Stored results: edited ones are told from measured ones, old ones are brought up to date."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.report.samples import bench_report, make_files, verify_report
+from vgg_deploy import jsonio, stored
+from vgg_deploy.cli import main
+from vgg_deploy.errors import DigestMismatch, RefusedInput
+from vgg_deploy.results import (
+    BENCH_FILE,
+    SCHEMA_VERSION,
+    VERIFY_FILE,
+    Accuracy,
+    BenchReport,
+    VerifyReport,
+    wilson,
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    bundle = make_files(tmp_path / "bundle")
+    stored.save(bundle.root / VERIFY_FILE, verify_report(bundle))
+    stored.save(bundle.root / BENCH_FILE, bench_report(bundle))
+    return bundle.root
+
+
+def test_what_was_saved_is_loaded(root: Path) -> None:
+    report = stored.load(VerifyReport, root / VERIFY_FILE)
+    stored.save(root / "again.json", report)
+    assert stored.load(VerifyReport, root / "again.json") == report
+    assert stored.load(BenchReport, root / BENCH_FILE).rows
+
+
+def test_spacing_and_order_do_not_matter(root: Path) -> None:
+    path = root / VERIFY_FILE
+    payload = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(payload.items()))))
+    assert stored.load(VerifyReport, path).rows
+
+
+def different_to_equivalent(text: str) -> str:
+    return text.replace('"different"', '"equivalent"')
+
+
+def without_digest(text: str) -> str:
+    payload = json.loads(text)
+    del payload["digest"]
+    return json.dumps(payload)
+
+
+def one_digit(text: str) -> str:
+    return text.replace('"correct": 9182', '"correct": 9183', 1)
+
+
+@pytest.mark.parametrize("edit", [different_to_equivalent, without_digest, one_digit])
+def test_an_edited_report_is_exit_4(
+    root: Path, edit: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = root / VERIFY_FILE
+    before = path.read_text()
+    after = edit(before)  # type: ignore[operator]
+    assert after != before
+    path.write_text(after)
+    with pytest.raises(DigestMismatch, match="edited"):
+        stored.load(VerifyReport, path)
+    assert main(["report", str(root)]) == 4
+    assert "edited after it was measured" in capsys.readouterr().err
+
+
+def test_version_1_is_migrated(root: Path) -> None:
+    payload = json.loads(jsonio.dumps(stored.load(VerifyReport, root / VERIFY_FILE)))
+    payload["schema_version"] = 1
+    for name in ("tolerances", "gates", "tripped"):
+        del payload[name]
+    for row in payload["rows"]:
+        for name in ("worst", "hops", "location"):
+            del row[name]
+        for figure in row["figures"]:
+            figure["name"] = figure["name"].replace("top1_drop", "accuracy_drop")
+    path = root / "old.json"
+    path.write_text(json.dumps(payload))
+    report = stored.load(VerifyReport, path)
+    assert report.schema_version == SCHEMA_VERSION
+    assert any(row.figure("top1_drop") for row in report.rows)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"schema_version": 9}', '{"schema_version": 0}', "{}"]
+)
+def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "verify.json"
+    path.write_text(text)
+    with pytest.raises(RefusedInput):
+        stored.load(VerifyReport, path)
+
+
+def test_intervals() -> None:
+    """Wilson's against those published by Newcombe, "Two-sided confidence intervals" (1998)."""
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+    assert wilson(29, 29) == pytest.approx((0.8830, 1), abs=5e-5)
+    same = Accuracy(dataset="x", split="test", correct=900, total=1000)
+    low, high = same.drop_interval
+    assert low == -high
+    assert 0.2 < high < 0.4  # about 3 / n: nothing was lost among 1,000
+    worse = Accuracy(dataset="x", split="test", correct=880, total=1000, lost=22, won=2)
+    assert worse.drop_interval[0] > 0.5

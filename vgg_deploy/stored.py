@@ -1,0 +1,86 @@
+"""Stored results: read across schema versions, and with a digest that tells edited ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vgg_deploy import jsonio
+from vgg_deploy.errors import DigestMismatch, RefusedInput, os_errors, require_file
+from vgg_deploy.files import write_text
+from vgg_deploy.results import SCHEMA_VERSION, BenchReport, VerifyReport
+
+Report = TypeVar("Report", VerifyReport, BenchReport)
+Payload = dict[str, Any]
+DIGEST = "digest"
+_RENAMED = {"accuracy_drop": "top1_drop"}  # figures of version 1
+
+
+def save(path: Path, report: VerifyReport | BenchReport) -> None:
+    """Write a report atomically, with the SHA-256 of its content."""
+    payload: Payload = json.loads(jsonio.dumps(report, indent=None))
+    text = json.dumps({DIGEST: digest_of(payload), **payload}, indent=2, ensure_ascii=False)
+    write_text(path, text + "\n")
+
+
+def load(kind: type[Report], path: Path) -> Report:
+    """Read a report; one of an older schema is brought up to date.
+
+    Raises ``DigestMismatch`` for a file that was edited, ``RefusedInput`` for one that is no
+    report or comes from a newer version.
+    """
+    payload = _payload(kind, path)
+    version = payload.get("schema_version")
+    if not isinstance(version, int) or version > SCHEMA_VERSION or version < 1:
+        raise RefusedInput(
+            f"{path} has schema version {version}, this vgg-deploy reads 1 to {SCHEMA_VERSION}",
+            "measure again with this version, or use the one that wrote the file",
+        )
+    digest = payload.pop(DIGEST, None)
+    if version > 1 and digest != digest_of(payload):  # version 1 had no digest
+        raise DigestMismatch(
+            f"{path} was edited after it was measured: its digest does not fit",
+            "restore the file, or measure again",
+        )
+    for step in range(version, SCHEMA_VERSION):
+        payload = _MIGRATIONS[step](payload)
+    return jsonio.loads(kind, json.dumps(payload), source=str(path))
+
+
+def digest_of(payload: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON object, whatever its spacing and the order of its keys."""
+    text = json.dumps(payload, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _payload(kind: type[Report], path: Path) -> Payload:
+    require_file(path, kind.__name__)
+    with os_errors(f"read {path}"):
+        text = path.read_bytes()
+    try:
+        payload = json.loads(text)
+    except ValueError as error:
+        raise _no_report(kind, path) from error
+    if not isinstance(payload, dict):
+        raise _no_report(kind, path)
+    return payload
+
+
+def _no_report(kind: type[Report], path: Path) -> RefusedInput:
+    return RefusedInput(
+        f"{path} does not hold a {kind.__name__}", "restore the file, or measure again"
+    )
+
+
+def _from_1(payload: Payload) -> Payload:
+    """Version 2 has a digest, hops and worst images; one figure got another name."""
+    for row in payload.get("rows", ()):
+        for figure in row.get("figures", ()):
+            figure["name"] = _RENAMED.get(figure.get("name"), figure.get("name"))
+    return {**payload, "schema_version": 2}
+
+
+_MIGRATIONS: Mapping[int, Callable[[Payload], Payload]] = {1: _from_1}
