@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from vgg_deploy.bench.clock import HostStopwatch
 from vgg_deploy.bench.load import Load
-from vgg_deploy.bench.measure import MeasureOptions, measure
+from vgg_deploy.bench.measure import Instruments, MeasureOptions, measure
 from vgg_deploy.bench.stats import MIN_QUERIES
 from vgg_deploy.errors import UsageError
 
@@ -36,6 +36,7 @@ class FakeSession:
         self.clock, self.durations, self.runs, self.pending = clock, durations, 0, 0
 
     def __call__(self, batch: NDArray[Any], /) -> NDArray[Any]:
+        self.clock.now += 12 * MS  # transfers included
         return batch
 
     def bind(self, batch: NDArray[Any], /) -> Callable[[], None]:
@@ -53,7 +54,12 @@ def measured(durations: list[int], **options: Any) -> Any:
     clock = Clock()
     session = FakeSession(clock, durations)
     look = options.pop("look", lambda: None)  # whoever runs beside the tests does not matter
-    return measure(session, np.zeros(1), MeasureOptions(**options), clock, look)
+    using = instruments(clock, look=look, **{k: options.pop(k) for k in ("tick",) if k in options})
+    return measure(session, np.zeros(1), MeasureOptions(**options), using)
+
+
+def instruments(clock: Clock, **given: Any) -> Instruments:
+    return Instruments(stopwatch=HostStopwatch(now=clock), now=clock, **given)
 
 
 def test_what_is_waited_for_is_timed() -> None:
@@ -68,6 +74,34 @@ def test_warm_up_lasts_until_it_is_stable() -> None:
     found = measured(slow_start, min_seconds=0.1)
     assert found.warmup_runs == 20
     assert set(found.samples_ns) == {10 * MS}
+
+
+def test_a_warm_up_window_lasts_even_when_runs_are_short() -> None:
+    assert measured([1 * MS], min_seconds=0.1).warmup_runs == 2 * 50
+
+
+def test_what_never_settles_is_said() -> None:
+    growing = [int(10 * MS * 1.1**k) for k in range(60)]
+    found = measured([*growing, *growing[::-1], *growing], min_seconds=0.1)
+    assert "not stable after 5 s of warm-up" in found.marks
+
+
+def test_calls_from_host_to_host_are_timed_apart() -> None:
+    found = measured([10 * MS], min_seconds=1)
+    assert set(found.end_to_end_ns) == {12 * MS}
+    assert len(found.end_to_end_ns) == 28  # a third of the time
+    assert (found.burst_runs, found.burst_ns) == (0, 0)  # nothing to enqueue on a host
+
+
+def test_drift_is_said() -> None:
+    found = measured([10 * MS] * 60 + [12 * MS] * 1000, min_seconds=1)
+    assert "drifting: 20 % slower at the end than at the start" in found.marks
+
+
+def test_who_watches_is_told_the_time_between_runs() -> None:
+    told: list[float] = []
+    measured([10 * MS], min_seconds=1, tick=told.append)
+    assert told == pytest.approx([0.25] * 3)
 
 
 @pytest.mark.parametrize("percentile", MIN_QUERIES)
@@ -100,18 +134,8 @@ def test_a_run_that_breaks_leaves_garbage_collection_on() -> None:
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        measure(Broken(Clock(), [1]), np.zeros(1), MeasureOptions())
+        measure(Broken(Clock(), [1]), np.zeros(1), MeasureOptions(), Instruments())
     assert gc.isenabled()
-
-
-def test_the_loop_itself_costs_little() -> None:
-    class Nothing(FakeSession):
-        def bind(self, batch: NDArray[Any], /) -> Callable[[], None]:
-            return lambda: None
-
-    session = Nothing(Clock(), [0])
-    found = measure(session, np.zeros(1), MeasureOptions(min_seconds=0.05, max_seconds=0.05))
-    assert median(found.samples_ns) < 5_000
 
 
 def test_options_that_cannot_be() -> None:

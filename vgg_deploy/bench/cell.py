@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vgg_deploy.artifact import Artifact
-from vgg_deploy.backends.base import Array, Backend
+from vgg_deploy.backends.base import Array, Backend, Described
+from vgg_deploy.bench.clock import stopwatch_for
 from vgg_deploy.bench.cold import ColdStart, cold_start
-from vgg_deploy.bench.measure import MeasureOptions, measure
+from vgg_deploy.bench.measure import Instruments, Measurement, MeasureOptions, measure
+from vgg_deploy.bench.nvml import probe_for
 from vgg_deploy.errors import VggDeployError
 from vgg_deploy.results import Subject, Timing
+
+NO_STREAM = "timed by the host's clock: this backend names no stream for CUDA events"
+Tick = Callable[[float], None]
 
 
 def bench_cell(
@@ -24,8 +30,12 @@ def bench_cell(
     *,
     factory: str,
     marks: tuple[str, ...] = (),
+    begin: Callable[[int], Tick | None] = lambda _size: None,
 ) -> tuple[Timing, ...]:
-    """A ``Timing`` per batch size; one that breaks does not stop the others."""
+    """A ``Timing`` per batch size; one that breaks does not stop the others.
+
+    ``begin`` is told each batch size and gives what is to be told the seconds that passed.
+    """
     if missing := backend.probe():
         reason = f"{missing.reason}; {missing.remedy}"
         return tuple(
@@ -33,55 +43,69 @@ def bench_cell(
         )
     rows = []
     for size in batches:
-        batch = make_input(size)
+        tick, batch = begin(size), make_input(size)
         cold = cold_start(factory, backend.name, artifact, root, batch)
         if cold.error:
             rows.append(_failed(subject, size, cold.error))
             continue
         try:
-            with backend.open(artifact, root) as session:
-                measured = measure(session, batch, options)
+            row = _measured(backend, artifact, root, subject, batch, options, tick)
         except VggDeployError as error:
             rows.append(_failed(subject, size, f"{error.cause}; {error.remedy}"))
-            continue
         except Exception as error:  # a backend may break in any way: that is a row, not the end
             first = next(iter(str(error).splitlines()), "")
             rows.append(_failed(subject, size, f"{type(error).__name__}: {first}"))
-            continue
-        rows.append(
-            _timing(
-                subject,
-                size,
-                cold,
-                measured.samples_ns,
-                measured.warmup_runs,
-                (*marks, *measured.marks),
-            )
-        )
+        else:
+            rows.append(replace(_with_cold(row, cold), marks=(*marks, *row.marks)))
     return tuple(rows)
+
+
+def _measured(
+    backend: Backend,
+    artifact: Artifact,
+    root: Path,
+    subject: Subject,
+    batch: Array,
+    options: MeasureOptions,
+    tick: Tick | None,
+) -> Timing:
+    probe = probe_for(subject.device)  # before anything of ours runs there
+    with backend.open(artifact, root) as session:
+        stopwatch = stopwatch_for(session, subject.device)
+        using = Instruments(stopwatch=stopwatch, probe=probe, tick=tick)
+        found = measure(session, batch, options, using)
+        modes = dict(session.modes) if isinstance(session, Described) else {}
+    unlike = subject.device == "cuda" and stopwatch.name == "host"
+    row = _timing(subject, batch.shape[0], found)
+    return replace(row, modes=modes, marks=(*row.marks, *([NO_STREAM] if unlike else [])))
 
 
 def _failed(subject: Subject, batch: int, reason: str) -> Timing:
     return Timing(subject=subject, batch=batch, status="failed", reason=reason)
 
 
-def _timing(
-    subject: Subject,
-    batch: int,
-    cold: ColdStart,
-    samples: tuple[int, ...],
-    warmup: int,
-    marks: tuple[str, ...],
-) -> Timing:
+def _timing(subject: Subject, batch: int, found: Measurement) -> Timing:
     return Timing(
         subject=subject,
         batch=batch,
         status="measured",
-        samples_ns=samples,
-        warmup_runs=warmup,
+        clock=found.clock,
+        samples_ns=found.samples_ns,
+        end_to_end_ns=found.end_to_end_ns,
+        burst_runs=found.burst_runs,
+        burst_ns=found.burst_ns,
+        warmup_runs=found.warmup_runs,
+        others_cores=found.others_cores,
+        gpu=found.gpu,
+        marks=found.marks,
+    )
+
+
+def _with_cold(row: Timing, cold: ColdStart) -> Timing:
+    return replace(
+        row,
         load_s=cold.load_s,
         import_s=cold.import_s,
         first_s=cold.first_s,
         peak_memory_bytes=cold.peak_memory_bytes,
-        marks=marks,
     )

@@ -6,21 +6,25 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 from vgg_deploy.backends.base import Array, Session
+from vgg_deploy.bench.clock import HostStopwatch, Now, Run, Stopwatch
 from vgg_deploy.bench.load import Load, cores_of_others, look
+from vgg_deploy.bench.nvml import NoProbe, Probe
+from vgg_deploy.bench.rules import marks_of
 from vgg_deploy.bench.stats import MIN_QUERIES, NS
 from vgg_deploy.errors import UsageError, unknown_choice
+from vgg_deploy.results import Clock, GpuState
 
-Clock = Callable[[], int]  # nanoseconds, never going back
-
-_WINDOW = 5  # runs whose median is compared with that of the window before
+_WINDOW = 5  # fewest runs whose median is compared with that of the window before
+_WINDOW_NS = 50e6  # and its least duration: caches and clocks settle in time, not in runs
 _STABLE = 0.05  # relative change between two windows that counts as warm
-_MAX_WARMUP_S = 5.0
-_NOISY_CV = 0.10  # on a CPU; a spread above it is said beside the number
-_BUSY_CORES = 0.2  # what others may use; a quiet machine's services stay below a tenth
+MAX_WARMUP_S = 5.0
+_TICK_NS = 0.25e9  # between two looks at the device and at who watches
+_CALLS = 10  # fewest end-to-end calls: enough for a median
+_CALLS_SHARE = 1 / 3  # of the measuring time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,8 @@ class MeasureOptions:
             raise unknown_choice("percentile", str(self.percentile), map(str, MIN_QUERIES))
         if not 0 < self.min_seconds <= self.max_seconds:
             raise UsageError(
-                f"{self.min_seconds:g} s of measuring time", "use more than 0 and at most 60 s"
+                f"{self.min_seconds:g} s of measuring time",
+                f"use more than 0 and at most {self.max_seconds:g} s",
             )
 
 
@@ -44,81 +49,117 @@ class MeasureOptions:
 class Measurement:
     """Raw latencies in nanoseconds, and the rules they break."""
 
-    samples_ns: tuple[int, ...]
+    clock: Clock
+    samples_ns: tuple[int, ...]  # one run each, input resident, output not read
+    end_to_end_ns: tuple[int, ...]  # host array in, host array out, by the host's clock
+    burst_runs: int  # enqueued together, waited for once; 0 where runs are synchronous
+    burst_ns: int
     warmup_runs: int
+    others_cores: float | None
+    gpu: GpuState | None
     marks: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Instruments:
+    """What a measurement reads besides the session; a test puts its own here."""
+
+    stopwatch: Stopwatch = field(default_factory=HostStopwatch)
+    probe: Probe = field(default_factory=NoProbe)
+    now: Now = time.perf_counter_ns
+    look: Callable[[], Load | None] = look
+    tick: Callable[[float], None] | None = None  # told the seconds since the last tick
+
+
 def measure(
-    session: Session,
-    batch: Array,
-    options: MeasureOptions,
-    clock: Clock = time.perf_counter_ns,
-    look: Callable[[], Load | None] = look,
+    session: Session, batch: Array, options: MeasureOptions, using: Instruments | None = None
 ) -> Measurement:
-    """Time single runs on an input that is placed once; each is waited for."""
-    run = session.bind(batch)
-    sync = session.sync
+    """Time single runs on an input that is placed once, then whole calls from host to host."""
+    using = using or Instruments()
+    run, sync = session.bind(batch), session.sync
     with _no_garbage_collection():
-        warmup, warm = _warm_up(run, sync, clock)
-        before = look()
-        samples = _timed(run, sync, clock, options)
-        others = cores_of_others(before, look())
-    marks = [] if warm else [f"not stable after {_MAX_WARMUP_S:g} s of warm-up"]
-    if len(samples) < MIN_QUERIES[options.percentile]:
-        marks.append(
-            f"{len(samples)} queries are too few for p{options.percentile} "
-            f"({MIN_QUERIES[options.percentile]})"
-        )
-    if (spread := _spread(samples)) > _NOISY_CV:
-        marks.append(f"noisy: CV {100 * spread:.0f} %")
-    if others is not None and others > _BUSY_CORES:
-        marks.append(f"not alone: other programs used {others:.1f} cores meanwhile")
-    return Measurement(samples_ns=tuple(samples), warmup_runs=warmup, marks=tuple(marks))
+        warmup, warm = _warm_up(run, sync, using)
+        before = using.look()
+        samples = _timed(run, sync, options, using)
+        others = cores_of_others(before, using.look())
+        burst = _burst(run, sync, samples, using) if using.stopwatch.name != "host" else (0, 0)
+        calls = _calls(session, batch, options, using.now)
+    gpu = using.probe.seen()
+    return Measurement(
+        clock=using.stopwatch.name,
+        samples_ns=tuple(samples),
+        end_to_end_ns=tuple(calls),
+        burst_runs=burst[0],
+        burst_ns=burst[1],
+        warmup_runs=warmup,
+        others_cores=others,
+        gpu=gpu,
+        marks=marks_of(
+            samples, clock=using.stopwatch.name, percentile=options.percentile,
+            warm=warm, others=others, gpu=gpu,
+        ),
+    )  # fmt: skip
 
 
-def _warm_up(run: Callable[[], None], sync: Callable[[], None], clock: Clock) -> tuple[int, bool]:
+def _warm_up(run: Run, sync: Run, using: Instruments) -> tuple[int, bool]:
     """Run until two windows agree; (runs, whether they did before the time was up)."""
-    start, runs, before = clock(), 0, 0.0
-    while clock() - start < _MAX_WARMUP_S * NS:
-        window = []
-        for _ in range(_WINDOW):
-            begin = clock()
-            run()
-            sync()
-            window.append(clock() - begin)
-        runs += _WINDOW
-        now = median(window)
-        if before and abs(now - before) <= _STABLE * before:
+    now, start, runs, before = using.now, using.now(), 0, 0.0
+    while now() - start < MAX_WARMUP_S * NS:
+        window: list[int] = []
+        opened = now()
+        while len(window) < _WINDOW or 0 < now() - opened < _WINDOW_NS:
+            window.append(using.stopwatch.lap(run, sync))
+        runs += len(window)
+        middle = median(window)
+        if before and abs(middle - before) <= _STABLE * before:
             return runs, True
-        before = now
+        before = middle
     return runs, False
 
 
-def _timed(
-    run: Callable[[], None], sync: Callable[[], None], clock: Clock, options: MeasureOptions
-) -> list[int]:
+def _timed(run: Run, sync: Run, options: MeasureOptions, using: Instruments) -> list[int]:
     samples: list[int] = []
-    keep = samples.append
+    keep, lap, now = samples.append, using.stopwatch.lap, using.now
     needed = MIN_QUERIES[options.percentile]
-    first = clock()
+    first = told = now()
     least, most = first + options.min_seconds * NS, first + options.max_seconds * NS
+    using.probe.look()
     while True:
-        begin = clock()
-        run()
-        sync()
-        end = clock()
-        keep(end - begin)
+        keep(lap(run, sync))
+        end = now()
         if (end >= least and len(samples) >= needed) or end >= most:
+            using.probe.look()
             return samples
+        if end - told >= _TICK_NS:  # between two runs, so that nothing of it is timed
+            using.probe.look()
+            if using.tick:
+                using.tick((end - told) / NS)
+            told = end
 
 
-def _spread(samples: list[int]) -> float:
-    mean = sum(samples) / len(samples)
-    if len(samples) < 2 or mean == 0:
-        return 0.0
-    variance = sum((s - mean) ** 2 for s in samples) / (len(samples) - 1)
-    return float(variance**0.5 / mean)
+def _burst(run: Run, sync: Run, samples: list[int], using: Instruments) -> tuple[int, int]:
+    """As many runs as fill a second, enqueued at once: (runs, nanoseconds)."""
+    runs = max(10, min(len(samples), int(NS / max(1.0, median(samples)))))
+    begin = using.now()
+    for _ in range(runs):
+        run()
+    sync()
+    return runs, using.now() - begin
+
+
+def _calls(session: Session, batch: Array, options: MeasureOptions, now: Now) -> list[int]:
+    """Whole calls: place the input, run, read the output."""
+    calls: list[int] = []
+    first = now()
+    least = first + options.min_seconds * _CALLS_SHARE * NS
+    most = first + options.max_seconds * _CALLS_SHARE * NS
+    while True:
+        begin = now()
+        session(batch)
+        end = now()
+        calls.append(end - begin)
+        if (end >= least and len(calls) >= _CALLS) or end >= most:
+            return calls
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,7 +107,6 @@ def _rows(
 ) -> tuple[Timing, ...]:
     if cell.artifact is None or cell.missing:
         return (Timing(subject=cell.subject, batch=0, status="skipped", reason=cell.reason),)
-    watch.begin(f"bench {cell.subject.id} at batch {', '.join(map(str, options.batches))}")
     verified = (cell.backend.name, cell.artifact.sha256) in passed
     rows = bench_cell(
         cell.backend,
@@ -118,9 +118,16 @@ def _rows(
         options.measure_options(),
         factory=FACTORY,
         marks=() if verified else (NOT_VERIFIED,),
+        begin=lambda size: _watched(watch, f"bench {cell.subject.id}, batch {size}", options),
     )
     watch.say(f"bench: {cell.subject.id} {', '.join(row.status for row in rows)}")
     return rows
+
+
+def _watched(watch: Watcher, what: str, options: BenchOptions) -> Callable[[float], None]:
+    """Begin a step of known length; what is returned moves it on by so many seconds."""
+    watch.begin(what, round(10 * options.seconds), "tenths of a second")
+    return lambda seconds: watch.advance(round(10 * seconds))
 
 
 def _input(bundle: Bundle, size: int) -> Array:

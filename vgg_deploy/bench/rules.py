@@ -1,0 +1,72 @@
+"""The rules of a timing; each that is broken is said beside the number, and makes no headline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vgg_deploy.bench.stats import MIN_QUERIES
+from vgg_deploy.results import Clock, GpuState
+
+NOT_ALONE_CORES = 0.2  # what others may use; a quiet machine's services stay below a tenth
+NOISY_CV: dict[Clock, float] = {"host": 0.10, "cuda-events": 0.025}
+DRIFT = 0.05  # trimmed mean of the last third against that of the first
+_THIRDS = 30  # fewest samples for a look at the thirds
+
+
+def marks_of(
+    samples: Sequence[int],
+    *,
+    clock: Clock,
+    percentile: int,
+    warm: bool,
+    others: float | None,
+    gpu: GpuState | None,
+) -> tuple[str, ...]:
+    """One line per broken rule; none for a measurement that may be quoted."""
+    marks = [] if warm else ["not stable after 5 s of warm-up"]
+    if len(samples) < MIN_QUERIES[percentile]:
+        least = MIN_QUERIES[percentile]
+        marks.append(f"{len(samples)} queries are too few for p{percentile} ({least})")
+    if (spread := _cv(samples)) > NOISY_CV[clock]:
+        marks.append(f"noisy: CV {100 * spread:.1f} %")
+    if abs(drift := _drift(samples)) > DRIFT:
+        word = "slower" if drift > 0 else "faster"
+        marks.append(f"drifting: {100 * abs(drift):.0f} % {word} at the end than at the start")
+    if others is not None and others > NOT_ALONE_CORES:
+        marks.append(f"not alone: other programs used {others:.1f} cores meanwhile")
+    return (*marks, *_gpu_marks(gpu))
+
+
+def _gpu_marks(gpu: GpuState | None) -> tuple[str, ...]:
+    if gpu is None:
+        return ()
+    marks = []
+    if gpu.slowed_by:
+        marks.append(f"slowed down: {', '.join(gpu.slowed_by)}")
+    if gpu.other_processes:
+        marks.append("not alone: the GPU was used by others")
+    return tuple(marks)
+
+
+def _cv(samples: Sequence[int]) -> float:
+    mean = sum(samples) / len(samples)
+    if len(samples) < 2 or mean == 0:
+        return 0.0
+    variance = sum((s - mean) ** 2 for s in samples) / (len(samples) - 1)
+    return float(variance**0.5 / mean)
+
+
+def _drift(samples: Sequence[int]) -> float:
+    """How much slower the last third is than the first; 0 for few samples."""
+    if len(samples) < _THIRDS:
+        return 0.0
+    third = len(samples) // 3
+    first, last = _trimmed(samples[:third]), _trimmed(samples[-third:])
+    return last / first - 1 if first else 0.0
+
+
+def _trimmed(samples: Sequence[int]) -> float:
+    """Mean without the lowest and the highest tenth: steady for two humps, where a median jumps."""
+    cut = len(samples) // 10
+    kept = sorted(samples)[cut : len(samples) - cut]
+    return sum(kept) / len(kept)
