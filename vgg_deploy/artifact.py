@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal, get_args
 
-Format = Literal["checkpoint", "torchscript", "program", "aoti", "onnx", "engine"]
+Format = Literal["checkpoint", "torchscript", "program", "aoti", "onnx", "embedded", "engine"]
 Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8", "fp8"]
 Layout = Literal["NCHW", "NHWC", "NC"]
 Flavour = Literal["tensorrt", "tensorrt_rtx"]
@@ -26,6 +26,7 @@ SUFFIX: Mapping[Format, str] = {
     "program": ".export.pt2",
     "aoti": ".aoti.pt2",
     "onnx": ".onnx",
+    "embedded": ".embedded.onnx",  # uint8 image in, probabilities out
     "engine": ".plan",
 }
 
@@ -67,6 +68,12 @@ class Artifact:
 
 
 def file_name(format: Format, precision: Precision) -> str:
-    """Name of an artifact inside its bundle: ``model.fp32.onnx``, ``checkpoint.safetensors``."""
-    stem = "checkpoint" if format == "checkpoint" else f"model.{precision}"
-    return stem + SUFFIX[format]
+    """Name of an artifact inside its bundle: ``model.fp32.onnx``, ``checkpoint.safetensors``.
+
+    The embedded fp32 file is what apps ship, so it has the plain name ``model.embedded.onnx``.
+    """
+    if format == "checkpoint":
+        return "checkpoint" + SUFFIX[format]
+    if (format, precision) == ("embedded", "fp32"):
+        return "model" + SUFFIX[format]
+    return f"model.{precision}{SUFFIX[format]}"

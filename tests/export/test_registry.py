@@ -23,7 +23,7 @@ from vgg_deploy.export import EXPORT_FORMATS, ExportOptions, export, to_onnx
 
 
 def test_formats() -> None:
-    assert set(EXPORT_FORMATS) == set(FORMATS) - {"checkpoint", "engine"}
+    assert set(EXPORT_FORMATS) == set(FORMATS) - {"checkpoint", "embedded", "engine"}
 
 
 @pytest.mark.parametrize("format", ["checkpoint", "engine", "onx"])

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,7 +51,14 @@ def print_json(value: object) -> None:
     """One JSON document on stdout: plain values and dataclasses, nested as they come."""
     from pydantic_core import to_jsonable_python
 
-    sys.stdout.write(json.dumps(to_jsonable_python(value), indent=2) + "\n")
+    sys.stdout.write(json.dumps(to_jsonable_python(value, fallback=_path), indent=2) + "\n")
+
+
+def _path(value: object) -> str:
+    """A path inside a bundle, which pydantic knows only under its own annotation."""
+    if not isinstance(value, PurePath):
+        raise TypeError(f"no JSON for {type(value).__name__}")
+    return value.as_posix()
 
 
 def remark(text: str) -> None:

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from vgg_deploy.cli.console import print_json, remark, watching
 from vgg_deploy.cli.options import BundleArgument, FormatsOption, JsonOption
+from vgg_deploy.errors import UsageError
 
 
 def export(
     bundle: BundleArgument,
     formats: FormatsOption = None,
+    embedded: Annotated[
+        bool,
+        typer.Option("--embedded", help="Also an ONNX file with preprocessing and softmax inside."),
+    ] = False,
+    resize: Annotated[
+        str,
+        typer.Option(
+            help="Of the embedded file. portable: right in every runtime; native: ONNX's Resize, "
+            "right in ONNX Runtime only; none: the app gives the network's size."
+        ),
+    ] = "portable",
+    topk: Annotated[
+        int, typer.Option(help="Of the embedded file: also give the K best classes.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Make deployable files from the checkpoint; what is still valid is kept.
 
     Example: vgg-deploy export artifacts/fmnist --format torchscript --format onnx
+
+    Example: vgg-deploy export artifacts/fmnist --format onnx --embedded
     """
     from vgg_deploy.bundle import open_bundle
-    from vgg_deploy.pipeline.export import export_bundle
+    from vgg_deploy.export.baked import EmbeddedOptions, resize_of
+    from vgg_deploy.pipeline.export import embed_preprocessing, export_bundle
 
+    options = EmbeddedOptions(resize=resize_of(resize), topk=topk)
+    if not embedded and options != EmbeddedOptions():
+        raise UsageError("--resize and --topk shape the embedded file", "add --embedded")
     with watching() as watch:
-        _, made, skipped = export_bundle(open_bundle(bundle), tuple(formats or ()), watch)
+        opened, made, skipped = export_bundle(open_bundle(bundle), tuple(formats or ()), watch)
+        if embedded:
+            made.append(embed_preprocessing(opened, options, watch)[1])
     if as_json:
         print_json({"artifacts": made, "skipped": skipped})
     else:

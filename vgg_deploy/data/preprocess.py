@@ -69,7 +69,7 @@ def preprocess(images: NDArray[np.uint8], p: Preprocessing) -> NDArray[np.float3
     rows, columns = axis_weights(images.shape[1], images.shape[2], p)
     x = images.transpose(0, 3, 1, 2).astype(np.float32)
     x = np.matmul(np.matmul(rows, x), columns.T)
-    scale, offset = _affine(p)
+    scale, offset = affine(p)
     result: NDArray[np.float32] = x * scale[:, None, None] + offset[:, None, None]
     return result
 
@@ -89,7 +89,7 @@ def _cropped(n_in: int, n_out: int, crop: int) -> Weights:
     return resize_weights(n_in, n_out)[start : start + crop]
 
 
-def _affine(p: Preprocessing) -> tuple[Weights, Weights]:
+def affine(p: Preprocessing) -> tuple[Weights, Weights]:
     """0..255 to the value range, then normalised, as one scale and offset per channel."""
     low, high = p.value_range
     mean, std = np.array(p.mean, np.float64), np.array(p.std, np.float64)
@@ -105,7 +105,7 @@ def _constants(
     import torch
 
     rows, columns = axis_weights(height, width, p)
-    scale, offset = (value[:, None, None] for value in _affine(p))
+    scale, offset = (value[:, None, None] for value in affine(p))
     with torch.inference_mode(False):  # they are shared: whoever comes first must not mark them
         return (
             torch.tensor(rows, device=device),

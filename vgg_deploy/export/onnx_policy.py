@@ -28,6 +28,44 @@ ALLOWED_OPS = frozenset(
 )
 
 
+# What the nodes around the network of an embedded file may be, beside the network's own.
+EMBEDDED_OPS = frozenset(
+    {
+        "Abs",
+        "Add",
+        "Cast",
+        "Div",
+        "Floor",
+        "Gather",
+        "MatMul",
+        "Max",
+        "Min",
+        "Mul",
+        "Range",
+        "ReduceSum",
+        "Relu",
+        "Round",
+        "Shape",
+        "Softmax",
+        "Sub",
+        "TopK",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+# Only right in ONNX Runtime; in a file only where it was asked for.
+NATIVE_OPS = frozenset({"Concat", "Resize", "Slice"})
+
+
+def check_embedded(model: ir.Model, network: set[tuple[str, str]], resize: str) -> None:
+    """The policy of an embedded file: ``network`` holds domain and operator of the plain file."""
+    added = EMBEDDED_OPS | (NATIVE_OPS if resize == "native" else frozenset())
+    for node in model.graph:
+        if node.domain or (node.op_type not in added and ("", node.op_type) not in network):
+            raise _refused(f"node {node.name} is the operator {node.domain}::{node.op_type}")
+    check_whole(model)
+
+
 def check_policy(model: ir.Model) -> None:
     """Raise ``RefusedInput`` with the name of the first node that is not on the list.
 
@@ -39,6 +77,11 @@ def check_policy(model: ir.Model) -> None:
             raise _refused(f"node {node.name} is the operator {name}")
         if _is_pointless_pool(node):
             raise _refused(f"node {node.name} is an AveragePool of 1×1")
+    check_whole(model)
+
+
+def check_whole(model: ir.Model) -> None:
+    """No functions, and the one operator set."""
     if model.functions:
         raise _refused(f"it has {len(model.functions)} model functions")
     if dict(model.opset_imports) != {"": OPSET}:

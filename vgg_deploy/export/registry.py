@@ -70,7 +70,8 @@ def export(
         raise missing
     bundle.check([bundle.checkpoint])
     made_by = exporter.made_by(options)
-    if (valid := _valid(bundle, format, made_by)) is not None:
+    parent = bundle.checkpoint.sha256
+    if valid := valid_artifact(bundle, format, PRECISION, parent, made_by):
         return bundle, valid, True
     source = _source(bundle, options, made_by)
     need = int((bundle.checkpoint.size_bytes + _OVERHEAD) * exporter.copies)
@@ -79,9 +80,12 @@ def export(
     return bundle, artifact, False
 
 
-def _valid(bundle: Bundle, format: Format, made_by: Mapping[str, str]) -> Artifact | None:
-    artifact = bundle.find(format, PRECISION)
-    if artifact is None or artifact.parent != bundle.checkpoint.sha256:
+def valid_artifact(
+    bundle: Bundle, format: Format, precision: Precision, parent: str, made_by: Mapping[str, str]
+) -> Artifact | None:
+    """The artifact that is there already, if its parent, versions, options and digest hold."""
+    artifact = bundle.find(format, precision)
+    if artifact is None or artifact.parent != parent:
         return None
     if dict(artifact.made_by) != dict(made_by) or bundle.problem(artifact):
         return None

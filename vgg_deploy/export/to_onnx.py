@@ -25,7 +25,12 @@ _TOOLS = ("vgg-deploy", "torch", "onnx", "onnx-ir", "onnxscript")
 
 def made_by(_options: ExportOptions) -> dict[str, str]:
     """Versions and options that shape the file."""
-    return versions(*_TOOLS) | {"opset": str(OPSET), "ir_version": str(IR_VERSION)}
+    return tool_versions() | {"opset": str(OPSET), "ir_version": str(IR_VERSION)}
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what writes an ONNX file."""
+    return versions(*_TOOLS)
 
 
 def metadata(source: Source) -> dict[str, str]:
@@ -58,7 +63,7 @@ def write(source: Source, path: Path) -> None:
     write_model(model, path)
     del model
     gc.collect()  # the weights leave memory before the checker reads its own copy
-    _check(path)
+    check_file(path)
 
 
 def _traced(source: Source) -> ir.Model:
@@ -146,7 +151,7 @@ def _strip(model: ir.Model) -> None:
     graph.name = "vgg"
 
 
-def _check(path: Path) -> None:
+def check_file(path: Path) -> None:
     """onnx's own full check of the file: schema, types and strict shape inference."""
     import onnx
 

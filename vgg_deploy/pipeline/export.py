@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from vgg_deploy.artifact import Artifact, Format
+from vgg_deploy.artifact import Artifact, Format, Precision
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable, unknown_choice
+from vgg_deploy.export.baked import EmbeddedOptions
+from vgg_deploy.export.embedded import export_embedded
 from vgg_deploy.export.registry import EXPORT_FORMATS
 from vgg_deploy.export.registry import export as export_one
 from vgg_deploy.pipeline.watch import Silent, Watcher
@@ -38,6 +40,25 @@ def export_bundle(
             watch.say(f"skipped: {name}: {skipped[name]}")
             continue
         made.append(artifact)
-        how = "reused, still valid" if reused else f"made, {artifact.size_bytes / 1e6:,.1f} MB"
-        watch.say(f"export: {artifact.path} {how}")
+        _told(watch, artifact, reused)
     return bundle, made, skipped
+
+
+def embed_preprocessing(
+    bundle: Bundle,
+    options: EmbeddedOptions,
+    watch: Watcher | None = None,
+    *,
+    precision: Precision = "fp32",
+) -> tuple[Bundle, Artifact]:
+    """Make the embedded file of the bundle's plain ONNX file; it is kept when still valid."""
+    watch = watch or Silent()
+    watch.begin("export embedded")
+    bundle, artifact, reused = export_embedded(bundle, precision=precision, options=options)
+    _told(watch, artifact, reused)
+    return bundle, artifact
+
+
+def _told(watch: Watcher, artifact: Artifact, reused: bool) -> None:
+    how = "reused, still valid" if reused else f"made, {artifact.size_bytes / 1e6:,.1f} MB"
+    watch.say(f"export: {artifact.path} {how}")

@@ -1,0 +1,196 @@
+"""The embedded file: pixels in, the plain network's logits out, plain operators, same weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from tests.export.networks import lively_bundle, named, preprocessing_of
+from vgg_deploy.artifact import Artifact
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.cli import main
+from vgg_deploy.data.preprocess import preprocess
+from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError
+from vgg_deploy.export import export
+from vgg_deploy.export.baked import EmbeddedOptions, Resize
+from vgg_deploy.export.embedded import export_embedded
+from vgg_deploy.export.onnx_policy import ALLOWED_OPS, EMBEDDED_OPS
+from vgg_deploy.spec import ModelCard
+
+# height, width: the same, down, up, both ways, one pixel, very wide, very tall, odd
+SIZES = ((32, 32), (64, 64), (20, 30), (100, 20), (1, 1), (3, 700), (700, 2), (301, 299))
+
+
+def colour_card(crop: int | None, *, channels: int = 3) -> ModelCard:
+    """Channels that differ in mean and deviation, with or without a centre crop."""
+    card = named("1x4-1x8-2x8", channels=channels)
+    mean, std = (0.4, 0.5, 0.3)[:channels], (0.2, 0.3, 0.25)[:channels]
+    return replace(card, preprocessing=replace(card.preprocessing, resize=crop, mean=mean, std=std))
+
+
+def embedded(
+    root: Path, card: ModelCard, options: EmbeddedOptions | None = None
+) -> tuple[Bundle, Artifact]:
+    bundle, _, _ = export(lively_bundle(root, card), "onnx")
+    bundle, artifact, _ = export_embedded(bundle, options=options)
+    return bundle, artifact
+
+
+def run(bundle: Bundle, artifact: Artifact, name: str, given: object) -> list[NDArray[np.float32]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        bundle.path(artifact), options, providers=["CPUExecutionProvider"]
+    )
+    outputs: list[NDArray[np.float32]] = session.run(None, {name: given})
+    return outputs
+
+
+def images(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
+    shape = (2, height, width, channels)
+    return np.random.default_rng(height * width).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("resize", ["portable", "native"])
+@pytest.mark.parametrize("crop", [None, 37])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_equals_preprocessing_and_plain_network(
+    tmp_path: Path, resize: Resize, crop: int | None, channels: int
+) -> None:
+    card = colour_card(crop, channels=channels)
+    bundle, artifact = embedded(tmp_path, card, EmbeddedOptions(resize=resize))
+    plain = bundle.find("onnx")
+    assert plain is not None
+    for height, width in SIZES:
+        pixels = images(height, width, channels)
+        ready = preprocess(pixels, card.preprocessing)
+        (want,) = run(bundle, plain, "input", ready)
+        probabilities, logits = run(bundle, artifact, "image", pixels)
+        scale = float(np.abs(want).max())
+        bound = 1e-5 if resize == "portable" else 5e-5
+        np.testing.assert_allclose(logits, want, rtol=0, atol=bound * scale)
+        exact = np.exp(want - want.max(axis=1, keepdims=True))
+        exact /= exact.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(probabilities, exact, rtol=0, atol=bound * scale)
+
+
+def test_resize_none_takes_the_networks_size(tmp_path: Path) -> None:
+    card = colour_card(None)
+    bundle, artifact = embedded(tmp_path, card, EmbeddedOptions(resize="none"))
+    plain = bundle.find("onnx")
+    assert plain is not None
+    pixels = images(32, 32)
+    (want,) = run(bundle, plain, "input", preprocess(pixels, card.preprocessing))
+    np.testing.assert_allclose(run(bundle, artifact, "image", pixels)[1], want, atol=1e-4)
+    assert artifact.input.shape == ("batch", 32, 32, 3)
+    with pytest.raises(Exception, match="image"):
+        run(bundle, artifact, "image", images(33, 32))
+
+
+def test_top_classes(tmp_path: Path) -> None:
+    bundle, artifact = embedded(tmp_path, colour_card(None), EmbeddedOptions(topk=3))
+    probabilities, _, scores, indices = run(bundle, artifact, "image", images(40, 50))
+    order = np.argsort(-probabilities, axis=1)[:, :3]
+    assert indices.tolist() == order.tolist()
+    np.testing.assert_array_equal(scores, np.take_along_axis(probabilities, order, axis=1))
+    with pytest.raises(UsageError, match="11 of 10 classes"):
+        export_embedded(bundle, options=EmbeddedOptions(topk=11))
+    assert bundle.problem(artifact) is None
+
+
+@pytest.mark.parametrize("crop", [None, 37])
+def test_policy(tmp_path: Path, crop: int | None) -> None:
+    """An allow-list of operators; no functions, subgraphs, domains, external data or paths."""
+    bundle, artifact = embedded(tmp_path, colour_card(crop), EmbeddedOptions(topk=2))
+    content = bundle.path(artifact).read_bytes()
+    model = onnx.load_from_string(content)
+    assert (model.ir_version, model.producer_name) == (8, "vgg-deploy")
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
+    assert not model.functions
+    assert not model.graph.value_info
+    ops = [node.op_type for node in model.graph.node]
+    assert set(ops) <= ALLOWED_OPS | EMBEDDED_OPS
+    assert not {"Reshape", "Resize", "AveragePool"} & set(ops)
+    assert ops[:2] == ["Cast", "Transpose"]
+    for node in model.graph.node:
+        assert not node.domain
+        assert not node.metadata_props
+        assert not any(a.HasField("g") or a.graphs for a in node.attribute)
+    assert all(t.data_location == onnx.TensorProto.DEFAULT for t in model.graph.initializer)
+    for text in ("site-packages", ".py", "partial-", str(Path.cwd()), str(tmp_path)):
+        assert text.encode() not in content
+    onnx.checker.check_model(str(bundle.path(artifact)), full_check=True)
+    assert model.SerializeToString(deterministic=True) == content
+
+
+def test_network_is_that_of_the_plain_file(tmp_path: Path) -> None:
+    """Nodes, attributes and weights; only the input's name differs, and the metadata is kept."""
+    bundle, artifact = embedded(tmp_path, colour_card(None))
+    plain_file = bundle.find("onnx")
+    assert plain_file is not None
+    assert artifact.parent == plain_file.sha256
+    plain, baked = (onnx.load(bundle.path(a)) for a in (plain_file, artifact))
+    names = {node.name for node in plain.graph.node}
+    network = [node for node in baked.graph.node if node.name in names]
+    network[0].input[0] = "input"
+    assert network == list(plain.graph.node)
+    weights = {t.name: t for t in baked.graph.initializer}
+    assert all(weights[t.name] == t for t in plain.graph.initializer)
+    have, want = ({e.key: e.value for e in m.metadata_props} for m in (baked, plain))
+    options = json.loads(have.pop("vgg_deploy.embedded"))
+    assert options == {"resize": "portable", "topk": 0}
+    assert have == want
+    assert preprocessing_of(have["vgg_deploy.preprocessing"]) == bundle.card.preprocessing
+
+
+def test_reused_only_with_the_same_options_and_parent(tmp_path: Path) -> None:
+    bundle, artifact = embedded(tmp_path, colour_card(None))
+    assert artifact.path.name == "model.embedded.onnx"
+    assert export_embedded(bundle)[2]
+    bundle, other, reused = export_embedded(bundle, options=EmbeddedOptions(topk=1))
+    assert not reused
+    assert other.sha256 != artifact.sha256
+
+
+def test_without_a_plain_file_or_with_an_edited_one(tmp_path: Path) -> None:
+    bundle = lively_bundle(tmp_path, colour_card(None))
+    with pytest.raises(RefusedInput, match="holds no fp32 ONNX file") as caught:
+        export_embedded(bundle)
+    assert "--format onnx" in caught.value.remedy
+    bundle, plain, _ = export(bundle, "onnx")
+    with bundle.path(plain).open("r+b") as file:
+        file.seek(-3, 2)
+        file.write(b"xyz")
+    with pytest.raises(DigestMismatch):
+        export_embedded(bundle)
+    assert not (tmp_path / "model.embedded.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--embedded", "--resize", "nativ"], 2, "did you mean 'native'"),
+        (["--embedded", "--topk", "-1"], 2, "--topk -1"),
+        (["--embedded", "--topk", "99"], 2, "99 of 10 classes"),
+        (["--topk", "2"], 2, "add --embedded"),
+        (["--embedded", "--json"], 0, ""),
+    ],
+)
+def test_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, said: str
+) -> None:
+    bundle = lively_bundle(tmp_path, colour_card(None))
+    assert main(["export", str(bundle.root), "--format", "onnx", *words]) == code
+    output = capsys.readouterr()
+    assert said in output.err
+    if not code:
+        made = json.loads(output.out)["artifacts"]
+        assert [a["format"] for a in made] == ["onnx", "embedded"]

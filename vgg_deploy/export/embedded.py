@@ -1,0 +1,99 @@
+"""``export_embedded``: the plain ONNX file with preprocessing and softmax around it."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vgg_deploy.artifact import Artifact, Precision, TensorSpec
+from vgg_deploy.bundle import Bundle, Draft
+from vgg_deploy.errors import RefusedInput
+from vgg_deploy.export.baked import IMAGE, LOGITS, EmbeddedOptions
+from vgg_deploy.export.guard import claim_space, imports, resources
+from vgg_deploy.export.registry import valid_artifact
+from vgg_deploy.spec import ModelCard
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_OVERHEAD = 1 << 20  # bytes: the nodes around the network
+
+
+def export_embedded(
+    bundle: Bundle, *, precision: Precision = "fp32", options: EmbeddedOptions | None = None
+) -> tuple[Bundle, Artifact, bool]:
+    """Make the embedded file from the bundle's plain ONNX file, or keep a valid one.
+
+    Returns the bundle, the artifact, and whether it was reused. The plain file is its parent:
+    the network's nodes and weights are those of that file.
+
+    Raises ``RefusedInput`` without a plain file of that precision, ``DigestMismatch`` for an
+    edited one, ``UsageError`` for options that do not fit the model.
+    """
+    from vgg_deploy.export import to_onnx
+
+    options = options or EmbeddedOptions()
+    plain = bundle.find("onnx", precision)
+    if plain is None:
+        raise RefusedInput(
+            f"{bundle.root} holds no {precision} ONNX file to embed",
+            f"make it: vgg-deploy export {bundle.root} --format onnx",
+        )
+    bundle.check([plain])
+    made_by = to_onnx.tool_versions() | {k: str(v) for k, v in asdict(options).items()}
+    if valid := valid_artifact(bundle, "embedded", precision, plain.sha256, made_by):
+        return bundle, valid, True
+    claim_space(bundle.root, plain.size_bytes + _OVERHEAD, "export the embedded ONNX file")
+    draft = Draft(
+        format="embedded",
+        precision=precision,
+        input=image_spec(bundle.card, options),
+        output=TensorSpec(
+            name=LOGITS, dtype="float32", shape=("batch", bundle.card.spec.classes), layout="NC"
+        ),
+        parent=plain.sha256,
+        made_by=made_by,
+    )
+    source = bundle.path(plain)
+    bundle, artifact = bundle.add(draft, lambda path: _write(source, bundle.card, options, path))
+    return bundle, artifact, False
+
+
+def image_spec(card: ModelCard, options: EmbeddedOptions) -> TensorSpec:
+    """What an embedded file takes: uint8 ``[N, H, W, C]`` of any size, unless resize is none."""
+    size = card.spec.size
+    side: tuple[int | str, int | str] = ("height", "width")
+    return TensorSpec(
+        name=IMAGE,
+        dtype="uint8",
+        shape=("batch", *((size, size) if options.resize == "none" else side), card.spec.channels),
+        layout="NHWC",
+        value_range=(0.0, 255.0),
+    )
+
+
+def _write(plain: Path, card: ModelCard, options: EmbeddedOptions, path: Path) -> None:
+    from vgg_deploy.export import to_onnx
+    from vgg_deploy.export.baked import bake
+    from vgg_deploy.export.onnx_file import write_model
+    from vgg_deploy.export.onnx_policy import check_embedded
+
+    doing = "export the embedded ONNX file"
+    with imports(doing), resources(doing):
+        model = _loaded(plain)
+        network = {(node.domain, node.op_type) for node in model.graph}
+        bake(model, card, options)
+        check_embedded(model, network, options.resize)
+        write_model(model, path)
+        del model
+        gc.collect()  # the weights leave memory before the checker reads its own copy
+        to_onnx.check_file(path)
+
+
+def _loaded(path: Path) -> ir.Model:
+    import onnx
+    import onnx_ir as ir
+
+    return ir.from_proto(onnx.load(path))
