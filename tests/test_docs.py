@@ -7,9 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from vgg_deploy.cli import main
-from vgg_deploy.cli.app import COMMANDS
+from vgg_deploy.cli.app import COMMANDS, app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -40,10 +41,13 @@ def test_commands_that_are_only_shown_exist(page: Path) -> None:
     )
     for command, rest in shown:
         assert command in COMMANDS, command
-        options = re.findall(r"--[a-z-]+", rest)
-        parameters = set(COMMANDS[command].__annotations__)
-        for option in options:
-            assert option.strip("-").replace("-", "_") in parameters, (command, option)
+        known = {
+            name
+            for parameter in get_command(app).commands[command].params  # type: ignore[attr-defined]
+            for name in (*parameter.opts, *parameter.secondary_opts)
+        }
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert option in known, (command, option)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
