@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNTIME ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+# TensorRT-RTX builds engines without a GPU; its wheels are for this system only.
+RTX ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),$(comma)rtx)
+comma := ,
 STAMP := $(VENV)/.installed-$(RUNTIME)
 
 .PHONY: setup demo test lint test-gpu clean
@@ -11,7 +14,7 @@ setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,$(RUNTIME),report,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,$(RUNTIME)$(RTX),report,dev]"
 	touch $@
 
 demo: setup

@@ -17,16 +17,17 @@ ALLOWED: dict[str, set[str]] = {
     "bundle": set(),
     "train": {"train", "model", "data", "bundle"},
     "export": {"export", "model", "data", "bundle"},
+    "precision": {"precision", "data", "bundle"},
     "backends": {"backends"},
     "verify": {"verify", "backends.base", "data"},
     "bench": {"bench", "backends.base"},
     # nothing but stored results and plain values: no torch below these two
     "report": {"report", "bundle", "bench.stats", "model.summary", "model.layers"},
-    "pipeline": {"pipeline", "train", "export", "backends", "verify", "bench", "report"}
-    | {"model", "data", "bundle", "doctor"},
+    "pipeline": {"pipeline", "train", "export", "precision", "backends", "verify", "bench"}
+    | {"report", "model", "data", "bundle", "doctor"},
     "doctor": {"backends", "data", "model", "export", "bundle"},
     "cli": {"cli", "pipeline", "doctor", "bundle", "report", "model", "export", "backends"}
-    | {"data", "train"},
+    | {"data", "train", "precision"},
 }
 EXCEPTIONS = {"backends/pytorch.py": {"model"}}
 

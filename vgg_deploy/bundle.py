@@ -247,12 +247,15 @@ def _written(partial: Path, target: Path, draft: Draft, write: Callable[[Path], 
 
 def _entered(manifest: Manifest, artifact: Artifact) -> Manifest:
     """The manifest with ``artifact`` in it, without orphans of what it replaced."""
-    kept = [a for a in manifest.artifacts if a.path != artifact.path]
-    alive = [artifact]
-    for candidate in kept:  # parents stand before their children
-        if candidate.parent is None or candidate.parent in {a.sha256 for a in alive}:
+    before = manifest.artifacts
+    place = next((i for i, a in enumerate(before) if a.path == artifact.path), len(before))
+    alive: list[Artifact] = []
+    # in its old place, so that parents stand before their children
+    for candidate in (*before[:place], artifact, *before[place + 1 :]):
+        orphan = candidate.parent not in {None, *(a.sha256 for a in alive)}
+        if candidate is artifact or not orphan:
             alive.append(candidate)
-    return replace(manifest, artifacts=(*alive[1:], artifact))
+    return replace(manifest, artifacts=tuple(alive))
 
 
 def _drop_files(root: Path, before: Iterable[Artifact], after: Iterable[Artifact]) -> None:

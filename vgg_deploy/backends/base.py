@@ -89,6 +89,15 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class Selective(Protocol):
+    """A backend that does not open every artifact of its formats."""
+
+    def refuses(self, artifact: Artifact, /) -> Missing | None:
+        """None for an artifact it can open; else why not, and what to use instead."""
+        ...
+
+
 def as_input(batch: Array, artifact: Artifact) -> Array:
     """``batch`` as the contiguous array the artifact takes; ``ValueError`` for another shape."""
     want = artifact.input.shape

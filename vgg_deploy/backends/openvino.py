@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vgg_deploy.artifact import Artifact, Format
+from vgg_deploy.artifact import Artifact, Format, Precision
 from vgg_deploy.backends.base import Array, Device, Missing, Session
 from vgg_deploy.backends.session import CPU_REMEDY, Place, Placed, importable, opened, threads
 from vgg_deploy.errors import BackendNotAvailable
@@ -17,7 +18,11 @@ from vgg_deploy.errors import BackendNotAvailable
 
 @dataclass(frozen=True)
 class OpenVino:
-    """An ONNX file in OpenVINO, float32 asked for: its default is bf16 on CPUs that have it."""
+    """An ONNX file in OpenVINO, in the file's own precision.
+
+    Asked for by name, because OpenVINO's default is bf16 on every CPU that has it. What is not
+    quantized in an int8 or fp8 file is computed in float32.
+    """
 
     name: str = "openvino"
     formats: frozenset[Format] = field(default=frozenset({"onnx"}))
@@ -28,9 +33,19 @@ class OpenVino:
         with no_telemetry():
             return importable("openvino", CPU_REMEDY)
 
+    def refuses(self, artifact: Artifact, /) -> Missing | None:
+        """Half precision where this processor would only emulate it in float32."""
+        capability = _HALF.get(artifact.precision)
+        if capability is None or self.probe() or capability in _capabilities():
+            return None
+        return Missing(
+            f"openvino does not compute in {artifact.precision} on this processor",
+            "use the fp32 or int8 file here",
+        )
+
     def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
         """Compiled for low latency; refused when the plugin takes another precision."""
-        return opened(self, artifact, root, _load)
+        return opened(self, artifact, root, lambda path: _load(path, artifact.precision))
 
 
 @contextmanager
@@ -51,23 +66,35 @@ def no_telemetry() -> Iterator[None]:
         del sys.modules[name]
 
 
-def _load(path: Path) -> Place:
+_HALF: Mapping[Precision, str] = {"fp16": "FP16", "bf16": "BF16"}  # the plugin's own words
+
+
+@cache
+def _capabilities() -> frozenset[str]:
+    with no_telemetry():
+        import openvino as ov
+
+    return frozenset(ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def _load(path: Path, precision: Precision) -> Place:
     with no_telemetry():
         import openvino as ov
         from openvino.frontend import FrontEndManager
 
+    wanted = {"fp16": "f16", "bf16": "bf16"}.get(precision, "f32")
     hints = {
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": wanted,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads(),
     }
     # Asked for by name: Core.read_model would try every framework's reader on a damaged file.
     reader = FrontEndManager().load_by_framework("onnx")
     compiled = ov.Core().compile_model(reader.convert(reader.load(str(path))), "CPU", hints)
-    precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    if precision != "f32":
+    taken = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if taken != wanted:
         raise BackendNotAvailable(
-            f"openvino computes in {precision} although f32 was asked for",
+            f"openvino computes in {taken} although {wanted} was asked for",
             "choose another backend on this processor",
         )
     return _place_with(ov, compiled)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vgg_deploy.artifact import Artifact
-from vgg_deploy.backends.base import Array, Backend, Missing, as_input
+from vgg_deploy.backends.base import Array, Backend, Missing, Selective, as_input
 from vgg_deploy.environment import usable_cores
 from vgg_deploy.errors import (
     BackendNotAvailable,
@@ -108,6 +108,8 @@ def opened(
     path = root / artifact.path
     check_format(backend, artifact, path)
     if missing := backend.probe():
+        raise BackendNotAvailable(f"{backend.name}: {missing.reason}", missing.remedy)
+    if isinstance(backend, Selective) and (missing := backend.refuses(artifact)):
         raise BackendNotAvailable(f"{backend.name}: {missing.reason}", missing.remedy)
     require_file(path, "artifact")
     with translated(f"{backend.name} could not open {path}"):

@@ -7,13 +7,25 @@ from typing import Annotated
 import typer
 
 from vgg_deploy.cli.console import print_json, remark, watching
-from vgg_deploy.cli.options import BundleArgument, FormatsOption, JsonOption
+from vgg_deploy.cli.options import (
+    BundleArgument,
+    CalibrationDataOption,
+    CalibrationImagesOption,
+    DataDirOption,
+    FormatsOption,
+    JsonOption,
+    PrecisionsOption,
+)
 from vgg_deploy.errors import UsageError
 
 
 def export(
     bundle: BundleArgument,
     formats: FormatsOption = None,
+    precisions: PrecisionsOption = None,
+    calibration_data: CalibrationDataOption = None,
+    calibration_images: CalibrationImagesOption = 128,
+    data_dir: DataDirOption = None,
     embedded: Annotated[
         bool,
         typer.Option("--embedded", help="Also an ONNX file with preprocessing and softmax inside."),
@@ -32,19 +44,29 @@ def export(
 ) -> None:
     """Make deployable files from the checkpoint; what is still valid is kept.
 
-    Example: vgg-deploy export artifacts/fmnist --format torchscript --format onnx
+    Example: vgg-deploy export artifacts/fmnist --format onnx --precision fp16 --precision int8
 
     Example: vgg-deploy export artifacts/fmnist --format onnx --embedded
     """
     from vgg_deploy.bundle import open_bundle
     from vgg_deploy.export.baked import EmbeddedOptions, resize_of
     from vgg_deploy.pipeline.export import embed_preprocessing, export_bundle
+    from vgg_deploy.precision.options import CalibrationOptions
 
     options = EmbeddedOptions(resize=resize_of(resize), topk=topk)
     if not embedded and options != EmbeddedOptions():
         raise UsageError("--resize and --topk shape the embedded file", "add --embedded")
+    calibration = CalibrationOptions(
+        data=calibration_data, data_dir=data_dir, images=calibration_images
+    )
     with watching() as watch:
-        opened, made, skipped = export_bundle(open_bundle(bundle), tuple(formats or ()), watch)
+        opened, made, skipped = export_bundle(
+            open_bundle(bundle),
+            tuple(formats or ()),
+            watch,
+            precisions=tuple(precisions or ()),
+            calibration=calibration,
+        )
         if embedded:
             made.append(embed_preprocessing(opened, options, watch)[1])
     if as_json:

@@ -39,6 +39,12 @@ def _datasets() -> Iterable[str]:
     return DATASETS
 
 
+def _precisions() -> Iterable[str]:
+    from vgg_deploy.precision.convert import ONNX_PRECISIONS
+
+    return ONNX_PRECISIONS
+
+
 BundleArgument = Annotated[
     Path, typer.Argument(help="Folder of the bundle.", metavar="BUNDLE", show_default=False)
 ]
@@ -98,6 +104,26 @@ FormatsOption = Annotated[
         help="torchscript, onnx, program or aoti; may be repeated.",
         autocompletion=complete(_formats),
     ),
+]
+PrecisionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        "-p",
+        help="fp32, fp16, bf16, int8 or fp8, of the ONNX file; may be repeated.",
+        autocompletion=complete(_precisions),
+    ),
+]
+CalibrationDataOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Data set whose training images int8, fp8 and fp16 are measured on; without it the "
+        "one the model was trained on.",
+        autocompletion=complete(_datasets),
+    ),
+]
+CalibrationImagesOption = Annotated[
+    int, typer.Option(help="How many images to measure on, and as many again to compare on.")
 ]
 BackendsOption = Annotated[
     list[str] | None,

@@ -11,7 +11,7 @@ from typing import cast
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import FORMATS, Artifact, Format
 from vgg_deploy.backends import BACKENDS, get_backend
-from vgg_deploy.backends.base import Backend, Missing
+from vgg_deploy.backends.base import Backend, Missing, Selective
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import capture
 from vgg_deploy.errors import (
@@ -84,8 +84,10 @@ def plan(bundle: Bundle, selection: Selection) -> tuple[Cell, ...]:
     cells: list[Cell] = []
     for backend in dict.fromkeys(backends):
         cells += _cells(bundle, backend, selection)
+    able = {cell.backend.name for cell in cells if not cell.missing}
     for cell in cells:
-        if cell.missing and cell.backend.name in selection.backends:
+        name = cell.backend.name
+        if cell.missing and name in selection.backends and name not in able:
             raise _asked_for(cell, cell.missing)
     return tuple(cells)
 
@@ -121,7 +123,11 @@ def _cells(bundle: Bundle, backend: Backend, selection: Selection) -> list[Cell]
         )
     if not artifacts:
         return [Cell(backend, None, missing)]
-    return [Cell(backend, artifact, missing) for artifact in artifacts]
+    return [Cell(backend, a, missing or _refusal(backend, a)) for a in artifacts]
+
+
+def _refusal(backend: Backend, artifact: Artifact) -> Missing | None:
+    return backend.refuses(artifact) if isinstance(backend, Selective) else None
 
 
 def results_key(cells: Sequence[Cell], options: object, extra: Mapping[str, str]) -> str:

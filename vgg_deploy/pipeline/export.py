@@ -7,23 +7,33 @@ from typing import cast
 
 from vgg_deploy.artifact import Artifact, Format, Precision
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import BackendNotAvailable, unknown_choice
+from vgg_deploy.errors import BackendNotAvailable, UsageError, unknown_choice
 from vgg_deploy.export.baked import EmbeddedOptions
 from vgg_deploy.export.embedded import export_embedded
 from vgg_deploy.export.registry import EXPORT_FORMATS
 from vgg_deploy.export.registry import export as export_one
 from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.precision.convert import ONNX_PRECISIONS, convert
+from vgg_deploy.precision.options import CalibrationOptions
 
 
 def export_bundle(
-    bundle: Bundle, formats: Sequence[str] = (), watch: Watcher | None = None
+    bundle: Bundle,
+    formats: Sequence[str] = (),
+    watch: Watcher | None = None,
+    *,
+    precisions: Sequence[str] = (),
+    calibration: CalibrationOptions | None = None,
 ) -> tuple[Bundle, list[Artifact], dict[str, str]]:
-    """Make the artifacts of ``formats`` (all when empty).
+    """Make the artifacts of ``formats`` (all when empty), and the ONNX file in ``precisions``.
 
     Returns the bundle, its artifacts of those formats, and why others were skipped. A format that
-    was asked for by name and cannot be made here is an error; among "all" it is skipped.
+    was asked for by name and cannot be made here is an error; among "all" it is skipped. Precisions
+    belong to ONNX: given without a format they mean that one.
     """
     watch = watch or Silent()
+    formats = formats or (["onnx"] if precisions else [])
+    _check_precisions(formats, precisions)
     for name in formats:
         if name not in EXPORT_FORMATS:
             raise unknown_choice("format", name, EXPORT_FORMATS)
@@ -39,6 +49,13 @@ def export_bundle(
             skipped[name] = f"{error.cause}; {error.remedy}"
             watch.say(f"skipped: {name}: {skipped[name]}")
             continue
+        made.append(artifact)
+        _told(watch, artifact, reused)
+    for name in dict.fromkeys(precisions):
+        if name == "fp32":
+            continue  # the plain file, made above
+        watch.begin(f"convert to {name}")
+        bundle, artifact, reused = convert(bundle, cast("Precision", name), calibration)
         made.append(artifact)
         _told(watch, artifact, reused)
     return bundle, made, skipped
@@ -59,6 +76,22 @@ def embed_preprocessing(
     return bundle, artifact
 
 
+def _check_precisions(formats: Sequence[str], precisions: Sequence[str]) -> None:
+    for name in precisions:
+        if name not in ONNX_PRECISIONS:
+            raise unknown_choice("precision", name, ONNX_PRECISIONS)
+    if precisions and "onnx" not in formats:
+        raise UsageError(
+            f"--precision {precisions[0]} belongs to ONNX files, not to {', '.join(formats)}",
+            "add --format onnx, or leave out --format",
+        )
+
+
 def _told(watch: Watcher, artifact: Artifact, reused: bool) -> None:
     how = "reused, still valid" if reused else f"made, {artifact.size_bytes / 1e6:,.1f} MB"
-    watch.say(f"export: {artifact.path} {how}")
+    notes = [
+        f"{name.replace('_', ' ')} {artifact.made_by[name]}"
+        for name in ("largest_activation", "calibration", "calibration_divergence")
+        if name in artifact.made_by
+    ]
+    watch.say(f"export: {artifact.path} {'; '.join([how, *notes])}")

@@ -1,0 +1,340 @@
+"""Every precision: valid, computes what fp32 does, read by real runtimes, kept while valid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from tests.precision.conftest import GRAPHS
+from tests.rtx import build
+from vgg_deploy.artifact import Artifact, Precision
+from vgg_deploy.backends import get_backend
+from vgg_deploy.backends.base import Array, Selective
+from vgg_deploy.bundle import Bundle, Draft, open_bundle
+from vgg_deploy.data.fashion_mnist import load_dataset
+from vgg_deploy.data.images import to_channels
+from vgg_deploy.data.preprocess import preprocess
+from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
+from vgg_deploy.export import export
+from vgg_deploy.precision import ONNX_PRECISIONS, CalibrationOptions, convert
+from vgg_deploy.precision.calibration import calibration_set
+
+OPTIONS = CalibrationOptions(data="sample", images=32)
+MADE: tuple[Precision, ...] = ("fp16", "bf16", "int8", "fp8")
+DIALECT = {"fp16": (18, 8), "int8": (18, 8), "fp8": (19, 9), "bf16": (22, 10)}
+# Relative L2 on images like those calibrated with: a few roundings of each type.
+CLOSE = {"fp16": 2e-3, "bf16": 2e-2, "int8": 1e-1, "fp8": 1.5e-1}
+RUNS = [("ort-cpu", "fp16"), ("ort-cpu", "int8"), ("ort-cpu", "fp8")]
+RUNS += [("openvino", "int8"), ("openvino", "fp8")]
+
+
+@pytest.fixture(scope="module")
+def converted(
+    exported: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Bundle]:
+    """A bundle with every precision, made once per architecture."""
+    import shutil
+
+    made: dict[str, Bundle] = {}
+
+    def bundle(arch: str) -> Bundle:
+        if arch not in made:
+            root = shutil.copytree(exported(arch), tmp_path_factory.mktemp("all") / arch)
+            made[arch] = open_bundle(root)
+            for precision in MADE:
+                made[arch], _, _ = convert(made[arch], precision, OPTIONS)
+        return made[arch]
+
+    return bundle
+
+
+def artifact_of(bundle: Bundle, precision: Precision) -> Artifact:
+    found = bundle.find("onnx", precision)
+    assert found is not None
+    return found
+
+
+def images_for(bundle: Bundle) -> Array:
+    """Test images, which nothing was calibrated with."""
+    images = load_dataset("sample").test.images[:32]
+    return preprocess(to_channels(images, 3), bundle.card.preprocessing)
+
+
+def logits(bundle: Bundle, backend: str, precision: Precision) -> Array:
+    with get_backend(backend).open(artifact_of(bundle, precision), bundle.root) as session:
+        return session(images_for(bundle))
+
+
+@pytest.mark.parametrize("precision", MADE)
+@pytest.mark.parametrize("arch", GRAPHS)
+def test_is_valid_small_and_says_what_it_is(
+    converted: Callable[[str], Bundle], arch: str, precision: Precision
+) -> None:
+    bundle = converted(arch)
+    artifact, source = artifact_of(bundle, precision), artifact_of(bundle, "fp32")
+    path = bundle.path(artifact)
+    onnx.checker.check_model(str(path), full_check=True)
+    model = onnx.load(path)
+    assert (model.opset_import[0].version, model.ir_version) == DIALECT[precision]
+    assert artifact.path.name == f"model.{precision}.onnx"
+    assert artifact.parent == source.sha256
+    assert (artifact.input, artifact.output) == (source.input, source.output)
+    types = [v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)]
+    assert types == [TensorProto.FLOAT] * 2
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["vgg_deploy.precision"]) == precision
+    assert json.loads(metadata["vgg_deploy.made_by"]) == artifact.made_by
+    plain = {e.key: e.value for e in onnx.load(bundle.path(source)).metadata_props}
+    assert set(metadata) == set(plain) | {"vgg_deploy.made_by"}
+    assert all(metadata[k] == plain[k] for k in plain if k != "vgg_deploy.precision")
+    assert str(bundle.root).encode() not in path.read_bytes()
+    assert artifact.size_bytes < 0.9 * source.size_bytes
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_is_half_everywhere_but_around_lrn(
+    converted: Callable[[str], Bundle], precision: Precision
+) -> None:
+    bundle = converted("vgg11_lrn")
+    model = onnx.load(bundle.path(artifact_of(bundle, precision)))
+    kind = TensorProto.FLOAT16 if precision == "fp16" else TensorProto.BFLOAT16
+    assert {tensor.data_type for tensor in model.graph.initializer} == {kind}
+    ops = [node.op_type for node in model.graph.node]
+    assert (ops[0], ops[-1], ops.count("Cast")) == ("Cast", "Cast", 4)
+    lrn = ops.index("LRN")
+    assert (ops[lrn - 1], ops[lrn + 1]) == ("Cast", "Cast")
+
+
+@pytest.mark.parametrize("arch", GRAPHS)
+def test_int8_is_what_tensorrt_takes(converted: Callable[[str], Bundle], arch: str) -> None:
+    bundle = converted(arch)
+    model = onnx.load(bundle.path(artifact_of(bundle, "int8")))
+    tensors = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    assert len(layers) == bundle.card.spec.weight_layers
+    for node in layers:
+        weight = made_by[node.input[1]]
+        values, scale, zero = (tensors[name] for name in weight.input)
+        assert values.dtype == np.int8
+        assert scale.shape == zero.shape == (len(values),)
+        assert not zero.any()
+        assert np.abs(values).max(axis=tuple(range(1, values.ndim))).min() == 127
+        activation = made_by[node.input[0]]
+        assert (weight.op_type, activation.op_type) == ("DequantizeLinear", "DequantizeLinear")
+        assert made_by[activation.input[0]].op_type == "QuantizeLinear"
+        assert tensors[activation.input[2]].dtype == np.int8
+        assert tensors[node.input[2]].dtype == np.float32, "a quantized bias is refused"
+    quantizers = [n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"]
+    assert len(quantizers) == len(set(quantizers)) == len(layers)
+
+
+@pytest.mark.parametrize(("backend", "precision"), RUNS)
+@pytest.mark.parametrize("arch", GRAPHS)
+def test_computes_what_fp32_does(
+    converted: Callable[[str], Bundle], arch: str, backend: str, precision: Precision
+) -> None:
+    bundle = converted(arch)
+    exact, found = logits(bundle, "ort-cpu", "fp32"), logits(bundle, backend, precision)
+    assert np.ptp(exact, axis=0).max() > 0.1 * np.abs(exact).max(), "else only biases are compared"
+    error = np.linalg.norm(found - exact) / np.linalg.norm(exact)
+    assert 0 < error < CLOSE[precision]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_openvino_in_half_where_the_processor_has_it(
+    converted: Callable[[str], Bundle], precision: Precision
+) -> None:
+    bundle, backend = converted("vgg11_lrn"), get_backend("openvino")
+    artifact = artifact_of(bundle, precision)
+    assert isinstance(backend, Selective)
+    if backend.refuses(artifact):
+        with pytest.raises(BackendNotAvailable, match=f"does not compute in {precision}"):
+            logits(bundle, "openvino", precision)
+        return
+    found = logits(bundle, "openvino", precision)
+    exact = logits(bundle, "ort-cpu", "fp32")
+    assert 0 < np.linalg.norm(found - exact) / np.linalg.norm(exact) < CLOSE[precision]
+
+
+def test_bf16_in_onnxruntime_is_refused_before_it_breaks(
+    converted: Callable[[str], Bundle],
+) -> None:
+    with pytest.raises(BackendNotAvailable, match="no bf16 convolution") as caught:
+        logits(converted("vgg11_lrn"), "ort-cpu", "bf16")
+    assert "openvino" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability"),
+    [
+        ("fp32", "SM86"),
+        ("fp16", "SM75"),
+        ("fp16", "SM89"),
+        ("bf16", "SM89"),
+        ("int8", "SM86"),
+        ("int8", "SM120"),
+        ("fp8", "SM89"),
+        ("fp8", "SM120"),
+    ],
+)
+@pytest.mark.parametrize("arch", GRAPHS)
+def test_tensorrt_parses_and_builds_it(
+    converted: Callable[[str], Bundle], arch: str, precision: Precision, capability: str
+) -> None:
+    bundle = converted(arch)
+    plan, said = build(bundle.path(artifact_of(bundle, precision)), capability)
+    assert plan, said
+    assert len(plan) > 1000
+
+
+def test_a_graph_tensorrt_refuses_is_seen(bundle: Bundle, tmp_path: Path) -> None:
+    """The check above can fail: a zero point that is not zero."""
+    bundle, artifact, _ = convert(bundle, "int8", OPTIONS)
+    model = onnx.load(bundle.path(artifact))
+    zero = next(t for t in model.graph.initializer if t.name == "quantized_zero")
+    zero.raw_data = b"\x03"
+    onnx.save(model, tmp_path / "asymmetric.onnx")
+    plan, said = build(tmp_path / "asymmetric.onnx", "SM86")
+    assert plan is None
+    assert said
+
+
+@pytest.mark.parametrize("precision", MADE)
+def test_is_kept_while_valid_and_the_same_bytes_when_made_again(
+    bundle: Bundle, precision: Precision
+) -> None:
+    bundle, first, reused = convert(bundle, precision, OPTIONS)
+    assert not reused
+    bundle, second, reused = convert(bundle, precision, OPTIONS)
+    assert (second, reused) == (first, True)
+    bundle.path(first).write_bytes(b"damaged")
+    bundle, third, reused = convert(bundle, precision, OPTIONS)
+    assert (third.sha256, reused) == (first.sha256, False)
+
+
+def test_other_images_make_another_file(bundle: Bundle) -> None:
+    bundle, first, _ = convert(bundle, "int8", OPTIONS)
+    fewer = CalibrationOptions(data="sample", images=8)
+    bundle, second, reused = convert(bundle, "int8", fewer)
+    assert not reused
+    assert second.sha256 != first.sha256
+    assert [a.path for a in bundle.artifacts].count(first.path) == 1
+
+
+def test_the_better_calibration_is_kept_and_said(bundle: Bundle) -> None:
+    made_by = convert(bundle, "int8", OPTIONS)[1].made_by
+    pairs = (entry.split() for entry in made_by["calibration_divergence"].split(", "))
+    compared = {name: float(value) for name, value in pairs}
+    assert set(compared) == {"entropy", "max"}
+    assert made_by["calibration"] == min(compared, key=lambda name: compared[name])
+    assert made_by["calibration_data"] == "sample train"
+
+
+def test_calibration_never_sees_a_test_image(bundle: Bundle) -> None:
+    chosen = calibration_set(bundle.card, CalibrationOptions(data="sample", images=500))
+    sample = load_dataset("sample")
+    test = {image.tobytes() for image in to_channels(sample.test.images, 3)}
+    train = {image.tobytes() for image in to_channels(sample.train.images, 3)}
+    measured = {image.tobytes() for image in chosen.measured}
+    held_out = {image.tobytes() for image in chosen.held_out}
+    assert len(measured) == len(held_out) == 500
+    assert measured | held_out <= train
+    assert not (measured | held_out) & test
+    assert not measured & held_out
+
+
+def test_what_a_new_fp32_file_makes_stale_is_dropped(bundle: Bundle) -> None:
+    for precision in ("fp16", "int8"):
+        bundle, _, _ = convert(bundle, precision, OPTIONS)
+    source = artifact_of(bundle, "fp32")
+    bundle.path(source).write_bytes(b"damaged")
+    bundle, again, reused = export(bundle, "onnx")
+    assert (again.sha256, reused) == (source.sha256, False)
+    kept = [a.precision for a in bundle.artifacts if a.format == "onnx"]
+    assert kept == ["fp32", "fp16", "int8"], "same bytes, same children"
+    bundle, _, _ = convert(bundle, "bf16")
+    assert bundle.find("onnx", "int8"), "a child was taken for an orphan"
+    bundle = with_changed_onnx(bundle, lambda model: model.ClearField("producer_version"))
+    assert [a.precision for a in bundle.artifacts if a.format == "onnx"] == ["fp32"]
+    assert not (bundle.root / "model.int8.onnx").exists()
+
+
+def with_changed_onnx(bundle: Bundle, change: Callable[[onnx.ModelProto], None]) -> Bundle:
+    """The bundle with another fp32 ONNX."""
+    source = artifact_of(bundle, "fp32")
+    model = onnx.load(bundle.path(source))
+    change(model)
+    draft = Draft(
+        format="onnx",
+        precision="fp32",
+        input=source.input,
+        output=source.output,
+        parent=source.parent,
+        made_by=source.made_by,
+    )
+    return bundle.add(draft, lambda path: onnx.save(model, path))[0]
+
+
+def scale(name: str, factor: float) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        tensor = next(t for t in model.graph.initializer if t.name == name)
+        tensor.raw_data = (onnx.numpy_helper.to_array(tensor) * np.float32(factor)).tobytes()
+
+    return change
+
+
+def test_fp16_overflow_names_the_layer(bundle: Bundle) -> None:
+    scaled = with_changed_onnx(bundle, scale("blocks.1.0.weight", 1e5))
+    with pytest.raises(RefusedInput, match=r"fp16 overflows: Conv blocks\.1\.0 gives") as caught:
+        convert(scaled, "fp16", OPTIONS)
+    assert "bf16" in caught.value.remedy
+    assert not (bundle.root / "model.fp16.onnx").exists()
+    assert convert(scaled, "bf16")[1].precision == "bf16"
+
+
+def test_a_weight_beyond_fp16_is_named(bundle: Bundle) -> None:
+    from vgg_deploy.precision.cast import to_half
+
+    scaled = with_changed_onnx(bundle, scale("head.fc8.weight", 1e7))
+    model = onnx.load(scaled.path(artifact_of(scaled, "fp32")))
+    with pytest.raises(RefusedInput, match=r"head\.fc8\.weight holds"):
+        to_half(model, "fp16")
+
+
+def test_a_model_of_unknown_data_wants_to_be_told(bundle: Bundle) -> None:
+    with pytest.raises(UsageError, match="does not say which data set") as caught:
+        convert(bundle, "int8")
+    assert "--calibration-data" in caught.value.remedy
+    assert convert(bundle, "fp16")[1].made_by["calibration_data"] == "sample train"
+
+
+@pytest.mark.parametrize("images", [0, 7, 10_001])
+def test_image_counts_out_of_range_are_refused(images: int) -> None:
+    with pytest.raises(UsageError, match="calibration images"):
+        CalibrationOptions(images=images)
+
+
+def test_more_images_than_there_are_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(RefusedInput, match="sample has 5000") as caught:
+        convert(bundle, "int8", CalibrationOptions(data="sample", images=6000))
+    assert "--calibration-images 2500" in caught.value.remedy
+
+
+def test_without_an_fp32_file_there_is_nothing_to_convert(tiny_bundle: Bundle) -> None:
+    with pytest.raises(RefusedInput, match="no fp32 ONNX") as caught:
+        convert(tiny_bundle, "fp16")
+    assert "--format onnx" in caught.value.remedy
+
+
+def test_unknown_precision_suggests_the_nearest(bundle: Bundle) -> None:
+    assert set(ONNX_PRECISIONS) == {"fp32", *MADE}
+    with pytest.raises(UsageError) as caught:
+        convert(bundle, "fp15")  # type: ignore[arg-type]
+    assert "did you mean 'fp16'" in caught.value.remedy

@@ -1,0 +1,102 @@
+"""The images activations are measured on, and the ranges that follow from what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgg_deploy.data.fashion_mnist import load_dataset
+from vgg_deploy.data.images import to_channels
+from vgg_deploy.data.preprocess import preprocess
+from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.precision.observe import BINS, Histogram
+from vgg_deploy.precision.options import CalibrationOptions
+from vgg_deploy.spec import ModelCard, Preprocessing
+
+LEVELS = 128  # magnitudes of a symmetric int8
+BATCH = 8  # TensorRT's advice: never calibrate with batch 1
+_STEP = 16  # bins between two candidate thresholds
+_SMALLEST_SHARE = 1e-9
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationSet:
+    """Two disjoint draws from a **training** split, uint8 ``[N, H, W, C]``."""
+
+    measured: Pixels  # ranges come from these
+    held_out: Pixels  # candidates are compared on these
+    source: str
+
+
+def calibration_set(card: ModelCard, options: CalibrationOptions) -> CalibrationSet:
+    """Draw images from the training split of the data set asked for, or of the model's own.
+
+    Raises ``UsageError`` when nobody says what data the model is for, ``RefusedInput`` when the
+    split is too small.
+    """
+    if options.data is None and card.dataset not in ("fashion-mnist", "sample"):
+        raise UsageError(
+            "the model does not say which data set it was trained on, so there is nothing to "
+            "calibrate with",
+            "name one that is like its input: --calibration-data fashion-mnist",
+        )
+    dataset = load_dataset(options.data or "auto", options.data_dir)
+    if len(dataset.train) < 2 * options.images:
+        raise RefusedInput(
+            f"{2 * options.images} images are needed to calibrate and to compare, "
+            f"{dataset.name} has {len(dataset.train)} for training",
+            f"use at most --calibration-images {len(dataset.train) // 2}",
+        )
+    order = np.random.default_rng(options.seed).permutation(len(dataset.train))
+    drawn = np.split(order[: 2 * options.images], 2)
+    channels = card.preprocessing.channels
+    measured, held_out = (to_channels(dataset.train.images[i], channels) for i in drawn)
+    return CalibrationSet(measured, held_out, f"{dataset.name} train")
+
+
+def batches(images: Pixels, p: Preprocessing) -> Iterator[NDArray[np.float32]]:
+    """``images`` preprocessed, eight at a time: float32 ``[8, C, S, S]``."""
+    for start in range(0, len(images), BATCH):
+        yield preprocess(images[start : start + BATCH], p)
+
+
+def entropy_threshold(histogram: Histogram) -> float:
+    """The clipping magnitude whose 128 levels lose the least information, by divergence.
+
+    Migacz, "8-bit Inference with TensorRT" (GTC 2017, S7310). The largest value seen where no
+    clipping is better, or where nothing but zeros was seen.
+    """
+    counts, width = histogram.counts.astype(np.float64), histogram.top / BINS
+    total = counts.sum()
+    best, threshold = np.inf, histogram.largest
+    for kept in range(LEVELS, BINS + 1, _STEP):
+        clipped = counts[:kept].copy()
+        clipped[-1] += total - clipped.sum()
+        divergence = _divergence(clipped, _quantized(counts[:kept]))
+        if divergence < best:
+            best, threshold = divergence, min(kept * width, histogram.largest)
+    return float(threshold)
+
+
+def _quantized(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``counts`` as 128 levels would give them back: even over the bins that are not empty."""
+    level = np.arange(len(counts)) * LEVELS // len(counts)
+    filled = counts > 0
+    sums = np.bincount(level, counts, LEVELS)
+    sizes = np.bincount(level, filled, LEVELS)
+    spread: NDArray[np.float64] = np.where(filled, (sums / np.maximum(sizes, 1))[level], 0.0)
+    return spread
+
+
+def _divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> float:
+    """Kullback-Leibler divergence of ``q`` from ``p``, both not yet normalised; nats."""
+    if p.sum() == 0 or q.sum() == 0:
+        return float(np.inf)
+    # outliers clipped into an empty bin count by their share, not as infinity
+    p, q = p / p.sum(), np.maximum(q / q.sum(), _SMALLEST_SHARE)
+    there = p > 0
+    return float(np.sum(p[there] * np.log(p[there] / q[there])))

@@ -1,0 +1,156 @@
+"""``convert``: the fp32 ONNX of a bundle in another precision, kept when it is still valid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from vgg_deploy.artifact import Artifact, Precision
+from vgg_deploy.bundle import Bundle, Draft
+from vgg_deploy.environment import versions
+from vgg_deploy.errors import RefusedInput, unknown_choice
+from vgg_deploy.precision import graph
+from vgg_deploy.precision.calibration import CalibrationSet, batches, calibration_set
+from vgg_deploy.precision.cast import check_range, to_half
+from vgg_deploy.precision.graph import DIALECTS, layer_of
+from vgg_deploy.precision.observe import observe
+from vgg_deploy.precision.options import CalibrationOptions
+from vgg_deploy.precision.qdq import QuantizedPrecision
+from vgg_deploy.precision.quantize import quantize
+from vgg_deploy.spec import ModelCard
+
+if TYPE_CHECKING:
+    import onnx
+
+_TOOLS = ("vgg-deploy", "onnx", "onnxruntime", "onnxruntime-gpu")
+Notes = dict[str, str]
+Make = Callable[["onnx.ModelProto", ModelCard, CalibrationOptions], "tuple[onnx.ModelProto, Notes]"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converter:
+    """How a precision is made: ``make`` gets the fp32 model and may change it."""
+
+    make: Make
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    calibrated: bool = True
+
+
+def convert(
+    bundle: Bundle, precision: Precision, options: CalibrationOptions | None = None
+) -> tuple[Bundle, Artifact, bool]:
+    """Make ``model.<precision>.onnx`` from the bundle's fp32 ONNX, or keep a valid one.
+
+    Returns the bundle, the artifact, and whether it was reused: it is, when its parent is the
+    fp32 file, versions and options are equal and its digest holds.
+
+    Raises ``UsageError`` (no such precision, nothing to calibrate with), ``RefusedInput`` (no
+    fp32 ONNX, fp16 overflow), ``DigestMismatch`` and ``BackendNotAvailable`` (no onnxruntime).
+    """
+    if precision not in CONVERTERS:
+        raise unknown_choice("precision", precision, ONNX_PRECISIONS)
+    options = options or CalibrationOptions()
+    source = bundle.find("onnx")
+    if source is None:
+        raise RefusedInput(
+            f"{bundle.root} holds no fp32 ONNX to convert",
+            f"make it: vgg-deploy export {bundle.root} --format onnx",
+        )
+    bundle.check([source])
+    converter = CONVERTERS[precision]
+    wanted = _made_by(precision, converter, options, bundle.card)
+    if (valid := _valid(bundle, precision, source, wanted)) is not None:
+        return bundle, valid, True
+    model = graph.read(bundle.path(source))
+    model, notes = converter.make(model, bundle.card, options)
+    graph.finish(model, precision, wanted | notes)
+    draft = Draft(
+        format="onnx",
+        precision=precision,
+        input=source.input,
+        output=source.output,
+        parent=source.sha256,
+        made_by=wanted | notes,
+    )
+    bundle, artifact = bundle.add(draft, lambda path: graph.write(model, path))
+    return bundle, artifact, False
+
+
+def _made_by(
+    precision: Precision, converter: Converter, options: CalibrationOptions, card: ModelCard
+) -> Notes:
+    """Versions and options that shape the bytes and are known beforehand."""
+    dialect = DIALECTS[precision]
+    known = versions(*_TOOLS) | dict(converter.made_by)
+    known |= {"opset": str(dialect.opset), "ir_version": str(dialect.ir_version)}
+    if converter.calibrated:
+        known |= {
+            "calibration_wanted": options.data or card.dataset or "sample",
+            "calibration_images": str(options.images),
+            "calibration_seed": str(options.seed),
+        }
+    return known
+
+
+def _valid(
+    bundle: Bundle, precision: Precision, source: Artifact, wanted: Mapping[str, str]
+) -> Artifact | None:
+    artifact = bundle.find("onnx", precision)
+    if artifact is None or artifact.parent != source.sha256:
+        return None
+    if not wanted.items() <= artifact.made_by.items() or bundle.problem(artifact):
+        return None
+    return artifact
+
+
+def _fp16(
+    model: onnx.ModelProto, card: ModelCard, options: CalibrationOptions
+) -> tuple[onnx.ModelProto, Notes]:
+    images = _any_images(card, options)
+    names = [name for node in model.graph.node for name in node.output]
+    seen = observe(model, names, batches(images.measured, card.preprocessing))
+    largest = {name: histogram.largest for name, histogram in seen.items()}
+    where = {name: layer_of(model, name) for name in names}
+    top = check_range(largest, where)
+    to_half(model, "fp16")
+    return model, {"largest_activation": top, "calibration_data": images.source}
+
+
+def _bf16(
+    model: onnx.ModelProto, _card: ModelCard, _options: CalibrationOptions
+) -> tuple[onnx.ModelProto, Notes]:
+    to_half(model, "bf16")
+    return model, {}
+
+
+def _eight_bits(precision: QuantizedPrecision) -> Make:
+    def make(
+        model: onnx.ModelProto, card: ModelCard, options: CalibrationOptions
+    ) -> tuple[onnx.ModelProto, Notes]:
+        images = calibration_set(card, options)
+        made, notes = quantize(model, precision, images, card.preprocessing)
+        return made, notes | {"calibration_data": images.source}
+
+    return make
+
+
+def _any_images(card: ModelCard, options: CalibrationOptions) -> CalibrationSet:
+    """fp16's range can be looked at with any images where the model's own are unknown."""
+    if options.data is None and card.dataset not in ("fashion-mnist", "sample"):
+        options = replace(options, data="sample")
+    return calibration_set(card, options)
+
+
+_SYMMETRIC = {
+    "weights": "symmetric, one scale per output channel",
+    "activations": "symmetric, one scale per tensor, on inputs of Conv and Gemm",
+    "bias": "float32",
+}
+CONVERTERS: Mapping[Precision, Converter] = {
+    "fp16": Converter(make=_fp16),
+    "bf16": Converter(make=_bf16, calibrated=False),
+    "int8": Converter(make=_eight_bits("int8"), made_by=_SYMMETRIC),
+    "fp8": Converter(make=_eight_bits("fp8"), made_by=_SYMMETRIC),
+}
+ONNX_PRECISIONS: tuple[Precision, ...] = ("fp32", *CONVERTERS)

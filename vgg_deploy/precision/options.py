@@ -1,0 +1,29 @@
+"""With which images a precision is calibrated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgg_deploy.errors import UsageError
+
+_MOST_IMAGES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationOptions:
+    """``images`` training images to measure activations with, as many others to compare on.
+
+    Raises ``UsageError`` out of range: fewer images than a batch hold no statistics.
+    """
+
+    data: str | None = None  # None: the data set the model was trained on
+    data_dir: Path | None = None
+    images: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 8 <= self.images <= _MOST_IMAGES:
+            raise UsageError(
+                f"{self.images} calibration images", f"choose from 8 to {_MOST_IMAGES:,}"
+            )
