@@ -17,7 +17,7 @@ from vgg_deploy.artifact import Format
 from vgg_deploy.backends import BACKENDS, get_backend
 from vgg_deploy.backends.base import Array, Backend, Missing, Session
 from vgg_deploy.backends.fake import FakeBackend, project, weights_for
-from vgg_deploy.backends.pytorch import reference
+from vgg_deploy.backends.reference import reference
 from vgg_deploy.backends.session import HostSession
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError

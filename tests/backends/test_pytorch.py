@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from vgg_deploy.backends import get_backend
-from vgg_deploy.backends.pytorch import missing_compiler, place_with, reference
+from vgg_deploy.backends.pytorch import missing_compiler, place_with
+from vgg_deploy.backends.reference import reference
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput
 

@@ -1,4 +1,4 @@
-"""Backends that are torch itself, and the float64 reference that everything is judged by."""
+"""Backends that are torch itself; the yardsticks they are judged by are in ``reference.py``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from vgg_deploy.artifact import Artifact, Format
 from vgg_deploy.backends.base import Array, Device, Missing, Session
@@ -109,29 +107,6 @@ class Aoti:
     def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
         """Unpacks and loads the shared library; only for packages that you trust."""
         return opened(self, artifact, root, lambda path: place_with(load_package(path), _as_is))
-
-
-def reference(checkpoint_path: Path, batch: Array, *, chunk: int = 8) -> Array:
-    """Float64 logits ``[N, classes]`` of a checkpoint for float32 ``[N, C, H, W]``.
-
-    Torch on the CPU, float64 throughout, ``chunk`` images at a time: VGG-16 at 224 px needs
-    1.1 GB for its weights and about 0.1 GB per image of a chunk. ``ValueError`` for an empty
-    batch; ``RefusedInput`` for a file that is no checkpoint.
-    """
-    import torch
-
-    from vgg_deploy.model.checkpoint import load_model
-
-    if batch.shape[0] == 0 or chunk < 1:
-        raise ValueError(f"nothing to compute: batch {batch.shape}, chunk {chunk}")
-    model = load_model(checkpoint_path).double()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, batch.shape[0], chunk):
-            images = torch.from_numpy(batch[start : start + chunk].astype(np.float64))
-            parts.append(model(images).numpy())
-    logits: Array = np.concatenate(parts)
-    return logits
 
 
 def channels_last(images: torch.Tensor) -> torch.Tensor:

@@ -30,16 +30,34 @@ def verify(
     accuracy: Annotated[
         bool, typer.Option(help="Also compare top-1 accuracy on the whole test split.")
     ] = True,
+    max_top1_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Points of top-1 accuracy that may be lost; else 0.1 for fp32 to 0.5 for int8.",
+            metavar="POINTS",
+            show_default=False,
+        ),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Also fail where this holds, for example "top1_drop>0.3"; may be repeated.',
+            metavar="CONDITION",
+        ),
+    ] = None,
+    locate: Annotated[
+        bool, typer.Option("--locate", help="Name the first stage where a wrong file diverges.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Which images and which noise.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Compare every usable backend with the float64 reference; exit 7 if one is not equivalent.
 
-    Example: vgg-deploy verify artifacts/fmnist --backend ort-cpu
+    Example: vgg-deploy verify artifacts/fmnist --backend ort-cpu --fail-if "top1_drop>0.3"
     """
     from vgg_deploy.bundle import open_bundle
     from vgg_deploy.pipeline.cells import selection_of
-    from vgg_deploy.pipeline.verify import VerifyOptions, verdict_error, verify_bundle
+    from vgg_deploy.pipeline.verify import VerifyOptions, gates_of, verdict_error, verify_bundle
     from vgg_deploy.report.tables import verify_table
 
     options = VerifyOptions(
@@ -50,6 +68,9 @@ def verify(
         data=data,
         data_dir=data_dir,
         accuracy=accuracy,
+        max_top1_drop=max_top1_drop,
+        gates=gates_of(fail_if),
+        locate=locate,
     )
     with watching() as watch:
         report = verify_bundle(open_bundle(bundle), options, watch)

@@ -1,33 +1,112 @@
-"""Top-1 accuracy of a session on labelled images."""
+"""What a session answers on labelled images, and how that compares with torch eager."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_deploy.backends.base import Session
+from vgg_deploy.artifact import TensorSpec
+from vgg_deploy.backends.base import Array
+from vgg_deploy.data.images import to_channels
 from vgg_deploy.data.preprocess import preprocess
+from vgg_deploy.errors import RefusedInput
+from vgg_deploy.results import Accuracy
 from vgg_deploy.spec import Preprocessing
 
 BATCH = 100  # divides the 10,000 and 1,000 test images, so that one shape serves all
+TOP = 5
+_CONFUSION_CLASSES = 100  # a larger table is nothing to look at
+_NO_ANSWER = -1
+
+Run = Callable[[Array], Array]
 
 
-def count_correct(
-    session: Session,
+@dataclass(frozen=True)
+class Answers:
+    """First class of each image (-1 for NaN), and whether the label is among the first five."""
+
+    first: NDArray[np.int64]
+    in_top: NDArray[np.bool_]
+
+
+def answers(
+    run: Run,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     preprocessing: Preprocessing,
+    spec: TensorSpec,
+    *,
+    batch: int = BATCH,
     on_batch: Callable[[int], None] = lambda _: None,
-) -> int:
-    """Images ``[N, H, W, C]`` whose first class is their label; NaN never counts as a hit."""
-    correct = 0
-    for start in range(0, len(images), BATCH):
-        chunk = preprocess(images[start : start + BATCH], preprocessing)
-        logits = session(chunk)
+) -> Answers:
+    """Run all images ``[N, H, W, C]``; NaN never counts as an answer.
+
+    The last batch is filled with the first images, because some files take one size only.
+    """
+    first, in_top, count = [], [], len(images)
+    for chunk in _chunks(count, batch):
+        pixels = to_channels(images[chunk], preprocessing.channels)
+        given: Array = pixels if spec.dtype == "uint8" else preprocess(pixels, preprocessing)
+        logits = run(given)
         finite = np.isfinite(logits).all(axis=1)
-        hits = (logits.argmax(axis=1) == labels[start : start + BATCH]) & finite
-        correct += int(hits.sum())
+        top = np.argsort(-logits, axis=1, kind="stable")[:, :TOP]
+        first.append(np.where(finite, top[:, 0], _NO_ANSWER))
+        in_top.append((top == labels[chunk][:, None]).any(axis=1) & finite)
         on_batch(len(chunk))
-    return correct
+    return Answers(np.concatenate(first)[:count], np.concatenate(in_top)[:count])
+
+
+def accuracy_of(
+    found: Answers, eager: Answers, labels: NDArray[np.int64], classes: int, dataset: str
+) -> Accuracy:
+    """Hits, and what was lost and won against torch eager on the same images."""
+    right, was_right = found.first == labels, eager.first == labels
+    return Accuracy(
+        dataset=dataset,
+        split="test",
+        correct=int(right.sum()),
+        total=len(labels),
+        top5_correct=int(found.in_top.sum()),
+        lost=int((was_right & ~right).sum()),
+        won=int((right & ~was_right).sum()),
+        confusion=confusion(found.first, labels, classes),
+    )
+
+
+def drops(found: Answers, eager: Answers, labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Points of top-1 and top-5 accuracy that are lost against torch eager."""
+    top1 = np.mean(eager.first == labels) - np.mean(found.first == labels)
+    top5 = np.mean(eager.in_top) - np.mean(found.in_top)
+    return 100 * float(top1), 100 * float(top5)
+
+
+def confusion(
+    first: NDArray[np.int64], labels: NDArray[np.int64], classes: int
+) -> tuple[tuple[int, ...], ...]:
+    """Images by label (row) and answer (column); empty for many classes."""
+    if classes > _CONFUSION_CLASSES:
+        return ()
+    answered = first != _NO_ANSWER
+    cells = labels[answered] * classes + first[answered]
+    table = np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+    return tuple(tuple(int(n) for n in row) for row in table)
+
+
+def refuse_untrained(eager: Answers, labels: NDArray[np.int64], budget: float) -> None:
+    """Refuse a budget of accuracy where always naming one class would keep it."""
+    share = np.bincount(labels).max() / len(labels)
+    top1 = float(np.mean(eager.first == labels))
+    if 100 * (top1 - share) <= budget:
+        raise RefusedInput(
+            f"the model itself is right on {top1:.1%} of the images, always naming one class on "
+            f"{share:.1%}: a drop of {budget:g} points proves nothing",
+            "train the model first",
+        )
+
+
+def _chunks(count: int, size: int) -> Iterator[NDArray[np.intp]]:
+    for start in range(0, count, size):
+        yield np.arange(start, start + size) % count

@@ -26,27 +26,34 @@ class Errors:
 
 
 def broken(outputs: Floats, shape: tuple[int, ...]) -> str | None:
-    """Why outputs cannot be compared at all: shape, NaN, infinity, a constant; None if they can."""
+    """Why outputs cannot be compared at all: shape, type, NaN, infinity; None if they can."""
     if outputs.shape != shape:
         return f"output of shape {outputs.shape} instead of {shape}"
+    if outputs.dtype.kind != "f":
+        return f"output of type {outputs.dtype} instead of a floating point type"
     bad = int(np.count_nonzero(~np.isfinite(outputs)))
     if bad:
         images = int(np.count_nonzero(~np.isfinite(outputs).all(axis=1)))
         return f"{bad} of {outputs.size} values are NaN or infinite, in {images} images"
-    if np.ptp(outputs, axis=0).max() == 0 and len(outputs) > 1:
-        return "the same output for every image"
     return None
 
 
-def errors(outputs: Floats, reference: NDArray[np.float64]) -> Errors:
-    """Compare finite ``[N, classes]`` logits with their reference of the same shape."""
+def constant(outputs: Floats) -> str | None:
+    """What to say of outputs that are the same for every image; None where they are not."""
+    same = len(outputs) > 1 and np.ptp(outputs, axis=0).max() == 0
+    return "the same output for every image" if same else None
+
+
+def errors(
+    outputs: Floats, reference: NDArray[np.float64], *, typical: float | None = None
+) -> Errors:
+    """Compare finite ``[N, classes]`` logits with their reference of the same shape.
+
+    ``typical`` is the rms norm of an image's logits, where these are a part of more.
+    """
     have, want = outputs.astype(np.float64), reference
-    difference = have - want
-    norms = np.linalg.norm(want, axis=1)
-    # an image whose logits are all near zero is measured by the scale of the others
-    scale = np.maximum(norms, np.sqrt(np.mean(norms**2)))
-    relative = np.linalg.norm(difference, axis=1) / np.where(scale > 0, scale, 1)
-    per_image = np.abs(difference).max(axis=1)
+    relative = distances(have, want, typical=typical)
+    per_image = np.abs(have - want).max(axis=1)
     flipped = have.argmax(axis=1) != want.argmax(axis=1)
     excused = margins(want) < 2 * per_image
     return Errors(
@@ -59,6 +66,22 @@ def errors(outputs: Floats, reference: NDArray[np.float64]) -> Errors:
         top5_agreement=_top_agreement(have, want),
         worst_image=int(relative.argmax()),
     )
+
+
+def distances(have: Floats, want: Floats, *, typical: float | None = None) -> NDArray[np.float64]:
+    """Relative L2 distance of each image's ``[N, features]``.
+
+    An image whose features are all near zero is measured by the scale of the others.
+    """
+    norms = np.linalg.norm(want, axis=1)
+    scale = np.maximum(norms, typical_norm(want) if typical is None else typical)
+    apart: NDArray[np.float64] = np.linalg.norm(have - want, axis=1)
+    return apart / np.where(scale > 0, scale, 1)
+
+
+def typical_norm(values: Floats) -> float:
+    """Root mean square of the images' norms."""
+    return float(np.sqrt(np.mean(np.linalg.norm(values, axis=1) ** 2)))
 
 
 def margins(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,27 +2,72 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vgg_deploy.artifact import TensorSpec
 from vgg_deploy.data.images import to_channels
 from vgg_deploy.data.preprocess import preprocess
+from vgg_deploy.errors import RefusedInput
 from vgg_deploy.spec import Preprocessing
 
 NOISE_IMAGES = 4
+MIN_REAL = 8  # fewer real images prove nothing
+_ROUNDING = 1e-5  # of the input's range
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Preprocessed inputs ``[N, C, S, S]`` float32 and what each of them is."""
+    """The same images twice: preprocessed, and as pixels for files that preprocess themselves.
+
+    ``batch`` is float32 ``[N, C, S, S]``; ``pixels`` are uint8 ``[n, H, W, C]`` in groups of one
+    size, together N images in the same order.
+    """
 
     batch: NDArray[np.float32]
+    pixels: tuple[NDArray[np.uint8], ...]
     names: tuple[str, ...]
     counts: Mapping[str, int]
     source: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the preprocessed images."""
+        return hashlib.sha256(np.ascontiguousarray(self.batch).data).hexdigest()
+
+    def parts(self, spec: TensorSpec) -> list[tuple[int, int]]:
+        """First and last index (exclusive) of the images that fit into one batch of an input.
+
+        Pixels of another size than the input's own are left out.
+        """
+        if spec.dtype != "uint8":
+            return [(0, len(self.batch))]
+        ends = np.cumsum([len(group) for group in self.pixels])
+        pairs = zip(ends, self.pixels, strict=True)
+        return [(int(e) - len(g), int(e)) for e, g in pairs if _fits(g, spec)]
+
+    def take(self, indices: NDArray[np.intp], spec: TensorSpec) -> NDArray[np.generic]:
+        """A batch of these images; pixels must be of one part."""
+        if spec.dtype != "uint8":
+            return self.batch[indices]
+        return self._pixels(indices)
+
+    def _pixels(self, indices: NDArray[np.intp]) -> NDArray[np.uint8]:
+        start = 0
+        for group in self.pixels:
+            if indices[0] < start + len(group):
+                return group[indices - start]
+            start += len(group)
+        raise IndexError(f"image {indices[0]} of {len(self.batch)}")
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """The pixels of one image ``[H, W, C]``."""
+        picture: NDArray[np.uint8] = self._pixels(np.array([index]))[0]
+        return picture
 
 
 def make_inputs(
@@ -33,22 +78,54 @@ def make_inputs(
     count: int,
     seed: int,
 ) -> Inputs:
-    """``count`` images drawn from ``images`` ``[N, H, W, C]``, then noise, all 0 and all 255."""
+    """``count`` images drawn from ``images`` ``[N, H, W, C]``, then noise, all 0 and all 255.
+
+    Raises ``RefusedInput`` for images that cannot support a verdict: too few, all alike, or
+    preprocessed to values that the model's card does not allow.
+    """
     random = np.random.default_rng(seed)
     chosen = np.sort(random.choice(len(images), size=min(count, len(images)), replace=False))
     real = to_channels(images[chosen], preprocessing.channels)
     side = (preprocessing.resize or preprocessing.size,) * 2
-    noise = random.integers(
-        0, 256, size=(NOISE_IMAGES, *side, preprocessing.channels), dtype=np.uint8
-    )
-    edges = np.zeros((2, *side, preprocessing.channels), dtype=np.uint8)
-    edges[1] = 255
-    parts = [preprocess(part, preprocessing) for part in (real, noise, edges)]
+    shape = (NOISE_IMAGES + 2, *side, preprocessing.channels)
+    synthetic = random.integers(0, 256, size=shape, dtype=np.uint8)
+    synthetic[-2], synthetic[-1] = 0, 255
+    batch = np.concatenate([preprocess(part, preprocessing) for part in (real, synthetic)])
+    refuse_unfit(real, batch, preprocessing)
     names = [f"{source} #{index}" for index in chosen]
     names += [f"noise {index}" for index in range(NOISE_IMAGES)] + ["all 0", "all 255"]
     return Inputs(
-        batch=np.concatenate(parts),
+        batch=batch,
+        pixels=(real, synthetic),
         names=tuple(names),
         counts={"real": len(real), "noise": NOISE_IMAGES, "edge": 2},
         source=source,
     )
+
+
+def _fits(group: NDArray[np.uint8], spec: TensorSpec) -> bool:
+    sides = zip(spec.shape[1:], group.shape[1:], strict=True)
+    return all(isinstance(want, str) or want == have for want, have in sides)
+
+
+def refuse_unfit(
+    real: NDArray[np.uint8], batch: NDArray[np.float32], preprocessing: Preprocessing
+) -> None:
+    """Refuse inputs beside which a verdict would mean nothing."""
+    if len(real) < MIN_REAL:
+        raise RefusedInput(
+            f"{len(real)} real images are too few for a verdict",
+            f"verify with at least {MIN_REAL} images",
+        )
+    if np.ptp(real, axis=0).max() == 0:
+        raise RefusedInput(
+            "the real images are all the same", "verify with images as the model will see them"
+        )
+    low, high = preprocessing.input_range
+    slack = _ROUNDING * (high - low)
+    if batch.min() < low - slack or batch.max() > high + slack:
+        raise RefusedInput(
+            f"preprocessed images reach from {batch.min():.4g} to {batch.max():.4g}, the model's "
+            f"card allows {low:.4g} to {high:.4g}",
+            "check mean, std and value range in the bundle's card",
+        )

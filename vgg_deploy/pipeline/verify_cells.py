@@ -1,0 +1,226 @@
+"""Running and judging the cells of one verify: what all share, and one row for each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vgg_deploy.artifact import Artifact, Precision
+from vgg_deploy.backends.base import Session
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.errors import DigestMismatch, UsageError, VggDeployError
+from vgg_deploy.gates import Gate
+from vgg_deploy.model.checkpoint import read_card
+from vgg_deploy.pipeline.cells import Cell, Selection, plan
+from vgg_deploy.pipeline.chain import Ran, not_run, with_hops
+from vgg_deploy.pipeline.images import Images
+from vgg_deploy.pipeline.locate import located
+from vgg_deploy.pipeline.watch import Watcher
+from vgg_deploy.pipeline.yardstick import Yardstick, yardstick
+from vgg_deploy.results import Comparison
+from vgg_deploy.verify.accuracy import accuracy_of, answers, drops, refuse_untrained
+from vgg_deploy.verify.inputs import Inputs, make_inputs
+from vgg_deploy.verify.runs import accuracy_batch, batch_sizes, images_to_run, run_calls
+from vgg_deploy.verify.said import contradiction
+from vgg_deploy.verify.tolerance import TOLERANCES, Tolerance, judge_accuracy, require_labels
+from vgg_deploy.verify.verdict import Judgement, judge_calls, refuse_vacuous
+from vgg_deploy.verify.worst import worst_image
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions:
+    """What is verified, and with what."""
+
+    selection: Selection = field(default_factory=Selection)
+    images: int = 32  # real ones; noise and edges come on top
+    batches: tuple[int, ...] = (1, 2, 8)
+    seed: int = 0
+    data: str | None = None
+    data_dir: Path | None = None
+    accuracy: bool = True
+    max_top1_drop: float | None = None  # points; None: the precision's own budget
+    gates: tuple[Gate, ...] = ()
+    locate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or not self.batches or min(self.batches) < 1:
+            raise UsageError(
+                f"{self.images} images in batches of {list(self.batches)}",
+                "use at least one image and batches of at least 1",
+            )
+        if self.max_top1_drop is not None and not 0 <= self.max_top1_drop <= 100:
+            raise UsageError(
+                f"a drop of {self.max_top1_drop:g} points", "give points of accuracy, 0 to 100"
+            )
+
+    def tolerance(self, precision: Precision) -> Tolerance:
+        """The limits for a precision, with the budget that was asked for."""
+        usual = TOLERANCES[precision]
+        if self.max_top1_drop is None:
+            return usual
+        return replace(usual, top1_drop=self.max_top1_drop)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every cell of one run shares: the bundle, the images, the yardstick."""
+
+    bundle: Bundle
+    options: VerifyOptions
+    images: Images
+    inputs: Inputs
+    yard: Yardstick
+    watch: Watcher
+
+
+def prepare(
+    bundle: Bundle, cells: Sequence[Cell], options: VerifyOptions, images: Images, watch: Watcher
+) -> Run:
+    """Make the inputs and the yardstick, and refuse those beside which nothing can be told."""
+    if read_card(bundle.path(bundle.checkpoint)) != bundle.card:
+        raise DigestMismatch(
+            f"the manifest of {bundle.root} describes another model than its checkpoint",
+            "restore manifest.json, or make the bundle again with train or load",
+        )
+    inputs = make_inputs(
+        images.dataset.test.images,
+        images.source,
+        bundle.card.preprocessing,
+        count=options.images,
+        seed=options.seed,
+    )
+    accuracy = options.accuracy and not images.no_accuracy
+    if options.accuracy and not accuracy:
+        watch.say(f"verify: accuracy not compared, {images.no_accuracy}")
+    precisions: list[Precision] = ["fp32", *(c.subject.precision for c in cells if not c.missing)]
+    yard = yardstick(bundle, inputs, images, precisions, watch, accuracy=accuracy)
+    for precision in yard.eager:
+        refuse_vacuous(yard.reference, TOLERANCES[precision])
+    return Run(bundle, options, images, inputs, yard, watch)
+
+
+def judge_cells(cells: Sequence[Cell], run: Run) -> tuple[Comparison, ...]:
+    """One row per cell in their order, each with the hops that led to its file."""
+    ran = [_ran(cell, run) if cell.artifact and not cell.missing else None for cell in cells]
+    everything = [one for one in ran if one]
+    for one in tuple(everything):
+        parents = not_run(one.row, one.artifact, run.bundle, everything)
+        found = [_some_cell(parent, run.bundle) for parent in parents]
+        everything += [_ran(cell, run) for cell in found if cell]
+    return tuple(
+        _finished(one, everything, run)
+        if one
+        else Comparison(subject=cell.subject, verdict="skipped", reason=cell.reason)
+        for cell, one in zip(cells, ran, strict=True)
+    )
+
+
+def _finished(one: Ran, everything: Sequence[Ran], run: Run) -> Comparison:
+    """The row with what can only be said when all have run."""
+    row = with_hops(one, everything, run.bundle, run.yard.reference)
+    if run.options.locate and row.verdict == "different":
+        row = located(row, one, run.bundle, run.inputs, run.watch)
+    run.watch.say(f"{row.verdict}: {row.subject.id}" + (f", {row.reason}" if row.reason else ""))
+    return row
+
+
+def _some_cell(artifact: Artifact, bundle: Bundle) -> Cell | None:
+    """Any way to run a file that was not asked for, to judge a hop."""
+    cells = plan(bundle, Selection())
+    return next((c for c in cells if c.artifact == artifact and not c.missing), None)
+
+
+def _ran(cell: Cell, run: Run) -> Ran:
+    """Run and judge a cell; a backend may break in any way: that is a row, not the end."""
+    artifact = cell.artifact
+    if artifact is None:
+        raise ValueError("a cell without an artifact cannot run")
+    start = time.perf_counter()
+    found = Judgement(verdict="failed", reason="")
+    row = Comparison(subject=cell.subject, verdict="failed", reason="")
+    try:
+        if said := contradiction(run.bundle.path(artifact), artifact.format, run.bundle.card):
+            found = Judgement(verdict="different", reason=said)
+            row = replace(row, verdict="different", reason=said)
+        else:
+            with cell.backend.open(artifact, run.bundle.root) as session:
+                found = _judged(cell, artifact, session, run)
+                row = _with_accuracy(_row(cell, found, run), artifact, session, run)
+    except VggDeployError as error:
+        row = replace(row, reason=error.cause)
+    except Exception as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        row = replace(row, reason=f"{type(error).__name__}: {text}")
+    row = replace(row, seconds=round(time.perf_counter() - start, 3))
+    return Ran(artifact, cell.backend, row, found.outputs)
+
+
+def _judged(cell: Cell, artifact: Artifact, session: Session, run: Run) -> Judgement:
+    precision = cell.subject.precision
+    sizes = batch_sizes(artifact, run.options.batches)
+    total = images_to_run(run.inputs, artifact, sizes)
+    run.watch.begin(f"verify {cell.subject.id}", total, "images")
+    calls = run_calls(session, run.inputs, artifact, sizes, run.watch.advance)
+    return judge_calls(
+        calls,
+        run.yard.reference,
+        run.yard.eager[precision],
+        run.inputs.names,
+        run.options.tolerance(precision),
+    )
+
+
+def _row(cell: Cell, found: Judgement, run: Run) -> Comparison:
+    worst = None
+    if found.outputs is not None and found.worst is not None:
+        worst = worst_image(
+            found.worst,
+            run.inputs.names[found.worst],
+            run.inputs.image(found.worst),
+            found.outputs,
+            run.yard.reference,
+            run.bundle.card.labels,
+        )
+    return Comparison(
+        subject=cell.subject,
+        verdict=found.verdict,
+        reason=found.reason,
+        figures=found.figures,
+        worst=worst,
+    )
+
+
+def _with_accuracy(row: Comparison, artifact: Artifact, session: Session, run: Run) -> Comparison:
+    """The row with accuracy on the whole test split, where it is needed or can be told."""
+    eager, test = run.yard.answers, run.images.dataset.test
+    tolerance = run.options.tolerance(row.subject.precision)
+    if row.verdict != "equivalent":
+        return row
+    why_not = run.images.no_accuracy or "--no-accuracy was given"
+    require_labels(tolerance, len(test) if eager else None, why_not)
+    if eager is None:
+        return row
+    if tolerance.by_accuracy:
+        refuse_untrained(eager, test.labels, tolerance.top1_drop)
+    run.watch.begin(f"accuracy of {row.subject.id}", len(test), "images")
+    found = answers(
+        session,
+        test.images,
+        test.labels,
+        run.bundle.card.preprocessing,
+        artifact.input,
+        batch=accuracy_batch(artifact),
+        on_batch=run.watch.advance,
+    )
+    figures = judge_accuracy(*drops(found, eager, test.labels), tolerance, len(test))
+    drop, classes = figures[0], run.bundle.card.spec.classes
+    reason = f"top-1 accuracy drops by {drop.value:.2f} points, more than {drop.limit:.2f}"
+    return replace(
+        row,
+        verdict="equivalent" if drop.ok else "different",
+        reason="" if drop.ok else reason,
+        figures=(*row.figures, *figures),
+        accuracy=accuracy_of(found, eager, test.labels, classes, run.images.dataset.name),
+    )

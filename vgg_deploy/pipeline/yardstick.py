@@ -1,0 +1,151 @@
+"""What every candidate is held against: float64, and torch eager at each precision.
+
+Both depend on nothing but the checkpoint, the images and torch, so they are kept beside the
+results. What is kept is not trusted blindly: one image is computed again each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgg_deploy.artifact import Precision
+from vgg_deploy.backends import get_backend
+from vgg_deploy.backends.reference import eager, reference
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.environment import versions
+from vgg_deploy.errors import BackendNotAvailable, os_errors
+from vgg_deploy.files import atomic
+from vgg_deploy.pipeline.images import Images
+from vgg_deploy.pipeline.watch import Watcher
+from vgg_deploy.verify.accuracy import Answers, answers
+from vgg_deploy.verify.compare import Errors, errors
+from vgg_deploy.verify.inputs import Inputs
+
+FILE = "results/yardstick.npz"  # relative to the bundle
+EXACT = "float64"
+_SAME = 1e-12  # float64 on another number of threads
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """Logits ``[N, classes]`` of the verified images, and what torch eager makes of them."""
+
+    reference: NDArray[np.float64]
+    eager: Mapping[Precision, Errors]
+    answers: Answers | None  # of torch eager in fp32 on the whole test split; None: no accuracy
+
+
+def yardstick(
+    bundle: Bundle,
+    inputs: Inputs,
+    images: Images,
+    precisions: Iterable[Precision],
+    watch: Watcher,
+    *,
+    accuracy: bool,
+) -> Yardstick:
+    """Take what is kept, compute what is not, and keep it."""
+    if missing := get_backend("torch").probe():
+        raise BackendNotAvailable(
+            f"the float64 reference needs torch: {missing.reason}", missing.remedy
+        )
+    wanted = sorted(set(precisions))
+    path = bundle.root / FILE
+    key = _key(bundle, inputs, images)
+    kept = _kept(path, key, bundle, inputs)
+    arrays = _completed(dict(kept), bundle, inputs, wanted, watch)
+    if accuracy:
+        _add_answers(arrays, bundle, images, watch)
+    if set(arrays) != set(kept):
+        _keep(path, key, arrays)
+    exact = arrays[EXACT].astype(np.float64)
+    found = None
+    if accuracy:
+        found = Answers(arrays["first"].astype(np.int64), arrays["in_top"].astype(np.bool_))
+    return Yardstick(exact, {p: errors(_floats(arrays[p]), exact) for p in wanted}, found)
+
+
+def _completed(
+    arrays: Arrays, bundle: Bundle, inputs: Inputs, wanted: Iterable[Precision], watch: Watcher
+) -> Arrays:
+    checkpoint, count = bundle.path(bundle.checkpoint), len(inputs.batch)
+    if EXACT not in arrays:
+        watch.begin("float64 reference", count, "images")
+        arrays[EXACT] = reference(checkpoint, inputs.batch, on_batch=watch.advance)
+    for precision in wanted:
+        if precision not in arrays:
+            watch.begin(f"torch eager in {precision}", count, "images")
+            found = eager(checkpoint, inputs.batch, precision, on_batch=watch.advance)
+            arrays[precision] = found
+    return arrays
+
+
+def _add_answers(arrays: Arrays, bundle: Bundle, images: Images, watch: Watcher) -> None:
+    if "first" in arrays:
+        return
+    test = images.dataset.test
+    watch.begin("accuracy of torch eager", len(test), "images")
+    with get_backend("torch").open(bundle.checkpoint, bundle.root) as session:
+        found = answers(
+            session,
+            test.images,
+            test.labels,
+            bundle.card.preprocessing,
+            bundle.checkpoint.input,
+            on_batch=watch.advance,
+        )
+    arrays["first"], arrays["in_top"] = found.first, found.in_top
+
+
+def _key(bundle: Bundle, inputs: Inputs, images: Images) -> str:
+    """Digest of all that the arrays depend on."""
+    test = images.dataset.test
+    pixels = hashlib.sha256(np.ascontiguousarray(test.images).data)
+    pixels.update(np.ascontiguousarray(test.labels).data)
+    parts = {
+        "checkpoint": bundle.checkpoint.sha256,
+        "inputs": inputs.digest,
+        "test": pixels.hexdigest(),
+        "versions": versions("vgg-deploy", "torch", "numpy"),
+        "threads": os.environ.get("OMP_NUM_THREADS", ""),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _kept(path: Path, key: str, bundle: Bundle, inputs: Inputs) -> Arrays:
+    """The arrays of an earlier run with the same key; none if they cannot be trusted."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["key"]) != key:
+                return {}
+            arrays = {name: stored[name] for name in stored.files if name != "key"}
+    except (OSError, ValueError, KeyError, EOFError):
+        return {}
+    exact = arrays.get(EXACT)
+    if exact is None or len(exact) != len(inputs.batch):
+        return {}
+    at = int(key[:8], 16) % len(exact)
+    again = reference(bundle.path(bundle.checkpoint), inputs.batch[at : at + 1])
+    return arrays if np.allclose(again[0], _floats(exact)[at], rtol=_SAME, atol=_SAME) else {}
+
+
+def _keep(path: Path, key: str, arrays: Arrays) -> None:
+    held = io.BytesIO()
+    np.savez_compressed(held, key=np.array(key), **arrays)  # type: ignore[arg-type]
+    with atomic(path) as partial, os_errors(f"write {path}"):
+        partial.write_bytes(held.getvalue())
+
+
+def _floats(array: NDArray[np.generic]) -> NDArray[np.float64]:
+    return array.astype(np.float64)

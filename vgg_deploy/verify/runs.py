@@ -1,0 +1,128 @@
+"""Running a session so that it cannot pass by luck.
+
+All images go through the largest batch size. At every other size a few of them run again, in
+another order and other positions, and at each size at least two calls get different images: a
+result that depends on the rest of the batch, or is left over from the last call, shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgg_deploy.artifact import Artifact
+from vgg_deploy.backends.base import Array, Session
+from vgg_deploy.errors import RefusedInput
+from vgg_deploy.verify.accuracy import BATCH
+from vgg_deploy.verify.inputs import Inputs
+
+PROBES = 4  # images that run again at each smaller batch size
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a session: the images it got and what came back."""
+
+    indices: Indices
+    outputs: Array
+
+    @property
+    def size(self) -> int:
+        """Images in the batch."""
+        return len(self.indices)
+
+
+def batch_sizes(artifact: Artifact, wanted: Sequence[int]) -> tuple[int, ...]:
+    """The sizes an artifact is run at: those wanted that it takes, and the ends of what it takes.
+
+    One that was made for a single size is run at that one.
+    """
+    fixed = artifact.input.shape[0]
+    if isinstance(fixed, int):
+        return (fixed,)
+    profiles = _profiles(artifact)
+    taken = [s for s in wanted if not profiles or any(p[0] <= s <= p[-1] for p in profiles)]
+    ends = [size for profile in profiles for size in (profile[0], profile[-1])]
+    return tuple(dict.fromkeys([*taken, *ends]))
+
+
+def accuracy_batch(artifact: Artifact) -> int:
+    """A batch size for many images that the artifact takes."""
+    fixed = artifact.input.shape[0]
+    if isinstance(fixed, int):
+        return fixed
+    largest = max((profile[-1] for profile in _profiles(artifact)), default=BATCH)
+    return min(BATCH, largest)
+
+
+def _profiles(artifact: Artifact) -> tuple[tuple[int, int, int], ...]:
+    """Smallest, best and largest batch of each optimization profile of an engine."""
+    profiles: tuple[tuple[int, int, int], ...] = getattr(artifact.target, "batches", ())
+    return profiles
+
+
+def schedule(parts: Sequence[tuple[int, int]], sizes: Sequence[int]) -> Iterator[Indices]:
+    """Which images each call gets: everything at the largest size, then the probes."""
+    if not parts:
+        raise RefusedInput(
+            "it takes images of one size only, and none of these has it",
+            "export it with a resize, or verify with images of that size",
+        )
+    largest = max(sizes)
+    for start, end in parts:
+        everything = np.arange(start, end)
+        chunks = [_filled(everything, at, largest) for at in range(0, len(everything), largest)]
+        yield from chunks
+        if len(chunks) == 1:
+            yield chunks[0][::-1]
+    start, end = parts[0]
+    turned = np.roll(np.arange(start, end)[::-1], (end - start) // 2)
+    for size in sizes:
+        if size != largest:
+            for at in range(0, max(PROBES, 2 * size), size):
+                yield _filled(turned, at, size)
+
+
+def run_calls(
+    session: Session,
+    inputs: Inputs,
+    artifact: Artifact,
+    sizes: Sequence[int],
+    on_images: Callable[[int], None] = lambda _: None,
+) -> tuple[Call, ...]:
+    """Run a session by the schedule.
+
+    Outputs are looked at only when all calls are over, so that a buffer that is handed out twice
+    shows, too.
+    """
+    calls = []
+    for indices in schedule(inputs.parts(artifact.input), sizes):
+        calls.append(Call(indices, session(inputs.take(indices, artifact.input))))
+        on_images(len(indices))
+    return tuple(calls)
+
+
+def images_to_run(inputs: Inputs, artifact: Artifact, sizes: Sequence[int]) -> int:
+    """How many images the schedule has in all."""
+    return sum(len(indices) for indices in schedule(inputs.parts(artifact.input), sizes))
+
+
+def first_outputs(calls: Sequence[Call], count: int) -> Array:
+    """The logits ``[count, classes]`` of every image, from the first call that had it.
+
+    NaN where no call had it.
+    """
+    classes = calls[0].outputs.shape[1]
+    outputs = np.full((count, classes), np.nan)
+    for call in reversed(calls):
+        outputs[call.indices] = call.outputs
+    return outputs
+
+
+def _filled(images: Indices, start: int, size: int) -> Indices:
+    """``size`` images from ``start`` on, round and round: a batch is always full."""
+    return images[np.arange(start, start + size) % len(images)]
