@@ -88,18 +88,6 @@ TOLERANCES: Mapping[Precision, Tolerance] = {
         batch_spread=2e-1,
         by_accuracy=True,
     ),
-    # Not yet calibrated: a few units of the type's rounding, summed over the layers.
-    "fp16": Tolerance(
-        k=3, rel_l2_floor=5e-3, max_abs_floor=2e-2, rel_l2_ceiling=5e-3, accuracy_drop=0.2
-    ),
-    "bf16": Tolerance(
-        k=3, rel_l2_floor=4e-2, max_abs_floor=1.6e-1, rel_l2_ceiling=4e-2, accuracy_drop=0.5
-    ),
-    # Judged by the accuracy budget; closeness only catches what is broken.
-    "int8": Tolerance(
-        k=3, rel_l2_floor=0.5, max_abs_floor=2, rel_l2_ceiling=0.5, accuracy_drop=0.5
-    ),
-    "fp8": Tolerance(k=3, rel_l2_floor=0.5, max_abs_floor=2, rel_l2_ceiling=0.5, accuracy_drop=0.5),
 }
 # Figures that a gate may name: every one that a comparison can have.
 FIGURES = (
