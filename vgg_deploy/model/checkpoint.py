@@ -6,6 +6,8 @@ safetensors cannot hold code, so reading one cannot run any (unlike a pickle: CV
 from __future__ import annotations
 
 import json
+import os
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,11 +28,24 @@ CARD_KEY = "vgg_deploy.card"
 
 def save_checkpoint(path: Path, card: ModelCard, state: Mapping[str, torch.Tensor]) -> None:
     """Write ``state`` (on any device, any layout) and ``card`` to ``path``."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in state.items()}
+    save_tensors(path, tensors, {CARD_KEY: jsonio.dumps(card, indent=None)})
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write contiguous tensors on the CPU as safetensors; a full disk is ``ResourceLimit``."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file  # imports torch
 
-    tensors = {k: v.detach().cpu().contiguous() for k, v in state.items()}
     with os_errors(f"write {path}"):
-        save_file(tensors, path, metadata={CARD_KEY: jsonio.dumps(card, indent=None)})
+        try:
+            save_file(dict(tensors), path, metadata=dict(metadata))
+        except SafetensorError as error:  # it tells the system's number in its text only
+            if number := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+            raise
 
 
 def read_card(path: Path) -> ModelCard:
