@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "vgg_deploy"
-ANYONE = {"errors", "artifact", "results", "environment", "spec", "files", "jsonio", "libraries"}
-ANYONE |= {"gates", "stored"}
+ANYONE = {"errors", "artifact", "results", "environment", "spec", "files", "jsonio", "golden"}
+ANYONE |= {"libraries", "gates", "stored"}
 VALUES = ANYONE | {"__version__"}
 ALLOWED: dict[str, set[str]] = {
     "model": {"model"},

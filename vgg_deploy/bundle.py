@@ -24,6 +24,8 @@ from vgg_deploy.errors import (
     os_errors,
 )
 from vgg_deploy.files import commit, sha256_of, staged
+from vgg_deploy.golden import FOLDER as GOLDEN_FOLDER
+from vgg_deploy.golden import GoldenRecord, problem_of, record_of
 from vgg_deploy.spec import ModelCard
 
 MANIFEST = "manifest.json"
@@ -39,6 +41,7 @@ class Manifest:
     schema_version: int
     card: ModelCard
     artifacts: tuple[Artifact, ...]
+    golden: GoldenRecord | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +109,43 @@ class Bundle:
                 _drop_files(self.root, current.artifacts, manifest.artifacts)
         return Bundle(self.root, manifest), artifact
 
+    @property
+    def golden_folder(self) -> Path:
+        """Where the golden vectors lie, if there are any."""
+        return self.root / GOLDEN_FOLDER
+
+    def add_golden(self, made_by: Mapping[str, str], write: Callable[[Path], None]) -> Bundle:
+        """Let ``write`` fill a folder of golden vectors, then put it in place of the old one."""
+        target = self.golden_folder
+        with staged(target) as partial:
+            with os_errors(f"write {target}"):
+                partial.mkdir()
+                write(partial)
+            record = record_of(partial, self.checkpoint.sha256, made_by)
+            with locked(self.root):
+                manifest = replace(_read(self.root), golden=record)
+                shutil.rmtree(target, ignore_errors=True)
+                commit(partial, target)
+                _save(self.root, manifest)
+        return Bundle(self.root, manifest)
+
+    def golden_problem(self) -> str | None:
+        """What is wrong with the golden vectors, or None; None too where there are none."""
+        record = self.manifest.golden
+        return problem_of(self.golden_folder, record) if record else None
+
+    def check_golden(self) -> None:
+        """Raise ``DigestMismatch`` for golden vectors that are not what the manifest says."""
+        if problem := self.golden_problem():
+            raise DigestMismatch(problem, f"make them again: vgg-deploy export {self.root}")
+
     def check(self, artifacts: Iterable[Artifact] | None = None) -> None:
-        """Raise ``DigestMismatch`` for the first file that is not what the manifest says."""
+        """Raise ``DigestMismatch`` for the first file that is not what the manifest says.
+
+        Without ``artifacts`` all of them and the golden vectors are looked at.
+        """
+        if artifacts is None:
+            self.check_golden()
         for artifact in self.artifacts if artifacts is None else artifacts:
             if problem := self.problem(artifact):
                 raise DigestMismatch(
@@ -161,7 +199,8 @@ def create_bundle(
             commit(partial, target)
             _save(root, manifest)
             _drop_files(root, before, manifest.artifacts)
-            shutil.rmtree(root / "results", ignore_errors=True)
+            for folder in ("results", GOLDEN_FOLDER):
+                shutil.rmtree(root / folder, ignore_errors=True)
     return Bundle(root, manifest), artifact
 
 
@@ -255,7 +294,10 @@ def _entered(manifest: Manifest, artifact: Artifact) -> Manifest:
         orphan = candidate.parent not in {None, *(a.sha256 for a in alive)}
         if candidate is artifact or not orphan:
             alive.append(candidate)
-    return replace(manifest, artifacts=tuple(alive))
+    current = manifest.golden
+    if current is not None and current.parent not in {a.sha256 for a in alive}:
+        current = None
+    return replace(manifest, artifacts=tuple(alive), golden=current)
 
 
 def _drop_files(root: Path, before: Iterable[Artifact], after: Iterable[Artifact]) -> None:

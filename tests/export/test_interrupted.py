@@ -78,7 +78,7 @@ def test_an_interrupted_export_changes_nothing(
         "torchscript": (torch.jit, "save"),
         "program": (torch.export, "save"),
         "aoti": (torch._inductor, "aot_compile"),
-        "onnx": (to_onnx, "_check"),
+        "onnx": (to_onnx, "check_file"),
     }[format]
     monkeypatch.setattr(*place, half_written(error))
     monkeypatch.setattr(to_onnx, "made_by", lambda _options: {"torch": "x"})

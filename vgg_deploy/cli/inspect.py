@@ -16,8 +16,11 @@ def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
 
     opened = open_bundle(bundle)
     problems = {str(a.path): text for a in opened.artifacts if (text := opened.problem(a))}
+    if golden := opened.golden_problem():
+        problems["golden"] = golden
     if as_json:
         print_json({"manifest": opened.manifest, "problems": problems})
     else:
         show(artifacts_table(opened, problems))
     opened.check(a for a in opened.artifacts if str(a.path) in problems)
+    opened.check_golden()

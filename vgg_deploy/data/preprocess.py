@@ -8,7 +8,7 @@ up to 1e-3 away from that), and unlike ONNX's ``Resize`` it means the same in ev
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,41 +23,81 @@ Weights = NDArray[np.float32]
 _SHAPE_REMEDY = "give uint8 images of shape [N, H, W, C], C being the network's channels"
 
 
-@lru_cache(maxsize=32)
-def resize_weights(n_in: int, n_out: int) -> Weights:
-    """Weights of an antialiased bilinear resize of one axis: float32 ``[n_out, n_in]``.
+def exact_weights(
+    n_in: int, n_out: int, start: int = 0, count: int | None = None
+) -> NDArray[np.float64]:
+    """Weights of an antialiased bilinear resize of one axis: float64 ``[n_out, n_in]``.
 
     Pixel centres lie at one half. Downscaling widens the triangle by the scale; upscaling keeps
-    its width of two pixels, which is plain bilinear. Every row sums to one. Computed in float64
-    and read-only, because it is shared.
+    its width of two pixels, which is plain bilinear. Every row sums to one. With ``start`` and
+    ``count`` only these rows of the output: what a crop leaves.
     """
+    return triangle_weights(n_in, n_out, start, count, reach=max(1.0, n_in / max(1, n_out)))
+
+
+def triangle_weights(
+    n_in: int, n_out: int, start: int = 0, count: int | None = None, *, reach: float = 1.0
+) -> NDArray[np.float64]:
+    """Rows of triangles that fall to zero ``reach`` pixels from their centre; sums are one."""
     if n_in < 1 or n_out < 1:
         raise RefusedInput(
             f"cannot resize {n_in} pixels to {n_out}", "use sides of 1 pixel or more"
         )
-    scale = n_in / n_out
-    centre = (np.arange(n_out, dtype=np.float64)[:, None] + 0.5) * scale
+    row = np.arange(start, n_out if count is None else start + count, dtype=np.float64)
+    centre = (row[:, None] + 0.5) * (n_in / n_out)
     pixel = np.arange(n_in, dtype=np.float64)[None, :] + 0.5
-    weights = np.maximum(0.0, 1.0 - np.abs(pixel - centre) / max(1.0, scale))
-    weights /= weights.sum(axis=1, keepdims=True)
-    result = weights.astype(np.float32)
+    weights = np.maximum(0.0, 1.0 - np.abs(pixel - centre) / reach)
+    total: NDArray[np.float64] = weights.sum(axis=1, keepdims=True)
+    weights /= total
+    return weights
+
+
+@lru_cache(maxsize=32)
+def resize_weights(n_in: int, n_out: int, start: int = 0, count: int | None = None) -> Weights:
+    """``exact_weights`` rounded to float32; read-only, because it is shared."""
+    result = exact_weights(n_in, n_out, start, count).astype(np.float32)
     result.flags.writeable = False
     return result
 
 
-def axis_weights(height: int, width: int, p: Preprocessing) -> tuple[Weights, Weights]:
+class Filter(Protocol):
+    """Weights ``[count, n_in]`` of the rows from ``start`` of a resize to ``n_out``."""
+
+    def __call__(self, n_in: int, n_out: int, start: int, count: int, /) -> NDArray[Any]:
+        """See ``exact_weights``."""
+        ...
+
+
+def axis_weights(
+    height: int, width: int, p: Preprocessing, weights: Filter = resize_weights
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Resize and crop of both axes: ``[size, height]`` and ``[size, width]``.
 
-    A centre crop is a choice of rows, so only the rows that survive it are computed with.
+    A centre crop is a choice of rows, so only the rows that survive it are computed.
     Rounding is torchvision's: the longer side is cut to whole pixels, the crop's corner rounded.
     """
     if p.resize is None:
-        return resize_weights(height, p.size), resize_weights(width, p.size)
-    short, long = sorted((height, width))
-    resized = {short: p.resize, long: int(p.resize * long / short)}
-    if height == width:
-        resized = {height: p.resize}
-    return _cropped(height, resized[height], p.size), _cropped(width, resized[width], p.size)
+        return weights(height, p.size, 0, p.size), weights(width, p.size, 0, p.size)
+    short = min(height, width)
+    both = []
+    for side in (height, width):
+        resized = p.resize if side == short else int(p.resize * side / short)
+        both.append(weights(side, resized, round((resized - p.size) / 2.0), p.size))
+    return both[0], both[1]
+
+
+def preprocess_exact(
+    images: NDArray[np.uint8], p: Preprocessing, weights: Filter = exact_weights
+) -> NDArray[np.float64]:
+    """``preprocess`` in float64 throughout, for references; ``weights`` may be another filter."""
+    _check(str(images.dtype), images.shape, p)
+    rows, columns = axis_weights(images.shape[1], images.shape[2], p, weights)
+    x = images.transpose(0, 3, 1, 2).astype(np.float64)
+    low, high = p.value_range
+    mean, std = (np.array(v, np.float64)[:, None, None] for v in (p.mean, p.std))
+    scaled = (rows @ x @ columns.T) * ((high - low) / 255) + low
+    result: NDArray[np.float64] = (scaled - mean) / std
+    return result
 
 
 def preprocess(images: NDArray[np.uint8], p: Preprocessing) -> NDArray[np.float32]:
@@ -82,11 +122,6 @@ def preprocess_torch(images: torch.Tensor, p: Preprocessing) -> torch.Tensor:
     )
     x = images.permute(0, 3, 1, 2).float()
     return (rows @ x @ columns).mul_(scale).add_(offset)
-
-
-def _cropped(n_in: int, n_out: int, crop: int) -> Weights:
-    start = round((n_out - crop) / 2.0)
-    return resize_weights(n_in, n_out)[start : start + crop]
 
 
 def affine(p: Preprocessing) -> tuple[Weights, Weights]:

@@ -12,6 +12,7 @@ from vgg_deploy.export.baked import EmbeddedOptions
 from vgg_deploy.export.embedded import export_embedded
 from vgg_deploy.export.registry import EXPORT_FORMATS
 from vgg_deploy.export.registry import export as export_one
+from vgg_deploy.pipeline.golden import make_golden
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.precision.convert import ONNX_PRECISIONS, convert
 from vgg_deploy.precision.options import CalibrationOptions
@@ -25,7 +26,7 @@ def export_bundle(
     precisions: Sequence[str] = (),
     calibration: CalibrationOptions | None = None,
 ) -> tuple[Bundle, list[Artifact], dict[str, str]]:
-    """Make the artifacts of ``formats`` (all when empty), and the ONNX file in ``precisions``.
+    """Make the artifacts of ``formats`` (all when empty), ONNX in ``precisions``, golden vectors.
 
     Returns the bundle, its artifacts of those formats, and why others were skipped. A format that
     was asked for by name and cannot be made here is an error; among "all" it is skipped. Precisions
@@ -58,7 +59,7 @@ def export_bundle(
         bundle, artifact, reused = convert(bundle, cast("Precision", name), calibration)
         made.append(artifact)
         _told(watch, artifact, reused)
-    return bundle, made, skipped
+    return make_golden(bundle, watch), made, skipped
 
 
 def embed_preprocessing(

@@ -1,0 +1,155 @@
+"""Golden vectors: images with the reference's answers, for apps written in any language.
+
+The format is told in docs/golden.md. ``golden/index.json`` names every image file with its
+digest, so one digest of the index covers them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgg_deploy import jsonio
+from vgg_deploy.artifact import Precision
+from vgg_deploy.errors import DigestMismatch, RefusedInput, os_errors
+from vgg_deploy.files import sha256_of
+from vgg_deploy.spec import Preprocessing
+
+FOLDER = "golden"  # in the bundle
+INDEX = "index.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenImage:
+    """One image and the float64 reference's answer; numbers have 10 significant digits."""
+
+    name: str
+    file: str  # beside the index: height × width × channels bytes, row by row
+    sha256: str
+    height: int
+    width: int
+    channels: int
+    top1: int  # index of the reference's first class
+    margin: float  # its logit minus the second's: below twice the tolerance, top1 is not judged
+    logits: tuple[float, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenTolerance:
+    """Largest absolute difference of one value that is allowed."""
+
+    logits: float
+    probabilities: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenIndex:
+    """Contents of ``golden/index.json``."""
+
+    format: Literal["vgg-deploy golden vectors"] = "vgg-deploy golden vectors"
+    version: int = VERSION
+    weights_sha256: str  # of the checkpoint; the same in the ONNX files' metadata
+    reference: str  # how the answers were computed
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    tolerances: Mapping[Precision, GoldenTolerance]
+    images: tuple[GoldenImage, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppOutput:
+    """What an app computed for one golden image; at least one of the two."""
+
+    name: str
+    logits: tuple[float, ...] | None = None
+    probabilities: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppResults:
+    """Contents of the file that an app under test writes."""
+
+    format: Literal["vgg-deploy golden results"] = "vgg-deploy golden results"
+    version: int = VERSION
+    app: str = ""  # name and versions, for people
+    precision: Precision = "fp32"
+    images: tuple[AppOutput, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenRecord:
+    """The golden vectors as a bundle's manifest knows them."""
+
+    sha256: str  # of the index
+    size_bytes: int  # index and images
+    parent: str  # sha256 of the checkpoint they were computed from
+    made_by: Mapping[str, str]
+
+
+def load_index(folder: Path) -> GoldenIndex:
+    """The index in a folder of golden vectors."""
+    path = folder / INDEX
+    if not path.exists():
+        raise RefusedInput(
+            f"{folder} holds no golden vectors",
+            f"make them: vgg-deploy export {folder.parent} --format onnx",
+        )
+    index = jsonio.load(GoldenIndex, path)
+    if index.version != VERSION:
+        raise RefusedInput(
+            f"{path} has version {index.version}, this vgg-deploy reads {VERSION}",
+            "use the version of vgg-deploy that made it, or export again",
+        )
+    return index
+
+
+def load_image(folder: Path, image: GoldenImage) -> NDArray[np.uint8]:
+    """Pixels ``[1, H, W, C]``; ``DigestMismatch`` when the file is not the one that was made."""
+    if problem := _image_problem(folder, image):
+        raise DigestMismatch(problem, f"make it again: vgg-deploy export {folder.parent}")
+    shape = (1, image.height, image.width, image.channels)
+    return np.fromfile(folder / image.file, np.uint8).reshape(shape)
+
+
+def record_of(folder: Path, parent: str, made_by: Mapping[str, str]) -> GoldenRecord:
+    """What a manifest says about a folder of golden vectors."""
+    return GoldenRecord(
+        sha256=sha256_of(folder / INDEX),
+        size_bytes=sum(path.stat().st_size for path in folder.iterdir()),
+        parent=parent,
+        made_by=dict(sorted(made_by.items())),
+    )
+
+
+def problem_of(folder: Path, record: GoldenRecord) -> str | None:
+    """What is wrong with a folder of golden vectors, or None; every file is read."""
+    path = folder / INDEX
+    if not path.is_file():
+        return f"{path} is missing"
+    with os_errors(f"read {path}"):
+        if sha256_of(path) != record.sha256:
+            return f"{path} was changed: its SHA-256 differs from the manifest's"
+    problems = (_image_problem(folder, image) for image in load_index(folder).images)
+    return next(filter(None, problems), None)
+
+
+def _image_problem(folder: Path, image: GoldenImage) -> str | None:
+    path = folder / image.file
+    if Path(image.file).name != image.file:
+        return f"{path} lies outside its folder"
+    if not path.is_file():
+        return f"{path} is missing"
+    want = image.height * image.width * image.channels
+    with os_errors(f"read {path}"):
+        if path.stat().st_size != want:
+            return f"{path} has {path.stat().st_size:,} bytes instead of {want:,}"
+        if sha256_of(path) != image.sha256:
+            return f"{path} was changed: its SHA-256 differs from the index's"
+    return None
