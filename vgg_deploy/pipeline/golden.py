@@ -52,7 +52,7 @@ def make_golden(bundle: Bundle, watch: Watcher | None = None) -> Bundle:
     watch = watch or Silent()
     made_by = versions("vgg-deploy", "numpy", "torch") | {"recipe": _RECIPE}
     if _valid(bundle, made_by):
-        watch.say("golden: reused, still valid")
+        watch.say("golden: kept, still valid")
         return bundle
     bundle.check([bundle.checkpoint])
     watch.begin("golden vectors")
