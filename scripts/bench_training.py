@@ -36,12 +36,15 @@ from vgg_deploy.data.fashion_mnist import DATASETS, load_dataset
 from vgg_deploy.errors import MeasurementNotValid, VggDeployError
 from vgg_deploy.model.summary import summarise
 from vgg_deploy.spec import ModelSpec
-from vgg_deploy.train.epoch import Images, Trainer, train_epoch
+from vgg_deploy.train.distributed import World
+from vgg_deploy.train.epoch import Progress, Steps, train_epoch
 from vgg_deploy.train.hardware import tuned
-from vgg_deploy.train.loop import make_trainer
+from vgg_deploy.train.make import make_trainer
+from vgg_deploy.train.meter import Meter, StepFigures
 from vgg_deploy.train.options import TrainOptions
 from vgg_deploy.train.recipes import RECIPES
 from vgg_deploy.train.setup import card_for, initial_model, place
+from vgg_deploy.train.step import Images, Trainer
 
 CPU = torch.device("cpu")
 BOOK_WORKERS = 4
@@ -173,11 +176,12 @@ class OurLoop:
         count = steps * self.trainer.batch
         chosen = torch.randint(len(self._data), (count,), generator=self._order)
         some = Images(self._data.pixels[chosen], self._data.labels[chosen])
-        train_epoch(self.trainer, some, 0, self._order, _unheard)
+        asked = Steps(stop=lambda: False, arrived=_unheard, after=_unheard)
+        train_epoch(self.trainer, some, Progress(), Meter(CPU, World()), asked)
         return count
 
 
-def _unheard(_done: int, _loss: float | None) -> None:
+def _unheard(_figures: StepFigures | bool) -> None:
     """Nobody watches the bench's steps."""
 
 

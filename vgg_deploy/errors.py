@@ -9,7 +9,8 @@ VggDeployError
 ├── NotEquivalent         7   a backend's outputs differ from the reference
 ├── MeasurementNotValid   8   a timing breaks one of its own rules
 ├── TrainingDiverged      9   NaN or infinite loss
-└── BackendNotAvailable  10   a library or a device is missing
+├── BackendNotAvailable  10   a library or a device is missing
+└── Interrupted         130   a signal ended it, what was done is saved
 
 Each error carries one line of cause and one of remedy; the CLI prints both and exits.
 """
@@ -90,6 +91,12 @@ class BackendNotAvailable(VggDeployError):
     """A backend was asked for that cannot run on this machine."""
 
     exit_code = 10
+
+
+class Interrupted(VggDeployError):
+    """A signal ended long work after what was done had been saved."""
+
+    exit_code = EXIT_INTERRUPTED
 
 
 def unknown_choice(what: str, given: str, choices: Iterable[str]) -> UsageError:

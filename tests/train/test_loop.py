@@ -17,11 +17,12 @@ from vgg_deploy.errors import RefusedInput, TrainingDiverged
 from vgg_deploy.files import sha256_of
 from vgg_deploy.model.checkpoint import load_model, load_state, read_card
 from vgg_deploy.spec import ModelCard
-from vgg_deploy.train import epoch as epoch_module
-from vgg_deploy.train import loop
+from vgg_deploy.train import run as run_module
+from vgg_deploy.train import step as step_module
 from vgg_deploy.train.hardware import has_bf16
 from vgg_deploy.train.loop import train
-from vgg_deploy.train.options import EpochRow, RunPlan, Silent, TrainOptions, TrainResult
+from vgg_deploy.train.options import TrainOptions
+from vgg_deploy.train.outcome import EpochRow, RunPlan, Silent, TrainResult
 from vgg_deploy.train.recipes import RECIPES
 
 FILES = ["best.safetensors", "last.safetensors", "metrics.jsonl"]
@@ -33,7 +34,8 @@ def quick(**changes: object) -> TrainOptions:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir())
+    """Files of a run; its checkpoints are looked at in test_restart.py."""
+    return sorted(p.name for p in folder.iterdir() if p.name != "checkpoints")
 
 
 class Recorder(Silent):
@@ -41,14 +43,14 @@ class Recorder(Silent):
 
     def __init__(self, stop_at: int | None = None) -> None:
         self.plans: list[RunPlan] = []
-        self.steps: list[tuple[int, int, float | None]] = []
+        self.steps: list[tuple[int, int, float]] = []
         self.rows: list[EpochRow] = []
         self.stop_at = stop_at
 
     def on_start(self, plan: RunPlan, /) -> None:
         self.plans.append(plan)
 
-    def on_step(self, done_images: int, total_images: int, loss: float | None, /) -> None:
+    def on_step(self, done_images: int, total_images: int, loss: float, /) -> None:
         self.steps.append((done_images, total_images, loss))
         if self.stop_at is not None and done_images >= self.stop_at:
             raise KeyboardInterrupt
@@ -85,7 +87,7 @@ def test_best_is_not_overwritten_by_a_worse_epoch(
     tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accuracies = iter((0.2, 0.6, 0.6, 0.1))
-    monkeypatch.setattr(loop, "evaluate", lambda *a: (1.0, next(accuracies)))
+    monkeypatch.setattr(run_module, "evaluate", lambda *a: (1.0, next(accuracies)))
     digests: list[str] = []
 
     class Watch(Silent):
@@ -152,9 +154,9 @@ def explode(at: float) -> object:
 def test_divergence_keeps_the_last_good_checkpoint(
     tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(epoch_module, "learning_rate", explode(0.5))  # in the second epoch
+    monkeypatch.setattr(step_module, "learning_rate", explode(0.5))  # in the second epoch
     watch = Recorder()
-    with pytest.raises(TrainingDiverged, match=r"in epoch 2, step \d") as caught:
+    with pytest.raises(TrainingDiverged, match=r"in epoch 2, by step \d") as caught:
         train(card, few, quick(epochs=2), tmp_path, watch)
     assert caught.value.exit_code == 9
     assert "lower --lr" in caught.value.remedy
@@ -175,8 +177,8 @@ def test_a_hopeless_learning_rate(tmp_path: Path, card: ModelCard, few: Dataset,
 def test_weights_ruined_by_the_very_last_step(
     tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(epoch_module, "learning_rate", explode(0.95))
-    monkeypatch.setattr(loop, "evaluate", lambda *a: (1.0, 0.5))
+    monkeypatch.setattr(step_module, "learning_rate", explode(0.95))
+    monkeypatch.setattr(run_module, "evaluate", lambda *a: (1.0, 0.5))
     monkeypatch.setattr(torch.optim.SGD, "step", ruin)
     with pytest.raises(TrainingDiverged, match="weights"):
         train(card, few, quick(epochs=1, batch=100), tmp_path)

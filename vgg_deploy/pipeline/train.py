@@ -18,7 +18,8 @@ from vgg_deploy.libraries import import_torch
 from vgg_deploy.model.checkpoint import input_spec, output_spec
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.spec import Head, ModelCard, ModelSpec
-from vgg_deploy.train.options import EpochRow, RunPlan, TrainOptions
+from vgg_deploy.train.options import TrainOptions
+from vgg_deploy.train.outcome import EpochRow, RunPlan
 
 KEY = "request"  # in made_by: digest of everything asked for
 
@@ -92,8 +93,14 @@ class _Told:
             f"{plan.epochs} epochs, batch {plan.batch}"
         )
         self._watch.begin("train", plan.epochs * plan.train_images, "examples")
+        self._watch.advance(plan.done_images)
+        self._done = plan.done_images
 
-    def on_step(self, done_images: int, total_images: int, loss: float | None, /) -> None:
+    def on_note(self, text: str, /) -> None:
+        """A line."""
+        self._watch.say(f"train: {text}")
+
+    def on_step(self, done_images: int, total_images: int, loss: float, /) -> None:
         """Move the bar."""
         del total_images, loss
         self._watch.advance(done_images - self._done)

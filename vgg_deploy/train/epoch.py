@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -14,108 +14,105 @@ from vgg_deploy.data.preprocess import preprocess_torch
 from vgg_deploy.errors import TrainingDiverged
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import Preprocessing
-from vgg_deploy.train.recipes import Recipe, learning_rate
+from vgg_deploy.train.distributed import World
+from vgg_deploy.train.meter import Meter, StepFigures
+from vgg_deploy.train.seeds import epoch_order, seed_of
+from vgg_deploy.train.step import Images, Trainer
 
-_LOOK_EVERY = 20  # steps on a GPU, where every look at the loss waits for all that is enqueued
 _TEST_BATCH = 256
 
 
-@dataclass(frozen=True)
-class Images:
-    """A split on the device: uint8 ``[N, H, W, C]`` and int64 ``[N]``."""
+@dataclass
+class Progress:
+    """Where a run is, and the sums of the epoch so far."""
 
-    pixels: torch.Tensor
-    labels: torch.Tensor
+    epoch: int = 0  # counted from 0
+    batches: int = 0  # done in this epoch
+    step: int = 0  # done in the run
+    images: int = 0  # whose figures have arrived, in this epoch
+    loss: float = 0.0  # their sum
+    hits: int = 0
+    lr: float = 0.0  # of the last step
+    seconds: float = 0.0  # spent training in this epoch
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    def next_epoch(self) -> Progress:
+        """The beginning of the epoch after this one."""
+        return Progress(epoch=self.epoch + 1, step=self.step)
+
+    def add(self, figures: StepFigures) -> None:
+        """Add a step's sums; ``TrainingDiverged`` when its loss is not finite."""
+        self.loss += figures.loss
+        self.hits += figures.hits
+        self.images += figures.images
+        require_finite(self.loss, "loss", f"in epoch {self.epoch + 1}, by step {self.batches}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trainer:
-    """What all epochs of a run share."""
+class Steps:
+    """What is asked and told after each step."""
 
-    model: VGG
-    optimiser: torch.optim.Optimizer
-    recipe: Recipe
-    preprocessing: Preprocessing
-    device: torch.device
-    precision: str
-    batch: int
-    peak_lr: float
-    epochs: int
-
-    def autocast(self) -> AbstractContextManager[None]:
-        """bf16 where the run asks for it; weights and their updates stay fp32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-
-    def batches(self, count: int, order: torch.Generator) -> Iterator[torch.Tensor]:
-        """Random indices of ``count`` images; a last batch of one is left out, for batch norm."""
-        pieces = torch.split(torch.randperm(count, generator=order), self.batch)
-        yield from (p for p in pieces if len(p) > 1 or len(pieces) == 1)
-
-    def step(self, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """One update from a batch; its mean loss and its hits, still on the device."""
-        x = preprocess_torch(pixels, self.preprocessing)
-        self.optimiser.zero_grad()
-        with self.autocast():
-            logits = self.model(x.contiguous(memory_format=torch.channels_last))
-        logits = logits.float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-        loss.backward()
-        self.optimiser.step()
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+    stop: Callable[[], bool]  # whether this process wishes to stop
+    arrived: Callable[[StepFigures], None]
+    after: Callable[[bool], None]  # with whether some process wishes to stop; may raise
 
 
 def train_epoch(
-    trainer: Trainer,
-    data: Images,
-    epoch: int,
-    order: torch.Generator,
-    tell: Callable[[int, float | None], None],
-) -> tuple[float, float, float]:
-    """Mean loss, accuracy and last learning rate of one epoch (counted from 0).
+    trainer: Trainer, data: Images, progress: Progress, meter: Meter, steps: Steps
+) -> None:
+    """Train from where ``progress`` is to the end of its epoch.
 
-    ``tell`` gets the images done in this epoch and the loss when it was looked at. Raises
-    ``TrainingDiverged`` at the first loss seen that is not finite.
+    Raises ``TrainingDiverged`` at the first loss seen that is not finite.
     """
-    trainer.model.train()
-    total_loss = torch.zeros((), device=trainer.device)
-    hits = torch.zeros((), dtype=torch.int64, device=trainer.device)
-    done, lr = 0, trainer.peak_lr
-    look_every = 1 if trainer.device.type == "cpu" else _LOOK_EVERY
-    for index, chosen in enumerate(trainer.batches(len(data), order)):
-        lr = learning_rate(
-            trainer.recipe, trainer.peak_lr, (epoch + done / len(data)) / trainer.epochs
-        )
-        for group in trainer.optimiser.param_groups:
-            group["lr"] = lr
-        on_device = chosen.to(trainer.device)
-        loss, right = trainer.step(data.pixels[on_device], data.labels[on_device])
-        total_loss += loss * len(chosen)  # a NaN or infinity once in here stays
-        hits += right
+    trainer.network.train()
+    order = epoch_order(len(data), trainer.seed, progress.epoch)
+    batches = trainer.batches(order)
+    whole = sum(map(len, batches))
+    done = sum(map(len, batches[: progress.batches]))
+    clock = time.perf_counter()
+    for chosen in batches[progress.batches :]:
+        progress.lr = trainer.set_rate((progress.epoch + done / whole) / trainer.epochs)
+        torch.manual_seed(seed_of(trainer.seed, "step", progress.step, trainer.world.rank))
+        mine = trainer.world.part(chosen).to(trainer.device, non_blocking=True)
+        sums = trainer.step(data.pixels[mine], data.labels[mine], len(chosen))
         done += len(chosen)
-        shown = None
-        if index % look_every == 0:
-            shown = float(loss)
-            require_finite(float(total_loss), "loss", f"in epoch {epoch + 1}, step {index + 1}")
-        tell(done, shown)
-    require_finite(float(total_loss), "loss", f"in epoch {epoch + 1}, step {index + 1}")
-    return float(total_loss) / done, int(hits) / done, lr
+        progress.batches += 1
+        progress.step += 1
+        stopping = _told(progress, meter.push(*sums, len(mine), stop=steps.stop()), steps)
+        now = time.perf_counter()
+        progress.seconds += now - clock
+        steps.after(stopping)
+        clock = time.perf_counter()
+    _told(progress, meter.drain(), steps)
+    progress.seconds += time.perf_counter() - clock
+
+
+def _told(progress: Progress, arrived: Iterable[StepFigures], steps: Steps) -> bool:
+    stopping = False
+    for figures in arrived:
+        progress.add(figures)
+        steps.arrived(figures)
+        stopping |= figures.stop
+    return stopping
 
 
 @torch.inference_mode()
-def evaluate(model: VGG, data: Images, p: Preprocessing) -> tuple[float, float]:
-    """Mean loss and accuracy on the test images, in fp32 and eval mode."""
+def evaluate(
+    model: VGG, data: Images, p: Preprocessing, world: World | None = None
+) -> tuple[float, float]:
+    """Mean loss and accuracy on the test images, in fp32 and eval mode.
+
+    With several processes each takes its part.
+    """
+    world = world or World()
     model.eval()
-    loss, hits = 0.0, 0
-    for pixels, labels in zip(
-        torch.split(data.pixels, _TEST_BATCH), torch.split(data.labels, _TEST_BATCH), strict=True
-    ):
-        x = preprocess_torch(pixels, p).contiguous(memory_format=torch.channels_last)
-        logits = model(x)
-        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-        hits += int((logits.argmax(1) == labels).sum())
+    sums = torch.zeros(2, dtype=torch.float64, device=data.pixels.device)
+    mine = world.part(torch.arange(len(data), device=data.pixels.device))
+    for chosen in torch.split(mine, _TEST_BATCH):
+        x = preprocess_torch(data.pixels[chosen], p).contiguous(memory_format=torch.channels_last)
+        logits, labels = model(x), data.labels[chosen]
+        sums[0] += F.cross_entropy(logits, labels, reduction="sum")
+        sums[1] += (logits.argmax(1) == labels).sum()
+    loss, hits = world.total(sums).tolist()
     return loss / len(data), hits / len(data)
 
 

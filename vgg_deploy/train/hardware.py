@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
@@ -44,16 +47,49 @@ def has_bf16(device: torch.device) -> bool:
 
 
 @contextmanager
-def tuned(device: torch.device) -> Iterator[None]:
+def tuned(device: torch.device, *, deterministic: bool = False) -> Iterator[None]:
     """Process-wide switches that training wants, put back afterwards.
 
     On the CPU freed memory is kept. On a GPU cuDNN picks its kernels by timing them, without
-    TF32: fp32 means fp32.
+    TF32: fp32 means fp32. With ``deterministic`` nothing is picked by timing, and torch takes
+    the kernels that give the same bits every time.
     """
     with ExitStack() as stack:
         if device.type == "cpu":
             stack.enter_context(kept_heap())
         else:
-            flags = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+            flags = torch.backends.cudnn.flags(
+                enabled=True,
+                benchmark=not deterministic,
+                deterministic=deterministic,
+                allow_tf32=False,
+            )
             stack.enter_context(flags)
+        if deterministic:
+            stack.enter_context(_same_bits())
         yield
+
+
+@contextmanager
+def _same_bits() -> Iterator[None]:
+    """torch's deterministic algorithms.
+
+    A kernel that has none warns and is not refused: the one that a VGG on a GPU meets is the
+    gradient of max pooling, which adds in any order where windows overlap; ours do not.
+    """
+    memory: Any = torch.utils.deterministic
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        memory.fill_uninitialized_memory,
+    )
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False  # nothing here reads any
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="max_pool2d_with_indices_backward")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        memory.fill_uninitialized_memory = before[2]

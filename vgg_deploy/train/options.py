@@ -1,28 +1,30 @@
-"""What a training run is asked to do, and what it reports: frozen values without torch."""
+"""What a training run is asked to do: frozen values without torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 from vgg_deploy.errors import UsageError, unknown_choice
 from vgg_deploy.train.recipes import RECIPES, Recipe
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
+ResumeChoice = Literal["no", "may", "must"]
 DEVICES: tuple[DeviceChoice, ...] = get_args(DeviceChoice)
 TRAIN_PRECISIONS: tuple[PrecisionChoice, ...] = get_args(PrecisionChoice)
+FREEZABLE = ("features",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """Options of one training run; ``UsageError`` for values that cannot work.
+    """What shapes the weights of one training run; ``UsageError`` for values that cannot work.
 
     ``lr`` and ``batch`` of None are the recipe's. ``max_images`` takes the first so many of the
-    training images.
+    training images. ``accumulate`` splits every batch into so many pieces, whose gradients are
+    added up: less memory, the same gradient but for batch norm and dropout. ``freeze`` of
+    "features" leaves the convolutions as they are.
     """
 
     recipe: str = "modern"
@@ -33,12 +35,17 @@ class TrainOptions:
     device: str = "auto"
     precision: str = "auto"
     max_images: int | None = None
+    accumulate: int = 1
+    auto_batch: bool = False
+    deterministic: bool = False
+    freeze: str | None = None
 
     def __post_init__(self) -> None:
         for what, given, choices in (
             ("recipe", self.recipe, tuple(RECIPES)),
             ("device", self.device, DEVICES),
             ("training precision", self.precision, TRAIN_PRECISIONS),
+            ("part to freeze", self.freeze or FREEZABLE[0], FREEZABLE),
         ):
             if given not in choices:
                 raise unknown_choice(what, given, choices)
@@ -46,6 +53,7 @@ class TrainOptions:
             ("epochs", self.epochs, 1),
             ("batch", self.batch, 1),
             ("max-images", self.max_images, 1),
+            ("accumulate", self.accumulate, 1),
             ("seed", self.seed, 0),
         ):
             if value is not None and value < low:
@@ -60,68 +68,21 @@ class TrainOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochRow:
-    """One line of ``metrics.jsonl``.
+class RunControl:
+    """How a run is driven; nothing here changes a weight.
 
-    Loss and training accuracy are means over the epoch while the weights change, with dropout
-    and augmentation, as the book plots them; the test's are of the weights at its end, in fp32.
+    ``save_every`` is in minutes (0: after every step) and bounds what a power cut costs.
+    ``resume`` of "must" raises where there is nothing to go on with, "may" starts afresh there.
     """
 
-    epoch: int  # from 1
-    loss: float
-    train_accuracy: float  # 0..1
-    test_loss: float
-    test_accuracy: float  # 0..1
-    examples_per_second: float  # training alone
-    seconds: float  # training, test and saving
-    lr: float  # of the last step
+    save_every: float = 10.0
+    max_minutes: float | None = None
+    resume: ResumeChoice = "no"
+    profile: bool = False
+    tensorboard: bool = False
 
-
-@dataclass(frozen=True, kw_only=True)
-class RunPlan:
-    """What a run is going to do, known before its first step."""
-
-    device: str
-    precision: str
-    epochs: int
-    train_images: int  # per epoch
-    test_images: int
-    batch: int
-    parameters: int
-
-
-class Listener(Protocol):
-    """Is told how training proceeds."""
-
-    def on_start(self, plan: RunPlan, /) -> None:
-        """Before the first step."""
-
-    def on_step(self, done_images: int, total_images: int, loss: float | None, /) -> None:
-        """After a step; images of all epochs together, ``loss`` when it was looked at."""
-
-    def on_epoch(self, row: EpochRow, /) -> None:
-        """After an epoch's checkpoint was saved."""
-
-
-class Silent:
-    """A listener that does nothing."""
-
-    def on_start(self, plan: RunPlan, /) -> None:
-        """Do nothing."""
-
-    def on_step(self, done_images: int, total_images: int, loss: float | None, /) -> None:
-        """Do nothing."""
-
-    def on_epoch(self, row: EpochRow, /) -> None:
-        """Do nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What a run left behind."""
-
-    rows: tuple[EpochRow, ...]
-    best: EpochRow
-    best_path: Path  # highest test accuracy; of equals the earliest
-    last_path: Path
-    made_by: Mapping[str, str]  # every option that shaped the weights
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.save_every) and self.save_every >= 0):
+            raise UsageError(f"save-every {self.save_every}", "use minutes, 0 or more")
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise UsageError(f"max-minutes {self.max_minutes}", "use a time above 0")

@@ -27,6 +27,8 @@ class Recipe:
     warm_up: float = 0.0  # share of all steps
     label_smoothing: float = 0.0
     normalise: bool = False  # inputs with mean 0 and deviation 1 over the training images
+    flip: bool = False  # left for right, with a chance of one half
+    shift: float = 0.0  # by up to this share of the image's sides, the edge repeated
 
 
 RECIPES: Mapping[RecipeName, Recipe] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -50,9 +51,24 @@ def initial_model(spec: ModelSpec, recipe: Recipe) -> VGG:
     return model
 
 
+def begin_with(model: nn.Module, start: Mapping[str, torch.Tensor]) -> None:
+    """Take the weights whose shapes fit; a head for other classes keeps its random ones.
+
+    ``RefusedInput`` when anything but the last layer differs.
+    """
+    own = model.state_dict()
+    other = [k for k in own if k not in start or start[k].shape != own[k].shape]
+    if set(other) - {"head.fc8.weight", "head.fc8.bias"}:
+        raise RefusedInput(
+            f"the weights to begin with do not fit: {', '.join(other[:3])}",
+            "fine-tune the network they are of",
+        )
+    model.load_state_dict({k: v for k, v in start.items() if k not in other}, strict=False)
+
+
 def make_optimiser(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
-    """SGD in one fused kernel; biases and batch norm are not decayed."""
-    parameters = list(model.parameters())
+    """SGD in one fused kernel over all that is trained; only weights are decayed."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

@@ -1,0 +1,90 @@
+"""Make the trainer of a run, and say afterwards what it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import torch
+
+from vgg_deploy import environment
+from vgg_deploy.data.dataset import Dataset
+from vgg_deploy.errors import UsageError
+from vgg_deploy.spec import ModelCard
+from vgg_deploy.train.distributed import World, parallel
+from vgg_deploy.train.hardware import choose_precision
+from vgg_deploy.train.options import TrainOptions
+from vgg_deploy.train.phases import Phases
+from vgg_deploy.train.setup import begin_with, initial_model, make_optimiser
+from vgg_deploy.train.step import Trainer
+from vgg_deploy.train.view import TrainingView
+
+
+def make_trainer(
+    card: ModelCard,
+    options: TrainOptions,
+    device: torch.device,
+    world: World | None = None,
+    start: Mapping[str, torch.Tensor] | None = None,
+) -> Trainer:
+    """Network, optimiser and settings of a run; initial weights from torch's random numbers.
+
+    ``UsageError`` for a batch that leaves a process without two images.
+    """
+    recipe, world = options.chosen, world or World()
+    peak, batch = options.lr or recipe.lr, options.batch or recipe.batch
+    if world.size > 1 and batch < 2 * world.size:
+        raise UsageError(
+            f"a batch of {batch} for {world.size} processes",
+            f"use --batch {2 * world.size} or more: it is the batch of all together",
+        )
+    model = initial_model(card.spec, recipe)
+    if start is not None:
+        begin_with(model, start)
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    view = TrainingView(model, frozen=options.freeze == "features")
+    return Trainer(
+        model=model,
+        network=parallel(view, world, device),
+        optimiser=make_optimiser(model, recipe, peak),
+        recipe=recipe,
+        preprocessing=card.preprocessing,
+        device=device,
+        world=world,
+        precision=choose_precision(options.precision, device),
+        batch=batch,
+        accumulate=options.accumulate,
+        peak_lr=peak,
+        epochs=options.epochs,
+        seed=options.seed,
+        phases=Phases(device),
+    )
+
+
+def made_by(
+    trainer: Trainer, card: ModelCard, dataset: Dataset, options: TrainOptions, images: int
+) -> Mapping[str, str]:
+    """Every option that shaped the weights, as text."""
+    recipe = {f"recipe_{k}": str(v) for k, v in asdict(trainer.recipe).items() if k != "name"}
+    chosen = {
+        "command": "train",
+        "recipe": trainer.recipe.name,
+        "epochs": str(options.epochs),
+        "batch": str(trainer.batch),
+        "accumulate": str(trainer.accumulate),
+        "lr": f"{trainer.peak_lr:g}",
+        "seed": str(options.seed),
+        "device": trainer.device.type,
+        "training_precision": trainer.precision,
+        "threads": str(torch.get_num_threads()),
+        "processes": str(trainer.world.size),
+        "deterministic": str(options.deterministic),
+        "dataset": dataset.name,
+        "train_images": str(images),
+        "dropout": f"{card.spec.dropout:g}",
+    }
+    if options.freeze:
+        chosen["freeze"] = options.freeze
+    for replaced in ("recipe_lr", "recipe_batch", "recipe_dropout"):  # by what was really used
+        del recipe[replaced]
+    return {**recipe, **chosen, **environment.versions("vgg-deploy", "numpy", "torch")}

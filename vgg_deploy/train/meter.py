@@ -1,0 +1,85 @@
+"""The losses of a run, read without waiting for the device."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import distributed as dist
+
+from vgg_deploy.train.distributed import World
+
+
+@dataclass(frozen=True)
+class StepFigures:
+    """Sums over one batch, of all processes together."""
+
+    loss: float
+    hits: int
+    images: int
+    stop: bool  # whether some process wishes to stop
+
+
+class _Waiting(Protocol):
+    def __call__(self) -> StepFigures: ...
+
+
+class Meter:
+    """Takes each step's sums as they are enqueued and gives them out when they have arrived.
+
+    On a CPU alone that is at once. On a GPU, and with several processes, each is given out one
+    step later: its copy to the host, or its sum over the processes, runs beside the next step.
+    As every process reads the same sums at the same step, they also agree when to stop.
+    """
+
+    def __init__(self, device: torch.device, world: World) -> None:
+        self._device = device
+        self._world = world
+        self._waiting: deque[_Waiting] = deque()
+        self._lag = int(device.type == "cuda" or world.size > 1)
+
+    def push(
+        self, loss: torch.Tensor, hits: torch.Tensor, images: int, *, stop: bool
+    ) -> Iterator[StepFigures]:
+        """Take a step; gives the figures of the steps that have arrived."""
+        here = torch.tensor([images, int(stop)], dtype=torch.float64).to(self._device)
+        sums = torch.cat([torch.stack([loss.double(), hits.double()]), here])
+        self._waiting.append(self._sent(sums))
+        while len(self._waiting) > self._lag:
+            yield self._waiting.popleft()()
+
+    def drain(self) -> Iterator[StepFigures]:
+        """Wait for all that is under way."""
+        while self._waiting:
+            yield self._waiting.popleft()()
+
+    def _sent(self, sums: torch.Tensor) -> _Waiting:
+        work: Any = dist.all_reduce(sums, async_op=True) if self._world.size > 1 else None
+        if self._device.type != "cuda":
+            return lambda: _figures(_after(work, sums))
+        if work is not None:
+            work.wait()  # orders the streams, does not hold the host
+        host = torch.empty(4, dtype=torch.float64, pin_memory=True)
+        host.copy_(sums, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+
+        def read() -> StepFigures:
+            arrived.synchronize()
+            return _figures(host)
+
+        return read
+
+
+def _after(work: Any, sums: torch.Tensor) -> torch.Tensor:
+    if work is not None:
+        work.wait()
+    return sums
+
+
+def _figures(sums: torch.Tensor) -> StepFigures:
+    loss, hits, images, stop = sums.tolist()
+    return StepFigures(loss, int(hits), int(images), stop > 0)

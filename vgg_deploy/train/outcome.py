@@ -1,0 +1,91 @@
+"""What a training run reports: frozen values without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow:
+    """One line of ``metrics.jsonl``.
+
+    Loss and training accuracy are means over the epoch while the weights change, with dropout
+    and augmentation, as the book plots them; the test's are of the weights at its end, in fp32.
+    """
+
+    epoch: int  # from 1
+    loss: float
+    train_accuracy: float  # 0..1
+    test_loss: float
+    test_accuracy: float  # 0..1
+    examples_per_second: float  # training alone
+    seconds: float  # training, test and saving
+    lr: float  # of the last step
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What a run is going to do, known before its first step."""
+
+    device: str
+    precision: str
+    epochs: int
+    train_images: int  # per epoch
+    test_images: int
+    batch: int  # of all processes together
+    accumulate: int
+    processes: int
+    parameters: int
+    trained_parameters: int
+    done_images: int  # by the run that is resumed
+
+
+class Listener(Protocol):
+    """Is told how training proceeds."""
+
+    def on_start(self, plan: RunPlan, /) -> None:
+        """Before the first step."""
+
+    def on_step(self, done_images: int, total_images: int, loss: float, /) -> None:
+        """After a step whose loss is known; images of all epochs together."""
+
+    def on_epoch(self, row: EpochRow, /) -> None:
+        """After an epoch's checkpoint was saved."""
+
+    def on_note(self, text: str, /) -> None:
+        """One line for people: resumed from where, a damaged checkpoint, a smaller batch."""
+
+
+class Silent:
+    """A listener that does nothing."""
+
+    def on_start(self, plan: RunPlan, /) -> None:
+        """Do nothing."""
+
+    def on_step(self, done_images: int, total_images: int, loss: float, /) -> None:
+        """Do nothing."""
+
+    def on_epoch(self, row: EpochRow, /) -> None:
+        """Do nothing."""
+
+    def on_note(self, text: str, /) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a run left behind."""
+
+    rows: tuple[EpochRow, ...]
+    best: EpochRow
+    best_path: Path  # highest test accuracy; of equals the earliest
+    last_path: Path
+    made_by: Mapping[str, str]  # every option that shaped the weights
+
+
+def best_of(rows: tuple[EpochRow, ...]) -> EpochRow:
+    """The row of the highest test accuracy, of equals the first."""
+    return max(rows, key=lambda row: row.test_accuracy)

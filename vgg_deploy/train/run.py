@@ -1,0 +1,198 @@
+"""One run in progress: its epochs, and when it saves and stops."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from vgg_deploy import jsonio
+from vgg_deploy.errors import Interrupted, ResourceLimit, TrainingDiverged
+from vgg_deploy.files import atomic, sha256_of, write_text
+from vgg_deploy.model.checkpoint import save_checkpoint
+from vgg_deploy.train.epoch import Progress, Steps, evaluate, require_finite, train_epoch
+from vgg_deploy.train.meter import Meter, StepFigures
+from vgg_deploy.train.options import RunControl
+from vgg_deploy.train.outcome import EpochRow, Listener, best_of
+from vgg_deploy.train.profile import StepProfiler
+from vgg_deploy.train.state import SCHEMA_VERSION, Identity, TrainState, prepare, tensors_of
+from vgg_deploy.train.step import Images, Trainer
+from vgg_deploy.train.stop import StopWish
+from vgg_deploy.train.store import Store
+
+METRICS_FILE = "metrics.jsonl"
+BEST_FILE = "best.safetensors"
+LAST_FILE = "last.safetensors"
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A run between its start and its end."""
+
+    trainer: Trainer
+    data: Images
+    test: Images
+    identity: Identity
+    folder: Path
+    store: Store
+    listener: Listener
+    control: RunControl
+    stop: StopWish
+    progress: Progress = field(default_factory=Progress)
+    rows: list[EpochRow] = field(default_factory=list)
+    best_sha256: str | None = None
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._meter = Meter(self.trainer.device, self.trainer.world)
+        self._steps = Steps(stop=self._wishes_to_stop, arrived=self._arrived, after=self._after)
+        self._profiler = StepProfiler(self.trainer, self.folder) if self.control.profile else None
+
+    @property
+    def done_images(self) -> int:
+        """Images of all epochs so far."""
+        return self.progress.epoch * len(self.data) + self.progress.images
+
+    def take(self, state: TrainState) -> None:
+        """Go on from a checkpoint."""
+        self.progress, self.rows = state.progress, list(state.rows)
+        self.best_sha256 = state.best_sha256
+        self.accumulate(state.accumulate)
+        self.listener.on_note(
+            f"resumed in epoch {self.progress.epoch + 1} after step {self.progress.step}"
+            if self.progress.epoch < self.trainer.epochs
+            else "resumed after the last epoch"
+        )
+
+    def accumulate(self, pieces: int) -> None:
+        """Split every batch from now on."""
+        self.trainer = replace(self.trainer, accumulate=pieces)
+
+    def synchronise(self) -> None:
+        """Give all processes rank 0's weights, optimiser and position."""
+        world = self.trainer.world
+        if world.size == 1:
+            return
+        text = world.same_text(jsonio.dumps(self._state()) if world.main else "")
+        state = jsonio.loads(TrainState, text, source="rank 0")
+        if not world.main and state.progress.step:
+            self.take(state)
+            prepare(self.trainer)
+        tensors = tensors_of(self.trainer)
+        world.share([tensors[name] for name in sorted(tensors)])
+
+    def epochs(self) -> None:
+        """Train until the last epoch is done."""
+        if self.rows and self.progress.batches == 0:
+            self._write_epoch()  # the files of an epoch whose checkpoint came first
+        while self.progress.epoch < self.trainer.epochs:
+            try:
+                row = self._epoch()
+            except TrainingDiverged as error:
+                raise self._with_checkpoint(error) from error
+            self.rows.append(row)
+            self.progress = self.progress.next_epoch()
+            self._save()  # before the files that follow from it
+            self._write_epoch()
+            self.listener.on_epoch(row)
+            if self._profiler:
+                self._profiler.finish()
+
+    def _epoch(self) -> EpochRow:
+        start = time.perf_counter() - self.progress.seconds
+        trainer = self.trainer
+        train_epoch(trainer, self.data, self.progress, self._meter, self._steps)
+        _require_finite_weights(trainer, self.progress.epoch)
+        trainer.world.share(list(trainer.model.buffers()))  # batch norm as rank 0 saw it
+        test_loss, test_accuracy = evaluate(
+            trainer.model, self.test, trainer.preprocessing, trainer.world
+        )
+        done = self.progress
+        require_finite(test_loss, "test loss", f"after epoch {done.epoch + 1}")
+        return EpochRow(
+            epoch=done.epoch + 1,
+            loss=done.loss / done.images,
+            train_accuracy=done.hits / done.images,
+            test_loss=test_loss,
+            test_accuracy=test_accuracy,
+            examples_per_second=done.images / done.seconds,
+            seconds=time.perf_counter() - start,
+            lr=done.lr,
+        )
+
+    def _wishes_to_stop(self) -> bool:
+        return bool(self.stop)
+
+    def _arrived(self, figures: StepFigures) -> None:
+        total = self.trainer.epochs * len(self.data)
+        self.listener.on_step(self.done_images, total, figures.loss / figures.images)
+
+    def _after(self, stopping: bool) -> None:
+        """Between two steps: save when it is time, stop when that is wanted."""
+        if self._profiler:
+            self._profiler.step()
+        due = time.monotonic() - self.saved_at >= 60 * self.control.save_every
+        if stopping or due:
+            self._save()
+        if stopping:
+            raise self._stopped()
+
+    def _save(self) -> None:
+        """A checkpoint of this moment, by rank 0 alone."""
+        for figures in self._meter.drain():
+            self.progress.add(figures)
+        if self.trainer.world.main:
+            self.store.save(self._state(), tensors_of(self.trainer))
+        self.saved_at = time.monotonic()
+
+    def _state(self) -> TrainState:
+        return TrainState(
+            schema_version=SCHEMA_VERSION,
+            identity=self.identity,
+            progress=self.progress,
+            accumulate=self.trainer.accumulate,
+            rows=tuple(self.rows),
+            best_sha256=self.best_sha256,
+        )
+
+    def _write_epoch(self) -> None:
+        """The files that speak of the epoch that was just done; metrics last."""
+        if not self.trainer.world.main:
+            return
+        state, rows = self.trainer.model.state_dict(), tuple(self.rows)
+        names = [LAST_FILE, BEST_FILE] if best_of(rows) is rows[-1] else [LAST_FILE]
+        for name in names:
+            with atomic(self.folder / name) as partial:
+                save_checkpoint(partial, self.identity.card, state)
+        if BEST_FILE in names:
+            self.best_sha256 = sha256_of(self.folder / BEST_FILE)
+        lines = (jsonio.dumps(row, indent=None) + "\n" for row in rows)
+        write_text(self.folder / METRICS_FILE, "".join(lines))
+
+    def _stopped(self) -> Exception:
+        where = f"in epoch {self.progress.epoch + 1} after step {self.progress.step}"
+        remedy = "a checkpoint was saved: go on with the same command and --resume"
+        if self.stop.timed_out and not self.stop.signal:
+            minutes = self.control.max_minutes
+            return ResourceLimit(f"the {minutes:g} minutes ran out {where}", remedy)
+        return Interrupted(f"stopped by {self.stop.signal or 'another process'} {where}", remedy)
+
+    def _with_checkpoint(self, error: TrainingDiverged) -> TrainingDiverged:
+        """The same error with what to do about it in this run."""
+        kept = (
+            f"; the checkpoint of epoch {self.rows[-1].epoch} is {self.folder / LAST_FILE}"
+            if self.rows
+            else "; no epoch was finished, so there is no checkpoint of this run"
+        )
+        return TrainingDiverged(error.cause, f"lower --lr (it was {self.trainer.peak_lr:g}){kept}")
+
+
+def _require_finite_weights(trainer: Trainer, epoch: int) -> None:
+    """The last update of an epoch is seen by no loss, so the weights themselves are looked at."""
+    for name, value in trainer.model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            require_finite(
+                float("nan"), f"weights of {name}", f"in the last step of epoch {epoch + 1}"
+            )

@@ -1,0 +1,49 @@
+"""SIGTERM and Ctrl-C as a wish that is fulfilled after the current step."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopWish:
+    """Within the block the first signal is noted; a second one acts as it always does.
+
+    Outside the main thread, where Python allows no handlers, only the time limit works.
+    """
+
+    def __init__(self, max_minutes: float | None = None) -> None:
+        self.signal: str | None = None
+        self.timed_out = False
+        self._seconds = None if max_minutes is None else 60 * max_minutes
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopWish:
+        self._start = time.monotonic()
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._before[number] = signal.signal(number, self._heard)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._restore()
+
+    def __bool__(self) -> bool:
+        """Whether the run is to stop."""
+        if self._seconds is not None and time.monotonic() - self._start >= self._seconds:
+            self.timed_out = True
+        return self.signal is not None or self.timed_out
+
+    def _heard(self, number: int, _frame: FrameType | None) -> None:
+        self.signal = signal.Signals(number).name
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
