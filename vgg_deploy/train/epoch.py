@@ -80,6 +80,8 @@ def train_epoch(
         stopping = _told(progress, meter.push(*sums, len(mine), stop=steps.stop()), steps)
         now = time.perf_counter()
         progress.seconds += now - clock
+        if trainer.world.size == 1:
+            stopping = steps.stop()  # nobody to agree with
         steps.after(stopping)
         clock = time.perf_counter()
     _told(progress, meter.drain(), steps)

@@ -1,0 +1,258 @@
+"""Interrupted and resumed runs, what is left of them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from scripts import check_restart
+from tests.conftest import make_card
+from tests.train.test_loop import quick
+from vgg_deploy.data.dataset import Dataset
+from vgg_deploy.errors import DigestMismatch, Interrupted, RefusedInput, ResourceLimit
+from vgg_deploy.files import sha256_of
+from vgg_deploy.spec import ModelCard
+from vgg_deploy.train.loop import train
+from vgg_deploy.train.options import RunControl, TrainOptions
+from vgg_deploy.train.outcome import EpochRow, Silent
+from vgg_deploy.train.store import COMPLETE, STATE, TENSORS, Store, digest_of
+
+MUST = RunControl(resume="must")
+
+
+class Signalled(Silent):
+    """Gets a real signal after a step, as from a scheduler or a keyboard."""
+
+    def __init__(self, after: int, number: signal.Signals = signal.SIGTERM) -> None:
+        self.steps = 0
+        self.notes: list[str] = []
+        self.after, self.number = after, number
+
+    def on_step(self, done_images: int, total_images: int, loss: float, /) -> None:
+        self.steps += 1
+        if self.steps == self.after:
+            os.kill(os.getpid(), self.number)
+
+    def on_note(self, text: str, /) -> None:
+        self.notes.append(text)
+
+
+def final(folder: Path) -> str:
+    found = Store(folder).newest()
+    assert found is not None
+    return digest_of(found[1]) + sha256_of(folder / "best.safetensors")
+
+
+def stop_after(folder: Path, card: ModelCard, few: Dataset, step: int, **changes: object) -> None:
+    with pytest.raises(Interrupted) as caught:
+        train(card, few, quick(**changes), folder, Signalled(step))
+    assert caught.value.exit_code == 130
+    assert "--resume" in caught.value.remedy
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 5])  # 4 steps an epoch: first, inner, last, next
+@pytest.mark.parametrize("recipe", ["book", "modern"])
+def test_the_same_bits(
+    tmp_path: Path, card: ModelCard, few: Dataset, step: int, recipe: str
+) -> None:
+    train(card, few, quick(recipe=recipe), tmp_path / "whole")
+    stop_after(tmp_path / "cut", card, few, step, recipe=recipe)
+    watch = Signalled(0)
+    result = train(card, few, quick(recipe=recipe), tmp_path / "cut", watch, MUST)
+    assert final(tmp_path / "cut") == final(tmp_path / "whole")
+    assert watch.steps == 8 - step
+    assert watch.notes == [f"resumed in epoch {1 + step // 5} after step {step}"]
+    assert [row.epoch for row in result.rows] == [1, 2]
+
+
+@pytest.mark.slow
+def test_real_processes_and_signals() -> None:
+    report = check_restart.check(trials=3, seed=1)
+    assert report.same == 3
+    stopped = {code for trial in report.trials for code in trial.exit_codes[:-1]}
+    assert stopped == {130, -signal.SIGKILL}
+    polite = [t for t in report.trials if -signal.SIGKILL not in t.exit_codes]
+    assert all(t.first_steps[1] not in (1, None) for t in polite)  # it did not start afresh
+
+
+def test_the_handlers_are_put_back(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    stop_after(tmp_path, card, few, 2)
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    class Impatient(Signalled):
+        def on_step(self, done_images: int, total_images: int, loss: float, /) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(card, few, quick(), tmp_path, Impatient(0))
+
+
+def test_the_newest_two_are_kept(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    train(card, few, quick(), tmp_path, control=RunControl(save_every=0))
+    names = [p.name for p in Store(tmp_path).found()]
+    assert names == ["step-00000008", "step-00000007"]
+    for path in Store(tmp_path).found():
+        assert sorted(p.name for p in path.iterdir()) == sorted((TENSORS, STATE, COMPLETE))
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == sorted(names)
+
+
+def test_nothing_is_written_between_without_need(
+    tmp_path: Path, card: ModelCard, few: Dataset
+) -> None:
+    train(card, few, quick(epochs=1), tmp_path)
+    assert [p.name for p in Store(tmp_path).found()] == ["step-00000004"]
+
+
+@pytest.fixture
+def two(tmp_path: Path, card: ModelCard, few: Dataset) -> Path:
+    """A finished run with checkpoints after steps 8 and 7."""
+    train(card, few, quick(), tmp_path / "run", control=RunControl(save_every=0))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("name", [TENSORS, STATE, COMPLETE])
+@pytest.mark.parametrize("how", ["changed", "absent"])
+def test_a_damaged_checkpoint_is_told_and_not_used(
+    two: Path, card: ModelCard, few: Dataset, name: str, how: str
+) -> None:
+    whole = final(two)
+    newest = Store(two).found()[0] / name
+    if how == "absent":
+        newest.unlink()
+    else:
+        newest.write_bytes(newest.read_bytes()[:-9] + b"\x01" * 9)
+    watch = Signalled(0)
+    train(card, few, quick(), two, watch, MUST)
+    assert "step-00000008" in watch.notes[0]
+    assert "one before" in watch.notes[0]
+    assert watch.notes[1].endswith("after step 7")
+    assert final(two) == whole
+
+
+def test_all_damaged(two: Path, card: ModelCard, few: Dataset) -> None:
+    for path in Store(two).found():
+        (path / TENSORS).write_bytes(b"")
+    with pytest.raises(DigestMismatch, match="no checkpoint is intact") as caught:
+        train(card, few, quick(), two, control=MUST)
+    assert caught.value.exit_code == 4
+
+
+def test_another_best_file(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    stop_after(tmp_path, card, few, 6)
+    (tmp_path / "best.safetensors").write_bytes(b"x")
+    with pytest.raises(RefusedInput, match="best epoch"):
+        train(card, few, quick(), tmp_path, control=MUST)
+
+
+def test_nothing_to_resume(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    with pytest.raises(RefusedInput, match="nothing to resume"):
+        train(card, few, quick(), tmp_path, control=MUST)
+    train(card, few, quick(epochs=1), tmp_path, control=RunControl(resume="may"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epochs": 5}, "options.epochs 2 in the checkpoint, 5 now"),
+        ({"recipe": "book", "lr": 0.5}, "options.lr None in the checkpoint, 0.5 now"),
+    ],
+)
+def test_another_run(
+    tmp_path: Path, card: ModelCard, few: Dataset, changes: dict[str, object], said: str
+) -> None:
+    stop_after(tmp_path, card, few, 2)
+    with pytest.raises(RefusedInput) as caught:
+        train(card, few, quick(**changes), tmp_path, control=MUST)
+    assert said in caught.value.cause
+    assert caught.value.exit_code == 3
+
+
+def test_another_network_and_other_data(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    stop_after(tmp_path, card, few, 2)
+    other = make_card("1x4-1x8", size=20)
+    with pytest.raises(RefusedInput, match="spec.size 16 in the checkpoint, 20 now"):
+        train(other, few, quick(), tmp_path, control=MUST)
+    fewer = replace(few, train=few.train.take(90))
+    with pytest.raises(RefusedInput, match="data sample, 100"):
+        train(card, fewer, quick(), tmp_path, control=MUST)
+
+
+def test_other_threads_matter_where_bits_do(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(tmp_path, card, few, 2, deterministic=True)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    with pytest.raises(RefusedInput, match="exact.threads"):
+        train(card, few, quick(deterministic=True), tmp_path, control=MUST)
+
+
+def test_the_time_limit(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    with pytest.raises(ResourceLimit, match="minutes ran out in epoch 1 after step 1") as caught:
+        train(card, few, quick(), tmp_path, control=RunControl(max_minutes=1e-9))
+    assert caught.value.exit_code == 6
+    train(card, few, quick(), tmp_path, control=MUST)
+
+
+def test_left_overs_of_a_killed_save_go(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    left = tmp_path / "checkpoints" / ".partial-x" / "step-00000009"
+    left.mkdir(parents=True)
+    train(card, few, quick(epochs=1), tmp_path, control=RunControl(resume="may"))
+    assert not left.parent.exists()
+
+
+_FULL = """
+import resource, sys
+from pathlib import Path
+from tests.train.conftest import cut
+from tests.conftest import make_card
+from tests.train.test_loop import quick
+from vgg_deploy.errors import ResourceLimit
+from vgg_deploy.train.loop import train
+from vgg_deploy.train.options import RunControl
+class Full:
+    def on_start(self, plan): pass
+    def on_note(self, text): pass
+    def on_epoch(self, row): pass
+    def on_step(self, done, total, loss):
+        if done >= 96:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+try:
+    train(make_card("1x4-1x8", size=16), cut(100, 40), quick(), Path(sys.argv[1]), Full(),
+          RunControl(save_every=0))
+except ResourceLimit as error:
+    print(error.exit_code, error.cause)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource limits")
+def test_a_full_disk(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    """Steps 1 and 2 are saved, then no file may grow beyond 3,000 bytes."""
+    command = [sys.executable, "-c", _FULL, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("6 "), (done.stdout, done.stderr)
+    assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] != []
+    assert [p.name for p in Store(tmp_path / "run").found()] == ["step-00000002", "step-00000001"]
+    train(card, few, quick(), tmp_path / "whole")
+    train(card, few, quick(), tmp_path / "run", control=MUST)
+    assert final(tmp_path / "run") == final(tmp_path / "whole")
+
+
+def test_state_is_plain_json_and_tensors(two: Path) -> None:
+    newest = Store(two).found()[0]
+    state = json.loads((newest / STATE).read_text())
+    assert state["progress"]["epoch"] == 2
+    assert [EpochRow(**row).epoch for row in state["rows"]] == [1, 2]
+    assert state["identity"]["options"] == {**vars(TrainOptions()), **vars(quick())}
