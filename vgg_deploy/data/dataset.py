@@ -41,8 +41,9 @@ class Split:
 class Dataset:
     """A data set with its two splits."""
 
-    name: str  # "fashion-mnist" or "sample"
+    name: str  # "fashion-mnist", "sample", or "folder NAME"
     source: str  # where it was found, for people
     train: Split
     test: Split
     labels: tuple[str, ...]  # class names, by label
+    remarks: tuple[str, ...] = ()  # for people: what was left out, what is uneven
