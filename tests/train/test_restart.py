@@ -182,7 +182,7 @@ def test_another_run(
 def test_another_network_and_other_data(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
     stop_after(tmp_path, card, few, 2)
     other = make_card("1x4-1x8", size=20)
-    with pytest.raises(RefusedInput, match="spec.size 16 in the checkpoint, 20 now"):
+    with pytest.raises(RefusedInput, match=r"spec\.size 16 in the checkpoint, 20 now"):
         train(other, few, quick(), tmp_path, control=MUST)
     fewer = replace(few, train=few.train.take(90))
     with pytest.raises(RefusedInput, match="data sample, 100"):
@@ -194,7 +194,7 @@ def test_other_threads_matter_where_bits_do(
 ) -> None:
     stop_after(tmp_path, card, few, 2, deterministic=True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
-    with pytest.raises(RefusedInput, match="exact.threads"):
+    with pytest.raises(RefusedInput, match=r"exact\.threads"):
         train(card, few, quick(deterministic=True), tmp_path, control=MUST)
 
 

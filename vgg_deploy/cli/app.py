@@ -15,6 +15,7 @@ from vgg_deploy.cli import (
     inspect,
     load,
     predict,
+    recipes,
     report,
     summary,
     train,
@@ -59,6 +60,7 @@ def _main(
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run_command.run,
     "train": train.train,
+    "recipes": recipes.recipes,
     "load": load.load,
     "summary": summary.summary,
     "export": export.export,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +13,6 @@ from vgg_deploy.cli.options import (
     ArchOption,
     CeilOption,
     DataDirOption,
-    DataOption,
     FcWidthOption,
     HeadOption,
     JsonOption,
@@ -19,8 +20,24 @@ from vgg_deploy.cli.options import (
     ReplaceOption,
     SizeOption,
     WidthOption,
+    complete,
     head_of,
 )
+
+
+def _recipes() -> Iterable[str]:
+    from vgg_deploy.train.recipes import RECIPES
+
+    return RECIPES
+
+
+TrainDataOption = Annotated[
+    str,
+    typer.Option(
+        help="fashion-mnist, sample (6,000 images, always there), auto, or the path of a folder "
+        "of images with a folder per class.",
+    ),
+]
 
 
 def train(
@@ -29,33 +46,82 @@ def train(
     width: WidthOption = 0.25,
     size: SizeOption = 64,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 3,
-    data: DataOption = "auto",
+    data: TrainDataOption = "auto",
     data_dir: DataDirOption = None,
-    recipe: Annotated[str, typer.Option(help="modern, or book for §7.2 as printed.")] = "modern",
-    batch: Annotated[int | None, typer.Option(help="Batch size; default: the recipe's.")] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="BUNDLE", help="Fine-tune this bundle's weights."),
+    ] = None,
+    freeze: Annotated[
+        str | None, typer.Option(help="features: leave the convolutions of --from as they are.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="See vgg-deploy recipes. Without it modern, modern-bn or fine-tune, as it fits.",
+            autocompletion=complete(_recipes),
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Batch size of all processes; default: the recipe's.")
+    ] = None,
+    accumulate: Annotated[
+        int, typer.Option(help="Split each batch into so many pieces: less memory.")
+    ] = 1,
+    auto_batch: Annotated[
+        bool, typer.Option("--auto-batch", help="Split each batch as often as memory demands.")
+    ] = False,
     lr: Annotated[float | None, typer.Option(help="Learning rate; default: the recipe's.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Same options, same machine: same bits.")
+    ] = False,
+    max_images: Annotated[int | None, typer.Option(help="Train with the first so many.")] = None,
     head: HeadOption = "book",
     fc_width: FcWidthOption = 4096,
     ceil_mode: CeilOption = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was interrupted.")
+    ] = False,
+    save_every: Annotated[
+        float, typer.Option(help="Minutes between checkpoints; 0: after every step.")
+    ] = 10.0,
+    max_minutes: Annotated[
+        float | None, typer.Option(help="Save and stop after so long (exit 6); then --resume.")
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time of a step goes.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard event files.")
+    ] = False,
     replace: ReplaceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a VGG on Fashion-MNIST and make a bundle of the best epoch.
+    """Train a VGG on Fashion-MNIST or a folder of images; the best epoch becomes a bundle.
 
     Example: vgg-deploy train --arch vgg11 --width 0.25 --size 64 --epochs 3 -o artifacts/fmnist
     """
-    from vgg_deploy.pipeline.train import TrainRequest, train_bundle
-    from vgg_deploy.train.options import TrainOptions
+    from vgg_deploy.pipeline.request import TrainRequest
+    from vgg_deploy.pipeline.train import train_process
+    from vgg_deploy.train.options import RunControl, TrainOptions
+    from vgg_deploy.train.recipes import default_recipe
 
     options = TrainOptions(
-        recipe=recipe,
+        recipe=recipe or default_recipe(arch, fine_tune=start is not None),
         epochs=epochs,
         batch=batch,
+        accumulate=accumulate,
+        auto_batch=auto_batch,
         lr=lr,
         seed=seed,
+        device=device,
         precision=precision,
+        deterministic=deterministic,
+        max_images=max_images,
+        freeze=freeze,
     )
     request = TrainRequest(
         arch=arch,
@@ -66,10 +132,20 @@ def train(
         ceil_mode=ceil_mode,
         data=data,
         data_dir=data_dir,
+        start=start,
         options=options,
     )
+    control = RunControl(
+        save_every=save_every,
+        max_minutes=max_minutes,
+        resume="must" if resume else "no",
+        profile=profile,
+        tensorboard=tensorboard,
+    )
     with watching() as watch:
-        bundle = train_bundle(out, request, watch, replace=replace)
+        bundle = train_process(out, request, watch, replace=replace, control=control)
+    if bundle is None:  # another process speaks
+        return
     if as_json:
         print_json(bundle.manifest)
     else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vgg_deploy.data.dataset import Dataset
-from vgg_deploy.data.fashion_mnist import load_dataset
+from vgg_deploy.data.sources import open_dataset
 from vgg_deploy.spec import ModelCard
 
 
@@ -29,13 +29,13 @@ def images_for(card: ModelCard, name: str | None = None, data_dir: Path | None =
     The sample is a part of Fashion-MNIST, split as there, so a model of either is tested on the
     10,000 images where they are.
 
-    A data set asked for by ``name`` must be there; without one the sample inside the package
-    always is.
+    A data set asked for by ``name``, or by the path of a folder of images, must be there; without
+    one the sample inside the package always is.
     """
     wanted = name or (
         "auto" if card.dataset in ("fashion-mnist", "sample") or data_dir else "sample"
     )
-    dataset = load_dataset(wanted, data_dir)
+    dataset = open_dataset(wanted, data_dir, card.preprocessing)
     if card.labels == dataset.labels:
         return Images(dataset, "")
     if name is not None and card.dataset is None and len(card.labels) == len(dataset.labels):

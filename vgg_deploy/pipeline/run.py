@@ -10,12 +10,13 @@ from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import unknown_choice
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
 from vgg_deploy.pipeline.export import export_bundle
-from vgg_deploy.pipeline.train import TrainRequest, train_bundle
+from vgg_deploy.pipeline.request import TrainRequest
+from vgg_deploy.pipeline.train import train_bundle
 from vgg_deploy.pipeline.verify import VerifyOptions, verdict_error, verify_bundle
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.report.html import REPORT_FILE, write_report
 from vgg_deploy.results import BenchReport, VerifyReport
-from vgg_deploy.train.options import TrainOptions
+from vgg_deploy.train.options import RunControl, TrainOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,14 @@ def run_preset(name: str, out: Path | None = None, watch: Watcher | None = None)
     if name not in PRESETS:
         raise unknown_choice("preset", name, PRESETS)
     preset = PRESETS[name]
-    bundle = train_bundle(out or preset.folder, preset.train, watch, replace=True, reuse=True)
+    bundle = train_bundle(
+        out or preset.folder,
+        preset.train,
+        watch,
+        replace=True,
+        reuse=True,
+        control=RunControl(resume="may"),
+    )
     bundle, _, _ = export_bundle(bundle, (), watch)
     verified = verify_bundle(bundle, preset.verify, watch, reuse=True)
     timed = None

@@ -5,38 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from vgg_deploy import jsonio
 from vgg_deploy.bundle import MANIFEST, Bundle, Draft, create_bundle, open_bundle, refuse_existing
 from vgg_deploy.data.dataset import Dataset
-from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.environment import versions
-from vgg_deploy.errors import VggDeployError
+from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
 from vgg_deploy.libraries import import_torch
 from vgg_deploy.model.checkpoint import input_spec, output_spec
+from vgg_deploy.pipeline.request import Plan, TrainRequest, planned
+from vgg_deploy.pipeline.told import Told
 from vgg_deploy.pipeline.watch import Silent, Watcher
-from vgg_deploy.spec import Head, ModelCard, ModelSpec
-from vgg_deploy.train.options import TrainOptions
-from vgg_deploy.train.outcome import EpochRow, RunPlan
+from vgg_deploy.spec import ModelCard
+from vgg_deploy.train.options import RunControl
+from vgg_deploy.train.outcome import TrainResult
 
+TRAINING = "training"  # folder of a run inside the bundle
 KEY = "request"  # in made_by: digest of everything asked for
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """The network, the data and how to train."""
-
-    arch: str = "vgg11"
-    width: float = 0.25
-    size: int = 64
-    head: Head = "book"
-    fc_width: int = 4096
-    ceil_mode: bool = False
-    data: str = "auto"
-    data_dir: Path | None = None
-    options: TrainOptions = field(default_factory=TrainOptions)
 
 
 def train_bundle(
@@ -46,71 +32,98 @@ def train_bundle(
     *,
     replace: bool = False,
     reuse: bool = False,
+    control: RunControl | None = None,
 ) -> Bundle:
     """Train and make the bundle ``root``; the best epoch's weights become its checkpoint.
 
     With ``reuse`` a bundle whose checkpoint was made by the same request is kept.
     """
-    watch = watch or Silent()
-    import_torch()
-    from vgg_deploy.train.loop import train
-    from vgg_deploy.train.setup import card_for
-
-    dataset = load_dataset(request.data, request.data_dir)
-    card = card_for(_spec(request, dataset), request.options.chosen, dataset)
-    key = _key(request, dataset)
-    if reuse and (old := _valid(root, card, key)):
-        watch.say(f"train: reused {old.checkpoint.path}, nothing it depends on has changed")
-        return old
-    refuse_existing(root, replace=replace)
-    watch.say(f"train: {card.spec.arch} on {len(dataset.train):,} images, {dataset.source}")
-    result = train(card, dataset, request.options, root / "training", _Told(watch))
-    draft = Draft(
-        format="checkpoint",
-        precision="fp32",
-        input=input_spec(card),
-        output=output_spec(card),
-        parent=None,
-        made_by={**result.made_by, KEY: key},
-    )
-    bundle, _ = create_bundle(
-        root, card, draft, lambda path: _copy(result.best_path, path), replace=replace
-    )
+    bundle = train_process(root, request, watch, replace=replace, reuse=reuse, control=control)
+    if bundle is None:
+        raise UsageError(
+            "only train runs on several processes",
+            "torchrun --nproc-per-node 2 -m vgg_deploy.train -o BUNDLE",
+        )
     return bundle
 
 
-class _Told:
-    """Tells a watcher what the training loop tells a listener."""
+def train_process(
+    root: Path,
+    request: TrainRequest,
+    watch: Watcher | None = None,
+    *,
+    replace: bool = False,
+    reuse: bool = False,
+    control: RunControl | None = None,
+) -> Bundle | None:
+    """``train_bundle`` as one of several processes: rank 0 makes the bundle, others get None."""
+    control = control or RunControl()
+    import_torch()
+    from vgg_deploy.train.distributed import is_main
 
-    def __init__(self, watch: Watcher) -> None:
-        self._watch = watch
-        self._done = 0
+    watch = (watch if is_main() else None) or Silent()
+    plan = planned(request)
+    key = _key(request, plan.dataset)
+    if reuse and (old := _valid(root, plan.card, key)):
+        watch.say(f"train: reused {old.checkpoint.path}, nothing it depends on has changed")
+        return old
+    folder = root / TRAINING
+    if is_main():
+        refuse_existing(root, replace=replace)
+        _require_finished(folder, control, replace=replace)
+    for remark in plan.dataset.remarks:
+        watch.say(f"train: {remark}")
+    result = _trained(plan, request, folder, watch, control)
+    if not is_main():
+        return None
+    return _bundled(root, plan, result, key, replace=replace)
 
-    def on_start(self, plan: RunPlan, /) -> None:
-        """Say what is going to happen."""
-        self._watch.say(
-            f"train: {plan.parameters:,} parameters on {plan.device} in {plan.precision}, "
-            f"{plan.epochs} epochs, batch {plan.batch}"
-        )
-        self._watch.begin("train", plan.epochs * plan.train_images, "examples")
-        self._watch.advance(plan.done_images)
-        self._done = plan.done_images
 
-    def on_note(self, text: str, /) -> None:
-        """A line."""
-        self._watch.say(f"train: {text}")
+def _trained(
+    plan: Plan, request: TrainRequest, folder: Path, watch: Watcher, control: RunControl
+) -> TrainResult:
+    from vgg_deploy.model.checkpoint import load_state
+    from vgg_deploy.train.loop import Start, train
 
-    def on_step(self, done_images: int, total_images: int, loss: float, /) -> None:
-        """Move the bar."""
-        del total_images, loss
-        self._watch.advance(done_images - self._done)
-        self._done = done_images
+    images = len(plan.dataset.train)
+    what = f"fine-tune {request.start}" if plan.source else plan.card.spec.arch
+    watch.say(f"train: {what} on {images:,} images, {plan.dataset.source}")
+    start = None
+    if plan.source:
+        start = Start(load_state(plan.source.path(plan.source.checkpoint)))
+    return train(plan.card, plan.dataset, request.options, folder, Told(watch), control, start)
 
-    def on_epoch(self, row: EpochRow, /) -> None:
-        """A line per epoch."""
-        self._watch.say(
-            f"train: epoch {row.epoch}, loss {row.loss:.3f}, train {row.train_accuracy:.3f}, "
-            f"test {row.test_accuracy:.4f}, {row.examples_per_second:,.0f} examples/s"
+
+def _bundled(root: Path, plan: Plan, result: TrainResult, key: str, *, replace: bool) -> Bundle:
+    """Make the bundle; then the run is finished and its checkpoints are not needed."""
+    from vgg_deploy.train.store import Store
+
+    made_by = {**result.made_by, KEY: key}
+    if plan.source:
+        made_by["fine_tuned_from"] = plan.source.checkpoint.sha256
+    draft = Draft(
+        format="checkpoint",
+        precision="fp32",
+        input=input_spec(plan.card),
+        output=output_spec(plan.card),
+        parent=None,
+        made_by=made_by,
+    )
+    bundle, _ = create_bundle(
+        root, plan.card, draft, lambda path: _copy(result.best_path, path), replace=replace
+    )
+    Store(root / TRAINING).clear()
+    return bundle
+
+
+def _require_finished(folder: Path, control: RunControl, *, replace: bool) -> None:
+    """Refuse to throw away what an interrupted run has done."""
+    from vgg_deploy.train.store import Store
+
+    if control.resume == "no" and not replace and Store(folder).found():
+        raise RefusedInput(
+            f"{folder} holds a run that was interrupted",
+            "go on with --resume, or start afresh with --replace",
         )
 
 
@@ -138,16 +151,3 @@ def _valid(root: Path, card: ModelCard, key: str) -> Bundle | None:
         return None
     same = bundle.card == card and checkpoint.made_by.get(KEY) == key
     return bundle if same and not bundle.problem(checkpoint) else None
-
-
-def _spec(request: TrainRequest, dataset: Dataset) -> ModelSpec:
-    return ModelSpec.named(
-        request.arch,
-        width=request.width,
-        size=request.size,
-        channels=dataset.train.images.shape[3],
-        classes=len(dataset.labels),
-        fc_width=request.fc_width,
-        head=request.head,
-        ceil_mode=request.ceil_mode,
-    )

@@ -132,6 +132,9 @@ def _resume(run: Run, world: World) -> None:
             f"there is nothing to resume in {run.folder}",
             "start the run without --resume; a finished run leaves no checkpoints",
         )
+    if found and wish == "may" and found[0].identity != run.identity:
+        run.store.clear()
+        found = None
     if found:
         state, tensors, problems = found
         require_same(state.identity, run.identity)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-RecipeName = Literal["book", "modern"]
+RecipeName = Literal["book", "modern", "modern-bn", "fine-tune"]
 Init = Literal["xavier-uniform", "kaiming-normal"]
 Schedule = Literal["constant", "one-cycle"]
 
@@ -55,7 +55,44 @@ RECIPES: Mapping[RecipeName, Recipe] = {
         label_smoothing=0.05,
         normalise=True,
     ),
+    # batch norm stands a larger rate and needs less dropout
+    "modern-bn": Recipe(
+        name="modern-bn",
+        init="kaiming-normal",
+        lr=0.05,
+        schedule="one-cycle",
+        batch=128,
+        dropout=0.3,
+        momentum=0.9,
+        weight_decay=5e-4,
+        warm_up=0.2,
+        label_smoothing=0.05,
+        normalise=True,
+        flip=True,
+    ),
+    # trained weights on other images: a smaller rate; preprocessing is that of the weights
+    "fine-tune": Recipe(
+        name="fine-tune",
+        init="kaiming-normal",
+        lr=0.005,
+        schedule="one-cycle",
+        batch=64,
+        dropout=0.5,
+        momentum=0.9,
+        weight_decay=1e-4,
+        warm_up=0.1,
+        label_smoothing=0.05,
+        flip=True,
+        shift=0.05,
+    ),
 }
+
+
+def default_recipe(arch: str, *, fine_tune: bool = False) -> RecipeName:
+    """The recipe that fits a network when none is named."""
+    if fine_tune:
+        return "fine-tune"
+    return "modern-bn" if arch.endswith("_bn") else "modern"
 
 
 def learning_rate(recipe: Recipe, peak: float, progress: float) -> float:

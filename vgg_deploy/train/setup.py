@@ -17,8 +17,13 @@ from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 from vgg_deploy.train.recipes import Recipe
 
 
-def card_for(spec: ModelSpec, recipe: Recipe, dataset: Dataset) -> ModelCard:
-    """The card of a network to be trained: the recipe decides dropout and normalisation."""
+def card_for(
+    spec: ModelSpec, recipe: Recipe, dataset: Dataset, *, cropped: bool = False
+) -> ModelCard:
+    """The card of a network to be trained: the recipe decides dropout and normalisation.
+
+    With ``cropped`` images keep their proportions: the centre of each is what is seen.
+    """
     mean, std = (0.0,) * spec.channels, (1.0,) * spec.channels
     if recipe.normalise:
         values = to_channels(dataset.train.images, spec.channels)
@@ -26,7 +31,13 @@ def card_for(spec: ModelSpec, recipe: Recipe, dataset: Dataset) -> ModelCard:
         std = tuple(max(round(float(v) / 255, 4), 1e-4) for v in values.std(axis=(0, 1, 2)))
     return ModelCard(
         spec=replace(spec, dropout=recipe.dropout),
-        preprocessing=Preprocessing(size=spec.size, channels=spec.channels, mean=mean, std=std),
+        preprocessing=Preprocessing(
+            size=spec.size,
+            channels=spec.channels,
+            mean=mean,
+            std=std,
+            resize=spec.size if cropped else None,
+        ),
         labels=dataset.labels,
         dataset=dataset.name,
     )
