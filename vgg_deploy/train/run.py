@@ -143,6 +143,7 @@ class Run:
         """A checkpoint of this moment, by rank 0 alone."""
         for figures in self._meter.drain():
             self.progress.add(figures)
+            self._arrived(figures)
         if self.trainer.world.main:
             self.store.save(self._state(), tensors_of(self.trainer))
         self.saved_at = time.monotonic()

@@ -1,0 +1,87 @@
+"""Several gloo processes: the gradient of one, one writer, and nobody left waiting."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.train.ranks import Ranks
+from vgg_deploy.model.checkpoint import load_state
+from vgg_deploy.train.distributed import World
+from vgg_deploy.train.options import RunControl
+from vgg_deploy.train.store import Store
+
+MUST = RunControl(resume="must")
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)[1] for line in (folder / "steps-0").read_text().splitlines()]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_state(folder / "run" / "last.safetensors")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert Ranks(1, folder).wait() == [0]
+    return folder
+
+
+def assert_same(folder: Path, alone: Path) -> None:
+    """Losses and weights as one process has them, but for the order of additions."""
+    assert losses(folder) == pytest.approx(losses(alone), rel=1e-5)
+    one, many = weights(alone), weights(folder)
+    for name, value in one.items():
+        torch.testing.assert_close(many[name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_gradient_of_one_process(
+    tmp_path: Path, alone: Path, size: int, accumulate: int
+) -> None:
+    assert Ranks(size, tmp_path, accumulate=accumulate).wait() == [0] * size
+    assert_same(tmp_path, alone)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "steps-0"]  # rank 0 alone
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_stops_all_and_another_number_goes_on(tmp_path: Path, alone: Path) -> None:
+    stopped = Ranks(2, tmp_path, signals={0: {2: signal.SIGTERM}})
+    assert stopped.wait() == [130, 130]
+    assert "another process" in stopped.error(1)
+    assert Ranks(4, tmp_path, control=MUST).wait() == [0] * 4
+    assert losses(tmp_path) == pytest.approx(losses(alone), rel=1e-5)
+    assert_same(tmp_path, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_ends_the_other(tmp_path: Path, rank: int) -> None:
+    ranks = Ranks(2, tmp_path, pause=0.05, epochs=100, control=RunControl(save_every=0))
+    ranks.reached(4)
+    start = time.monotonic()
+    ranks.processes[rank].kill()
+    codes = ranks.wait(60)
+    assert time.monotonic() - start < 60
+    assert codes[rank] == -signal.SIGKILL
+    assert codes[1 - rank] == 6
+    assert "another process of this run is gone" in ranks.error(1 - rank)
+    assert Store(tmp_path / "run").newest() is not None
+
+
+def test_parts_are_a_batch_without_duplicates() -> None:
+    batch = torch.randperm(33)
+    for size in (1, 2, 4, 7):
+        parts = [World(rank=rank, size=size).part(batch) for rank in range(size)]
+        assert torch.equal(torch.cat(parts), batch)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
