@@ -8,8 +8,18 @@ from pathlib import Path
 import pytest
 
 from vgg_deploy.bundle import Bundle, Draft, create_bundle
+from vgg_deploy.environment import capture
 from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked ``gpu`` say why they do not run."""
+    if capture().gpu is None:
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU"))
+
 
 LABELS = tuple("abcdefghij")
 

@@ -25,7 +25,12 @@ from vgg_deploy.pipeline.export import export_bundle
 
 FAKE = FakeBackend(strict=True)
 CELLS: list[tuple[str, Format]] = [
-    *((name, kind) for name, b in BACKENDS.items() for kind in sorted(b.formats)),
+    *(
+        (name, kind)
+        for name, b in BACKENDS.items()
+        if b.device == "cpu"
+        for kind in sorted(b.formats)
+    ),
     (FAKE.name, "checkpoint"),
 ]
 LIBRARY = {"ort-cpu": "onnxruntime", "openvino": "openvino"}

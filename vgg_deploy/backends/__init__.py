@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from vgg_deploy.backends.base import Backend
 from vgg_deploy.backends.openvino import OpenVino
 from vgg_deploy.backends.ort import OrtCpu
+from vgg_deploy.backends.ort_gpu import OrtGpu
 from vgg_deploy.backends.pytorch import Aoti, Torch, TorchCompile, TorchScript
+from vgg_deploy.backends.torch_gpu import TORCH_GPU
 from vgg_deploy.errors import unknown_choice
 
 _ALL: tuple[Backend, ...] = (
@@ -17,6 +19,9 @@ _ALL: tuple[Backend, ...] = (
     Aoti(),
     OrtCpu(),
     OpenVino(),
+    *TORCH_GPU,
+    OrtGpu(),
+    OrtGpu(name="ort-trt", provider="TensorrtExecutionProvider"),
 )
 BACKENDS: Mapping[str, Backend] = {backend.name: backend for backend in _ALL}
 

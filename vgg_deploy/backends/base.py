@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_deploy.artifact import Artifact, Format
+from vgg_deploy.artifact import Artifact, Format, Precision
 
 Array = NDArray[Any]
 Device = Literal["cpu", "cuda"]
@@ -86,6 +86,21 @@ class Backend(Protocol):
 
     def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
         """Open ``root / artifact.path``; the session is closed with the context."""
+        ...
+
+
+@runtime_checkable
+class Recasting(Protocol):
+    """A backend that computes an fp32 file in a precision of its own."""
+
+    @property
+    def precision(self) -> Precision:
+        """The precision it computes in, whatever the file's is."""
+        ...
+
+    @property
+    def variant_of(self) -> str | None:
+        """The backend that differs from it in nothing but precision; None for that one itself."""
         ...
 
 

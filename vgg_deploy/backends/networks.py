@@ -26,13 +26,13 @@ def load_program(path: Path) -> Network:
     return network
 
 
-def load_script(path: Path) -> Network:
-    """A TorchScript file, in eval mode as it was frozen."""
+def load_script(path: Path, device: str = "cpu") -> Network:
+    """A TorchScript file on a device, in eval mode as it was frozen."""
     import torch
 
     with warnings.catch_warnings():  # the format is deprecated, and kept on purpose
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
-        network: Network = torch.jit.load(str(path), map_location="cpu")
+        network: Network = torch.jit.load(str(path), map_location=device)
     return network
 
 

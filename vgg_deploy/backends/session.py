@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, cast
 
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends.base import Array, Backend, Missing, Selective, as_input
@@ -32,6 +33,7 @@ class Placed:
     read: Callable[[], Array]
 
 
+Loaded = TypeVar("Loaded")
 Place = Callable[[Array], Placed]  # gets a contiguous copy of the artifact's shape and dtype
 
 
@@ -98,9 +100,15 @@ class HostSession:
 
 @contextmanager
 def opened(
-    backend: Backend, artifact: Artifact, root: Path, load: Callable[[Path], Place]
+    backend: Backend,
+    artifact: Artifact,
+    root: Path,
+    load: Callable[[Path], Loaded],
+    make: Callable[[str, Path, Artifact, Loaded], HostSession] | None = None,
 ) -> Iterator[HostSession]:
     """A session on ``root / artifact.path``; whatever ``load`` raises gets a cause and a remedy.
+
+    ``make`` turns what was loaded into the session; without it that is a ``Place`` of the host.
 
     ``BackendNotAvailable`` when ``probe`` says so; ``RefusedInput`` for a file that is absent,
     of another format, or that the library refuses; ``ResourceLimit`` when memory runs out.
@@ -113,13 +121,17 @@ def opened(
         raise BackendNotAvailable(f"{backend.name}: {missing.reason}", missing.remedy)
     require_file(path, "artifact")
     with translated(f"{backend.name} could not open {path}"):
-        place = load(path)
-    session = HostSession(backend.name, path, artifact, place)
-    del place  # else this frame would keep the runtime alive after close
+        loaded = load(path)
+    session = (make or _host_session)(backend.name, path, artifact, loaded)
+    del loaded  # else this frame would keep the runtime alive after close
     try:
         yield session
     finally:
         session.close()
+
+
+def _host_session(name: str, path: Path, artifact: Artifact, loaded: object) -> HostSession:
+    return HostSession(name, path, artifact, cast("Place", loaded))
 
 
 def check_format(backend: Backend, artifact: Artifact, path: Path) -> None:

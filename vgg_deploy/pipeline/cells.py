@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from vgg_deploy import jsonio
-from vgg_deploy.artifact import FORMATS, Artifact, Format
+from vgg_deploy.artifact import FORMATS, Artifact, Format, Precision
 from vgg_deploy.backends import BACKENDS, get_backend
-from vgg_deploy.backends.base import Backend, Missing, Selective
+from vgg_deploy.backends.base import Backend, Missing, Recasting, Selective
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import capture
 from vgg_deploy.errors import (
@@ -41,10 +41,16 @@ class Cell:
             sha256=artifact.sha256 if artifact else "",
             size_bytes=artifact.size_bytes if artifact else 0,
             format=artifact.format if artifact else wanted,
-            precision=artifact.precision if artifact else "fp32",
+            precision=self._precision,
             backend=self.backend.name,
             device=self.backend.device,
         )
+
+    @property
+    def _precision(self) -> Precision:
+        if isinstance(self.backend, Recasting):
+            return self.backend.precision
+        return self.artifact.precision if self.artifact else "fp32"
 
     @property
     def reason(self) -> str:
@@ -80,7 +86,7 @@ def plan(bundle: Bundle, selection: Selection) -> tuple[Cell, ...]:
     asked for by name and cannot run, ``RefusedInput`` for a format the bundle does not hold.
     """
     _check(bundle, selection)
-    backends = [get_backend(n) for n in selection.backends] or list(BACKENDS.values())
+    backends = [get_backend(n) for n in selection.backends] or _all_backends()
     cells: list[Cell] = []
     for backend in dict.fromkeys(backends):
         cells += _cells(bundle, backend, selection)
@@ -90,6 +96,18 @@ def plan(bundle: Bundle, selection: Selection) -> tuple[Cell, ...]:
         if cell.missing and name in selection.backends and name not in able:
             raise _asked_for(cell, cell.missing)
     return tuple(cells)
+
+
+def _all_backends() -> list[Backend]:
+    """Every backend, without variants in other precisions that cannot run either.
+
+    Such a row would repeat what the row it is a variant of says.
+    """
+    return [b for b in BACKENDS.values() if not (_is_variant(b) and b.probe())]
+
+
+def _is_variant(backend: Backend) -> bool:
+    return isinstance(backend, Recasting) and backend.variant_of is not None
 
 
 def _asked_for(cell: Cell, missing: Missing) -> VggDeployError:

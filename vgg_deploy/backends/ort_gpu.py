@@ -1,0 +1,136 @@
+"""ONNX Runtime on a GPU: its CUDA kernels (``ort-cuda``), or TensorRT inside it (``ort-trt``).
+
+ONNX Runtime falls back to the CPU with no more than a log line. Here the libraries that a provider
+links are loaded one by one before, so that the missing one is named; falling back is forbidden; and
+every node is looked up afterwards.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import io
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, redirect_stdout, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from vgg_deploy import cuda
+from vgg_deploy.artifact import Artifact, Format
+from vgg_deploy.backends.base import Missing, Session
+from vgg_deploy.backends.device import DeviceSession, OnDevice
+from vgg_deploy.backends.ort_network import OrtNetwork, open_network
+from vgg_deploy.backends.session import first_line, importable, opened
+from vgg_deploy.errors import BackendNotAvailable
+
+Provider = Literal["CUDAExecutionProvider", "TensorrtExecutionProvider"]
+GPU_REMEDY = (
+    'pip uninstall onnxruntime, then pip install "vgg-deploy[gpu]": the two packages share a module'
+)
+TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
+# What the provider loads only when it meets a convolution, and how to get any library it lacks.
+_ALSO_NEEDED = {"CUDAExecutionProvider": ("libcudnn.so.9",), "TensorrtExecutionProvider": ()}
+_LIBRARY_REMEDY = {
+    "libcuda.so": "install NVIDIA's driver; nvidia-smi must answer",
+    "libcudnn": "pip install nvidia-cudnn-cu13",
+    "libnvinfer": "pip install 'tensorrt>=10,<11'; ONNX Runtime links TensorRT 10",
+    "libnvonnxparser": "pip install 'tensorrt>=10,<11'; ONNX Runtime links TensorRT 10",
+}
+_ANY_LIBRARY = "pip install nvidia-cublas nvidia-cuda-runtime nvidia-cudnn-cu13, or install CUDA"
+
+
+@dataclass(frozen=True)
+class OrtGpu:
+    """An ONNX file on one of ONNX Runtime's GPU providers, and on no other."""
+
+    name: str = "ort-cuda"
+    provider: Provider = "CUDAExecutionProvider"
+    cuda_graph: bool = True
+    formats: frozenset[Format] = field(default=frozenset({"onnx"}))
+    device: Literal["cuda"] = "cuda"
+    driver: Callable[[], cuda.Driver] = cuda.driver
+
+    def probe(self) -> Missing | None:
+        """Needs onnxruntime-gpu, the libraries its provider links, a driver and a GPU."""
+        if missing := importable("onnxruntime", GPU_REMEDY):
+            return missing
+        import onnxruntime as ort
+
+        if self.provider not in ort.get_available_providers():
+            return Missing(f"this build of onnxruntime has no {self.provider}", GPU_REMEDY)
+        if missing := missing_library(Path(ort.__file__).parent / "capi", self.provider):
+            return missing
+        try:
+            self.driver().gpu()
+        except BackendNotAvailable as error:
+            return Missing(error.cause, error.remedy)
+        return None
+
+    def refuses(self, artifact: Artifact, /) -> Missing | None:
+        """Where the provider would compute in another precision than the file's."""
+        if self.provider == "CUDAExecutionProvider":
+            if artifact.precision in ("int8", "fp8"):
+                return Missing(
+                    f"ONNX Runtime's CUDA kernels compute {artifact.precision} Q/DQ in fp32",
+                    "use trt or ort-trt, or the fp16 file",
+                )
+        elif artifact.precision == "fp8":
+            return Missing("ort-trt has no switch for fp8", "use trt")
+        elif artifact.precision == "fp32" and os.environ.get(TF32_VARIABLE) != "0":
+            return Missing(
+                "ONNX Runtime's TensorRT provider cannot switch TF32 off by itself",
+                f"set {TF32_VARIABLE}=0 before vgg-deploy is started",
+            )
+        return None
+
+    def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
+        """A session whose every node runs on the provider; nothing is ever left to the CPU."""
+
+        def load(path: Path) -> OnDevice:
+            network: OrtNetwork = open_network(
+                path, artifact, self.provider, self.driver(), cuda_graph=self.cuda_graph
+            )
+            return network
+
+        return opened(self, artifact, root, load, DeviceSession)
+
+
+def missing_library(folder: Path, provider: Provider) -> Missing | None:
+    """The first shared library that a provider cannot load, by name.
+
+    ``folder`` holds onnxruntime's own libraries. Those of NVIDIA's wheels are loaded first, as
+    onnxruntime's ``preload_dlls`` does.
+    """
+    _preload(provider)
+    kind = "cuda" if provider == "CUDAExecutionProvider" else "tensorrt"
+    names = (
+        str(folder / "libonnxruntime_providers_shared.so"),
+        *_ALSO_NEEDED[provider],
+        str(folder / f"libonnxruntime_providers_{kind}.so"),
+    )
+    for name in names:
+        try:
+            ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            said = first_line(error)  # "libcudnn.so.9: cannot open shared object file: …"
+            lacks = said.partition(":")[0]
+            return Missing(f"{provider} cannot be loaded: {said}", _remedy_for(lacks))
+    return None
+
+
+def _preload(provider: Provider) -> None:
+    import onnxruntime as ort
+
+    with suppress(AttributeError, OSError), redirect_stdout(io.StringIO()):
+        ort.preload_dlls()  # prints what it does not find; loading says it better
+    if provider == "TensorrtExecutionProvider":
+        with suppress(Exception):  # importing it loads its libraries; absence is told by name
+            importlib.import_module("tensorrt_libs")
+            importlib.import_module("tensorrt")
+
+
+def _remedy_for(library: str) -> str:
+    found = (text for start, text in _LIBRARY_REMEDY.items() if library.startswith(start))
+    return next(found, _ANY_LIBRARY)

@@ -1,0 +1,165 @@
+"""torch on a GPU: eager, ``torch.compile``, TorchScript, AOTInductor, each set up to be fast.
+
+As their own users would: channels-last, cuDNN searching its algorithms, ``max-autotune`` and CUDA
+graphs, half precision by ``.half()`` of the whole network with a float32 input and output, as the
+ONNX files have. TF32 is a precision of its own and off in fp32. Code is compiled for the batch that
+is placed, so that no variant pays for dynamic shapes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vgg_deploy.artifact import Artifact, Format, Precision
+from vgg_deploy.backends.base import Missing, Session
+from vgg_deploy.backends.device import DeviceSession
+from vgg_deploy.backends.networks import Network, load_script
+from vgg_deploy.backends.pytorch import exact_float32, missing_compiler
+from vgg_deploy.backends.session import TORCH_REMEDY, importable, opened
+from vgg_deploy.backends.torch_network import Card, Cuda, Graph, TorchNetwork
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Way = Literal["eager", "compile", "script", "aoti"]
+_GRAPH: Mapping[Way, Graph] = {"compile": "inside", "aoti": "captured"}
+_COMPILED: tuple[Way, ...] = ("compile", "aoti")
+
+
+@dataclass(frozen=True)
+class TorchGpu:
+    """One way to run a checkpoint in one precision.
+
+    ``variant_of`` names the row that differs only in precision: a plan leaves a variant out where
+    it would say no more than that row.
+    """
+
+    name: str = "torch-cuda"
+    way: Way = "eager"
+    precision: Precision = "fp32"
+    variant_of: str | None = None
+    formats: frozenset[Format] = field(default=frozenset({"checkpoint"}))
+    device: Literal["cuda"] = "cuda"
+    card: Callable[[], Card] = Cuda
+
+    def probe(self) -> Missing | None:
+        """Needs torch built for CUDA, a driver and a GPU; compiled ways a C++ compiler, too."""
+        if missing := importable("torch", TORCH_REMEDY):
+            return missing
+        if self.way in _COMPILED and (missing := missing_compiler()):
+            return missing
+        return no_gpu() if self.card is Cuda else None
+
+    def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
+        """The network on the GPU; compiling waits for the first batch."""
+
+        def load(path: Path) -> TorchNetwork:
+            exact_float32()
+            card = self.card()
+            return TorchNetwork(
+                network=self._network(path, card),
+                card=card,
+                tf32=self.precision == "tf32",
+                graph=_GRAPH.get(self.way, "off"),
+                specialize=_SPECIALIZE.get(self.way),
+            )
+
+        return opened(self, artifact, root, load, DeviceSession)
+
+    def _network(self, path: Path, card: Card) -> Network:
+        if self.way == "script":
+            return load_script(path, card.device)
+        return load_checkpoint(path, self.precision, card.device)
+
+
+def no_gpu() -> Missing | None:
+    """Why torch has no GPU here, or None."""
+    import torch
+
+    if torch.version.cuda is None:
+        return Missing("this build of torch has no CUDA", "pip install torch from PyPI")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "CUDA initialization: Found no NVIDIA driver"
+        if torch.cuda.is_available():
+            return None
+    return Missing(
+        "torch sees no NVIDIA GPU", "needs a GPU and a driver; nvidia-smi and CUDA_VISIBLE_DEVICES"
+    )
+
+
+def load_checkpoint(path: Path, precision: Precision, device: str) -> nn.Module:
+    """The network of a checkpoint, channels-last, in a precision; float32 in and out."""
+    import torch
+    from torch import nn
+
+    from vgg_deploy.model.checkpoint import load_model
+
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
+
+    class InPrecision(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            model = load_model(path).requires_grad_(False)
+            self.network = model.to(device, dtype).to(memory_format=torch.channels_last)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.network(images.to(dtype))
+            return logits.float()
+
+    return InPrecision().eval()
+
+
+def _compiled(network: Network, _example: torch.Tensor) -> Network:
+    """``max-autotune``: Triton and cuDNN compete per layer, runs are CUDA graphs."""
+    import torch
+
+    made: Network = torch.compile(network, mode="max-autotune", fullgraph=True, dynamic=False)
+    return made
+
+
+def _packaged(network: Network, example: torch.Tensor) -> Network:
+    """Export for this batch, compile ahead of time, load the package again."""
+    import tempfile
+    from typing import cast
+
+    import torch
+    import torch._inductor
+
+    program = torch.export.export(cast("nn.Module", network), (example,))
+    with tempfile.TemporaryDirectory() as folder:
+        package = torch._inductor.aoti_compile_and_package(
+            program,
+            package_path=str(Path(folder) / "model.pt2"),
+            inductor_configs={"max_autotune": example.is_cuda},
+        )
+        loaded: Network = torch._inductor.aoti_load_package(package)
+    return loaded
+
+
+_SPECIALIZE: dict[Way, Callable[[Network, torch.Tensor], Network]] = {
+    "compile": _compiled,
+    "aoti": _packaged,
+}
+
+
+def _rows(name: str, way: Way, precisions: tuple[Precision, ...]) -> tuple[TorchGpu, ...]:
+    base = TorchGpu(name=name, way=way)
+    variants = (
+        TorchGpu(name=f"{name}-{precision}", way=way, precision=precision, variant_of=name)
+        for precision in precisions
+    )
+    return (base, *variants)
+
+
+TORCH_GPU: tuple[TorchGpu, ...] = (
+    *_rows("torch-cuda", "eager", ("tf32", "fp16", "bf16")),
+    *_rows("torch-compile-cuda", "compile", ("tf32", "fp16", "bf16")),
+    TorchGpu(name="torchscript-cuda", way="script", formats=frozenset({"torchscript"})),
+    *_rows("aoti-cuda", "aoti", ("fp16",)),
+)
