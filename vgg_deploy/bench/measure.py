@@ -77,8 +77,8 @@ def measure(
     """Time single runs on an input that is placed once, then whole calls from host to host."""
     using = using or Instruments()
     run, sync = session.bind(batch), session.sync
-    with _no_garbage_collection():
-        warmup, warm = _warm_up(run, sync, using)
+    with no_garbage_collection():
+        warmup, warm = warm_up(run, sync, using)
         before = using.look()
         samples = _timed(run, sync, options, using)
         others = cores_of_others(before, using.look())
@@ -101,7 +101,7 @@ def measure(
     )  # fmt: skip
 
 
-def _warm_up(run: Run, sync: Run, using: Instruments) -> tuple[int, bool]:
+def warm_up(run: Run, sync: Run, using: Instruments) -> tuple[int, bool]:
     """Run until two windows agree; (runs, whether they did before the time was up)."""
     now, start, runs, before = using.now, using.now(), 0, 0.0
     while now() - start < MAX_WARMUP_S * NS:
@@ -163,7 +163,7 @@ def _calls(session: Session, batch: Array, options: MeasureOptions, now: Now) ->
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """A collection in the middle of a run would be timed with it."""
     enabled = gc.isenabled()
     gc.collect()

@@ -32,9 +32,14 @@ def marks_of(
     if abs(drift := _drift(samples)) > DRIFT:
         word = "slower" if drift > 0 else "faster"
         marks.append(f"drifting: {100 * abs(drift):.0f} % {word} at the end than at the start")
-    if others is not None and others > NOT_ALONE_CORES:
-        marks.append(f"not alone: other programs used {others:.1f} cores meanwhile")
-    return (*marks, *_gpu_marks(gpu))
+    return (*marks, *others_mark(others), *_gpu_marks(gpu))
+
+
+def others_mark(others: float | None) -> tuple[str, ...]:
+    """The mark for cores that other programs used; none where they did not, or nobody knows."""
+    if others is None or others <= NOT_ALONE_CORES:
+        return ()
+    return (f"not alone: other programs used {others:.1f} cores meanwhile",)
 
 
 def _gpu_marks(gpu: GpuState | None) -> tuple[str, ...]:

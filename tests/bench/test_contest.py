@@ -1,0 +1,59 @@
+"""Contests of virtual sessions: order, turns, and what they find."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from vgg_deploy.bench.contest import ContestOptions, contest
+from vgg_deploy.bench.paired import ratios
+from vgg_deploy.bench.virtual import Machine, contender, instruments
+from vgg_deploy.errors import UsageError
+from vgg_deploy.results import Contest
+
+QUICK = ContestOptions(blocks=20, turn_seconds=0.01)
+MS = 1e6
+
+
+def fought(*ns: float, seed: int = 0, options: ContestOptions = QUICK) -> Contest:
+    machine = Machine(seed)
+    contenders = [contender(machine, f"c{i}", t) for i, t in enumerate(ns)]
+    return contest(contenders, np.zeros((4, 1)), options, instruments(machine))
+
+
+def test_every_block_has_every_contender_in_changing_order() -> None:
+    found = fought(1 * MS, 1 * MS, 1 * MS)
+    assert len(found.blocks) == 20
+    assert found.batch == 4
+    assert all(sorted(b.order) == [0, 1, 2] for b in found.blocks)
+    assert any(a.order != b.order for a, b in pairwise(found.blocks))
+    again = fought(1 * MS, 1 * MS, 1 * MS)
+    assert [b.order for b in again.blocks] == [b.order for b in found.blocks]
+
+
+def test_a_turn_lasts_whatever_a_run_takes() -> None:
+    quick, slow = fought(0.1 * MS, 20 * MS).runs_per_turn
+    assert 50 < quick < 200
+    assert slow == 3
+
+
+def test_ratios_are_against_the_first() -> None:
+    twice, thrice = ratios(fought(1 * MS, 2 * MS, 3 * MS))
+    assert twice.ratio == pytest.approx(2, rel=0.05)
+    assert thrice.ratio == pytest.approx(3, rel=0.05)
+    assert twice.word == thrice.word == "slower"
+
+
+def test_a_planted_slowdown_is_found_and_equals_are_not_told_apart() -> None:
+    """A small part of what scripts/bench_comparison.py counts in full."""
+    slower = [ratios(fought(1 * MS, 1.05 * MS, seed=s))[0].word for s in range(10)]
+    equal = [ratios(fought(1 * MS, 1 * MS, seed=s))[0].word for s in range(20)]
+    assert slower.count("slower") >= 9
+    assert equal.count("no difference shown") >= 16  # P(fewer) = 0.3 % at 5 % false alarms
+
+
+def test_too_few_blocks_are_refused() -> None:
+    with pytest.raises(UsageError, match="no interval"):
+        ContestOptions(blocks=4)

@@ -1,0 +1,99 @@
+"""Contenders timed in turns: blocks of random order, so that what drifts hits all of them alike."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from vgg_deploy.backends.base import Array, Session
+from vgg_deploy.bench.clock import Run, Stopwatch
+from vgg_deploy.bench.load import cores_of_others, look
+from vgg_deploy.bench.measure import Instruments, no_garbage_collection, warm_up
+from vgg_deploy.bench.paired import FEWEST_BLOCKS
+from vgg_deploy.bench.rules import others_mark
+from vgg_deploy.bench.stats import NS
+from vgg_deploy.errors import UsageError
+from vgg_deploy.results import Block, Contest, Subject
+
+_LEAD_IN = 0.4  # of a turn, not timed: the contender before left its threads and its caches
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContestOptions:
+    """How long contenders are compared."""
+
+    blocks: int = 40
+    turn_seconds: float = 0.05  # each contender's part of a block, lead-in apart
+    turn_runs: int = 3  # fewest runs of a turn
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.blocks < FEWEST_BLOCKS:
+            raise UsageError(
+                f"{self.blocks} blocks give no interval", f"use at least {FEWEST_BLOCKS}"
+            )
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An open session with its clock."""
+
+    subject: Subject
+    session: Session
+    stopwatch: Stopwatch
+
+
+def contest(
+    contenders: Sequence[Contender],
+    batch: Array,
+    options: ContestOptions,
+    using: Instruments | None = None,
+    done: Callable[[], None] = lambda: None,
+) -> Contest:
+    """Time all contenders on the same input; ``done`` is told of every finished block."""
+    using = using or Instruments(look=look)
+    runs = [c.session.bind(batch) for c in contenders]
+    order, shuffle = list(range(len(contenders))), random.Random(options.seed).shuffle  # noqa: S311
+    blocks: list[Block] = []
+    with no_garbage_collection():
+        turns = [_runs_per_turn(c, run, options, using)
+                 for c, run in zip(contenders, runs, strict=True)]  # fmt: skip
+        before = using.look()
+        for _ in range(options.blocks):
+            shuffle(order)
+            found = dict.fromkeys(order, 0.0)
+            for i in order:
+                found[i] = _turn(contenders[i], runs[i], turns[i])
+            medians = tuple(found[i] for i in range(len(contenders)))
+            blocks.append(Block(order=tuple(order), medians_ns=medians))
+            gc.collect(0)
+            done()
+        others = cores_of_others(before, using.look())
+    return Contest(
+        subjects=tuple(c.subject for c in contenders),
+        batch=batch.shape[0],
+        runs_per_turn=tuple(turns),
+        blocks=tuple(blocks),
+        marks=others_mark(others),
+    )
+
+
+def _runs_per_turn(
+    contender: Contender, run: Run, options: ContestOptions, using: Instruments
+) -> int:
+    """Warm up, and see how many runs fill a turn."""
+    sync, stopwatch = contender.session.sync, contender.stopwatch
+    warm_up(run, sync, Instruments(stopwatch=stopwatch, now=using.now))
+    once = median(stopwatch.lap(run, sync) for _ in range(5))
+    return max(options.turn_runs, int(options.turn_seconds * NS / max(1.0, once)))
+
+
+def _turn(contender: Contender, run: Run, runs: int) -> float:
+    """Median latency of one turn in nanoseconds, after a lead-in."""
+    sync, lap = contender.session.sync, contender.stopwatch.lap
+    for _ in range(max(1, int(_LEAD_IN * runs))):
+        lap(run, sync)
+    return float(median(lap(run, sync) for _ in range(runs)))
