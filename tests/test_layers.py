@@ -20,9 +20,11 @@ ALLOWED: dict[str, set[str]] = {
     "precision": {"precision", "data", "bundle"},
     "backends": {"backends"},
     "verify": {"verify", "backends.base", "data"},
-    "bench": {"bench", "backends.base"},
+    # the layers of a network, to count what they cost: no torch there
+    "bench": {"bench", "backends.base", "model.layers"},
     # nothing but stored results and plain values: no torch below these two
-    "report": {"report", "bundle", "bench.stats", "model.summary", "model.layers"},
+    "report": {"report", "bundle", "model.summary", "model.layers"}
+    | {"bench.stats", "bench.figures", "bench.paired", "bench.diff", "bench.roofline"},
     "pipeline": {"pipeline", "train", "export", "precision", "backends", "verify", "bench"}
     | {"report", "model", "data", "bundle", "doctor"},
     "doctor": {"backends", "data", "model", "export", "bundle"},

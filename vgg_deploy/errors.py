@@ -1,6 +1,7 @@
 """Every error a user can meet: one tree, each class with its exit code.
 
 VggDeployError
+├── LimitNotMet           1   a limit that was asked for is not met
 ├── UsageError            2   the command line is wrong
 ├── RefusedInput          3   a file, folder, image or checkpoint that cannot be used
 ├── DigestMismatch        4   a file in a bundle is not the file its manifest describes
@@ -37,6 +38,12 @@ class VggDeployError(Exception):
         super().__init__(cause)
         self.cause = " ".join(cause.split())  # one line each, whatever was put in
         self.remedy = " ".join(remedy.split())
+
+
+class LimitNotMet(VggDeployError):
+    """A condition of ``--fail-if`` holds, or nothing fits what ``choose`` was asked for."""
+
+    exit_code = 1
 
 
 class UsageError(VggDeployError):

@@ -16,6 +16,7 @@ from vgg_deploy.environment import Environment
 SCHEMA_VERSION = 2  # older ones are migrated in stored.py
 VERIFY_FILE = "results/verify.json"  # relative to the bundle
 BENCH_FILE = "results/bench.json"
+COMPARE_FILE = "results/compare.json"
 Z95 = 1.959964  # of the normal distribution
 
 # skipped: the backend cannot run here. failed: it should have, and broke.

@@ -104,7 +104,10 @@ def test_verify_bench_report_on_two_formats(
     assert [row["verdict"] for row in report["rows"]] == ["equivalent"] * 4
     words = ["bench", root, "-b", "ort-cpu", "--batch", "1", "--seconds", "0.1", "--json"]
     assert main(words) == 0
-    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    timed = json.loads(capsys.readouterr().out)
+    (row,) = timed["rows"]
+    assert timed["ceilings"]
+    assert timed["layers"]
     assert len(row["samples_ns"]) >= 64
     assert row["load_s"] > 0
     assert row["peak_memory_bytes"] > 1_000_000
@@ -114,6 +117,30 @@ def test_verify_bench_report_on_two_formats(
     assert "Equivalent" in page
     assert page.count("<svg") >= 2
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_gates_comparison_diff_and_choice(
+    exported: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(exported.root)
+    timed = ["bench", root, "-b", "ort-cpu", "--batch", "1", "--seconds", "0.1", "--no-limits"]
+    assert failure([*timed, "--fail-if", "p50_ms>1e6"], capsys)[0] == 8  # not verified: no gate
+    assert main(["verify", root, "-b", "ort-cpu", "--data", "sample", "--images", "8"]) == 0
+    capsys.readouterr()
+    assert failure([*timed, "--fail-if", "file_mb>0"], capsys)[0] in (1, 8)  # 8: not alone
+    pair = ["--compare", "ort-cpu", "--compare", "torchscript", "--blocks", "5"]
+    assert main(["bench", root, *pair, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["comparisons"]
+    assert found["ratios"][0]["says"] in ("faster", "slower", "no difference shown")
+    assert main(["bench", root, *pair]) == 0
+    assert "Compared in turns at batch 1" in capsys.readouterr().out
+    assert main(["diff", root, root, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["ratio"]["ratio"] == 1
+    assert main(["choose", root, "--latency-ms", "1e6", "--unsettled"]) == 0
+    assert "What fits" in capsys.readouterr().out
+    code, said = failure(["choose", root, "--latency-ms", "1e-6", "--unsettled"], capsys)
+    assert code == 1
+    assert "nearest: ort-cpu:model.fp32.onnx" in said
 
 
 def test_other_weights_in_the_onnx_are_not_equivalent(
@@ -176,6 +203,14 @@ def test_load_a_local_file(tiny_bundle: Bundle, tmp_path: Path) -> None:
         (["train", "-o", "FILE/below"], 3, "below a file"),
         (["bench", "BUNDLE", "--batch", "0"], 2, "batch 0"),
         (["bench", "BUNDLE", "--percentile", "42"], 2, "percentile"),
+        (["bench", "BUNDLE", "--fail-if", "p99>20"], 2, "did you mean 'p99_ms'"),
+        (["bench", "BUNDLE", "--fail-if", "fast"], 2, "not a condition"),
+        (["bench", "BUNDLE", "--compare", "torch"], 2, "only torch to compare"),
+        (["bench", "BUNDLE", "--compare", "torch", "--compare", "x"], 2, "unknown backend"),
+        (["choose", "BUNDLE"], 3, "no results of verify"),
+        (["choose", "BUNDLE", "--latency-ms", "0"], 2, "not above 0"),
+        (["diff", "BUNDLE", "FILE"], 3, "does not exist"),
+        (["diff", "FILE", "FILE"], 3, "does not hold a BenchReport"),
         (["run", "--preset", "fashion"], 2, "fashion-mnist"),
         (["nonsense"], 2, "nonsense"),
         (["verify", "BUNDLE", "--nonsense"], 2, "nonsense"),

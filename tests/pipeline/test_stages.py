@@ -24,7 +24,7 @@ from vgg_deploy.results import Comparison
 
 ORT = Selection(backends=("ort-cpu",))
 VERIFY = VerifyOptions(selection=ORT, images=8, accuracy=False)
-BENCH = BenchOptions(selection=ORT, batches=(1,), seconds=0.05)
+BENCH = BenchOptions(selection=ORT, batches=(1,), seconds=0.05, ceilings=False, layers=False)
 
 
 class Told(Silent):

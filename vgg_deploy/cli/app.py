@@ -10,6 +10,8 @@ import typer
 from vgg_deploy import __version__
 from vgg_deploy.cli import (
     bench,
+    choose,
+    diff,
     doctor,
     export,
     inspect,
@@ -66,6 +68,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export.export,
     "verify": verify.verify,
     "bench": bench.bench,
+    "diff": diff.diff,
+    "choose": choose.choose,
     "predict": predict.predict,
     "inspect": inspect.inspect,
     "report": report.report,

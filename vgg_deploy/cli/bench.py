@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from vgg_deploy.cli.options import (
     BackendsOption,
     BatchesOption,
     BundleArgument,
+    FailIfOption,
     FormatsOption,
     JsonOption,
     positive,
@@ -24,8 +26,20 @@ def bench(
     batches: BatchesOption = None,
     seconds: Annotated[float, typer.Option(help="Least measuring time per cell.")] = 3.0,
     percentile: Annotated[
-        int, typer.Option(help="Measure long enough to quote it: 50, 90 or 99.")
+        int, typer.Option(help="Measure long enough to quote it: 50, 90, 95 or 99.")
     ] = 90,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Compare this backend in turns with the others named; at least two.",
+            metavar="BACKEND[:FILE]",
+        ),
+    ] = None,
+    blocks: Annotated[int, typer.Option(help="Rounds of a comparison.")] = 40,
+    limits: Annotated[
+        bool, typer.Option(help="Also measure what this machine can do at most, and each layer.")
+    ] = True,
+    fail_if: FailIfOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Time the backends: latency, throughput, load time, first inference, memory, file size.
@@ -33,21 +47,49 @@ def bench(
     Example: vgg-deploy bench artifacts/fmnist --backend ort-cpu --batch 1 --batch 8
     """
     from vgg_deploy.bundle import open_bundle
-    from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
+    from vgg_deploy.gates import parse_gates
+    from vgg_deploy.pipeline.bench import BENCH_FIGURES, BenchOptions, bench_bundle, bench_error
     from vgg_deploy.pipeline.cells import selection_of
     from vgg_deploy.report.bench_tables import bench_table, startup_table
+    from vgg_deploy.report.limit_tables import ceilings_table, layers_table
 
+    sizes = positive(batches or ((1,) if compare else (1, 8)), "batch")
+    if compare:
+        _compare(bundle, compare, sizes, blocks, as_json)
+        return
     options = BenchOptions(
         selection=selection_of(backends, formats),
-        batches=positive(batches or (1, 8), "batch"),
+        batches=sizes,
         seconds=seconds,
         percentile=percentile,
+        ceilings=limits,
+        layers=limits,
+        gates=parse_gates(fail_if, BENCH_FIGURES),
     )
+    opened = open_bundle(bundle)
     with watching() as watch:
-        report = bench_bundle(open_bundle(bundle), options, watch)
+        report = bench_bundle(opened, options, watch)
     if as_json:
         print_json(report)
     else:
-        show(bench_table(report), startup_table(report))
-    if error := bench_error(report):
+        spec = opened.card.spec
+        tables = [bench_table(report, spec=spec), startup_table(report)]
+        show(*tables, *ceilings_table(report), *layers_table(report, spec))
+    if error := bench_error(report, options.gates):
         raise error
+
+
+def _compare(
+    bundle: Path, names: list[str], sizes: tuple[int, ...], blocks: int, as_json: bool
+) -> None:
+    from vgg_deploy.bundle import open_bundle
+    from vgg_deploy.pipeline.contest import CompareOptions, compare_bundle, told
+    from vgg_deploy.report.ratio_tables import contest_table
+
+    options = CompareOptions(names=tuple(names), batches=sizes, blocks=blocks)
+    with watching() as watch:
+        report = compare_bundle(open_bundle(bundle), options, watch)
+    if as_json:
+        print_json(told(report))
+    else:
+        show(*map(contest_table, report.contests))

@@ -138,6 +138,14 @@ BatchesOption = Annotated[
     list[int] | None, typer.Option("--batch", help="Batch size; may be repeated.")
 ]
 
+FailIfOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help='Fail where this holds, for example "p99_ms>20"; may be repeated.',
+        metavar="CONDITION",
+    ),
+]
+
 
 def head_of(text: str) -> Head:
     """A head's name, or ``UsageError`` with the nearest one."""

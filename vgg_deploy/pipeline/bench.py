@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from vgg_deploy import stored
-from vgg_deploy.backends.base import Array
 from vgg_deploy.bench.cell import bench_cell
+from vgg_deploy.bench.figures import FIGURES, gate_error, percentile_for
+from vgg_deploy.bench.limits import ceilings
 from vgg_deploy.bench.measure import MeasureOptions
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import capture, now
@@ -20,20 +19,26 @@ from vgg_deploy.errors import (
     RefusedInput,
     VggDeployError,
 )
+from vgg_deploy.gates import Gate
+from vgg_deploy.pipeline.benchinput import make_input
 from vgg_deploy.pipeline.cells import Cell, Selection, plan, results_key
+from vgg_deploy.pipeline.profiles import profiles
+from vgg_deploy.pipeline.verified import Passed, mark_of, passed
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.results import (
     BENCH_FILE,
     SCHEMA_VERSION,
-    VERIFY_FILE,
     BenchReport,
+    Ceiling,
     Timing,
-    VerifyReport,
 )
 
+BENCH_FIGURES = tuple(FIGURES)  # what --fail-if knows
 FACTORY = "vgg_deploy.backends:get_backend"
-CLOCK = "host clock (perf_counter_ns) around run and sync; input resident, output not read"
-NOT_VERIFIED = "not verified: run vgg-deploy verify first"
+CLOCK = (
+    "CPU: host clock (perf_counter_ns) around run and sync; GPU: CUDA events on the session's "
+    "stream; input resident, output not read"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +49,17 @@ class BenchOptions:
     batches: tuple[int, ...] = (1, 8)
     seconds: float = 3.0
     percentile: int = 90
+    ceilings: bool = True  # also measure what the machine can do
+    layers: bool = True  # also profile the ONNX files layer by layer
+    gates: tuple[Gate, ...] = ()
 
     def __post_init__(self) -> None:
         self.measure_options()  # refuses what cannot be measured
 
     def measure_options(self) -> MeasureOptions:
         """The timing loop's part of these options."""
-        return MeasureOptions(min_seconds=self.seconds, percentile=self.percentile)
+        percentile = percentile_for(self.gates, self.percentile)
+        return MeasureOptions(min_seconds=self.seconds, percentile=percentile)
 
 
 def bench_bundle(
@@ -64,29 +73,31 @@ def bench_bundle(
     watch = watch or Silent()
     cells = plan(bundle, options.selection)
     bundle.check()
-    passed = _passed(bundle)
-    key = results_key(cells, options, {"passed": str(sorted(passed))})
+    found = passed(bundle, cells)
+    key = results_key(cells, options, {"passed": str(sorted(found))})
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say("bench: reused, no file, option or version has changed")
         return earlier
     rows: list[Timing] = []
     for cell in cells:
-        rows += _rows(cell, bundle, options, passed, watch)
+        rows += _rows(cell, bundle, options, found, watch)
     report = BenchReport(
         schema_version=SCHEMA_VERSION,
         made_at=now(),
         environment=capture(),
         key=key,
         clock=CLOCK,
-        options={"seconds": f"{options.seconds:g}", "percentile": str(options.percentile)},
+        options=_told(options),
         rows=tuple(rows),
+        ceilings=_ceilings(rows, watch) if options.ceilings else (),
+        layers=profiles(bundle, cells, min(options.batches), watch) if options.layers else (),
     )
     stored.save(bundle.root / BENCH_FILE, report)
     return report
 
 
-def bench_error(report: BenchReport) -> VggDeployError | None:
-    """The error a report stands for: a cell that broke, or nothing timed at all."""
+def bench_error(report: BenchReport, gates: tuple[Gate, ...] = ()) -> VggDeployError | None:
+    """The error a report stands for: a cell that broke, nothing timed at all, or a gate."""
     failed = [row for row in report.rows if row.status == "failed"]
     if failed:
         first = failed[0]
@@ -99,54 +110,53 @@ def bench_error(report: BenchReport) -> VggDeployError | None:
         return BackendNotAvailable(
             "no backend could be timed", "see what is missing: vgg-deploy doctor"
         )
-    return None
+    return gate_error(report, gates)
 
 
 def _rows(
-    cell: Cell, bundle: Bundle, options: BenchOptions, passed: set[tuple[str, str]], watch: Watcher
+    cell: Cell, bundle: Bundle, options: BenchOptions, found: Passed, watch: Watcher
 ) -> tuple[Timing, ...]:
     if cell.artifact is None or cell.missing:
         return (Timing(subject=cell.subject, batch=0, status="skipped", reason=cell.reason),)
-    verified = (cell.backend.name, cell.artifact.sha256) in passed
     rows = bench_cell(
         cell.backend,
         cell.artifact,
         bundle.root,
         cell.subject,
         options.batches,
-        lambda size: _input(bundle, size),
+        lambda size: make_input(bundle, size),
         options.measure_options(),
         factory=FACTORY,
-        marks=() if verified else (NOT_VERIFIED,),
+        marks=mark_of(cell, found),
         begin=lambda size: _watched(watch, f"bench {cell.subject.id}, batch {size}", options),
     )
     watch.say(f"bench: {cell.subject.id} {', '.join(row.status for row in rows)}")
     return rows
 
 
+def _told(options: BenchOptions) -> dict[str, str]:
+    """The options that matter to a reader of the results."""
+    told = {"seconds": f"{options.seconds:g}", "percentile": str(options.percentile)}
+    if options.gates:
+        told["fail-if"] = ", ".join(gate.text for gate in options.gates)
+    return told
+
+
+def _ceilings(rows: Sequence[Timing], watch: Watcher) -> tuple[Ceiling, ...]:
+    """Of every device that something was timed on."""
+    found: list[Ceiling] = []
+    for device in sorted({row.subject.device for row in rows if row.status == "measured"}):
+        watch.begin(f"ceilings of this machine, {device}")
+        found += ceilings(device)
+    if found:
+        watch.say(f"bench: {len(found)} ceilings of this machine measured")
+    return tuple(found)
+
+
 def _watched(watch: Watcher, what: str, options: BenchOptions) -> Callable[[float], None]:
     """Begin a step of known length; what is returned moves it on by so many seconds."""
     watch.begin(what, round(10 * options.seconds), "tenths of a second")
     return lambda seconds: watch.advance(round(10 * seconds))
-
-
-def _input(bundle: Bundle, size: int) -> Array:
-    """Seeded noise over the range that preprocessing makes: float32 ``[N, C, S, S]``."""
-    spec = bundle.card.spec
-    low, high = bundle.card.preprocessing.input_range
-    shape = (size, spec.channels, spec.size, spec.size)
-    return np.random.default_rng(0).uniform(low, high, shape).astype(np.float32)
-
-
-def _passed(bundle: Bundle) -> set[tuple[str, str]]:
-    """Backend and digest of what the stored verify report found equivalent."""
-    path = bundle.root / VERIFY_FILE
-    try:
-        report = stored.load(VerifyReport, path) if path.exists() else None
-    except RefusedInput:
-        return set()
-    rows = report.rows if report else ()
-    return {(r.subject.backend, r.subject.sha256) for r in rows if r.verdict == "equivalent"}
 
 
 def _earlier(bundle: Bundle, key: str) -> BenchReport | None:

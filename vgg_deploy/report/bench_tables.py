@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from statistics import median
 
 from vgg_deploy.report.judged import STALE, is_stale, tally
 from vgg_deploy.report.latency import Latency, latency, median_ms
+from vgg_deploy.report.limit_tables import share_of
 from vgg_deploy.report.quantities import (
     MISSING,
     duration,
@@ -18,6 +20,7 @@ from vgg_deploy.report.quantities import (
 )
 from vgg_deploy.report.table import Column, Row, RowStatus, Table
 from vgg_deploy.results import BenchReport, Subject, Timing
+from vgg_deploy.spec import ModelSpec
 
 UNVERIFIED = "not proven equivalent"
 _MILLISECONDS = ("p50", "p90", "p95", "p99")
@@ -27,8 +30,11 @@ def bench_table(
     report: BenchReport,
     current: Mapping[str, str] | None = None,
     verified: Collection[Subject] | None = None,
+    spec: ModelSpec | None = None,
 ) -> Table:
     """One row per backend, artifact and batch; within a batch, fastest first.
+
+    With ``spec`` and measured ceilings each row says what share of the machine's limit it reaches.
 
     With ``verified`` (the subjects a current verify found equivalent) every other measured row
     says that it is not proven.
@@ -45,6 +51,8 @@ def bench_table(
             *milliseconds[i * len(_MILLISECONDS) : (i + 1) * len(_MILLISECONDS)],
             rates[i],
             _ratio(found, fastest.get(row.batch)),
+            _end_to_end(row),
+            *_limit_cells(row, report, spec),
             percent(found.cv) if found else MISSING,
             f"{found.runs:,}" if found else MISSING,
         )
@@ -102,10 +110,23 @@ def _bench_columns() -> tuple[Column, ...]:
         *(Column(name=p, align="right", extra=p == "p95") for p in _MILLISECONDS),
         Column(name="Images/s", align="right"),
         Column(name="To fastest", align="right", extra=True),
+        Column(name="End to end", align="right", extra=True),
+        Column(name="Of limit", align="right"),
+        Column(name="Bound by", extra=True),
         Column(name="CV", align="right", extra=True),
         Column(name="Runs", align="right", extra=True),
         Column(name="Reason", align="prose"),
     )
+
+
+def _limit_cells(row: Timing, report: BenchReport, spec: ModelSpec | None) -> tuple[str, str]:
+    share = share_of(row, report, spec) if spec else None
+    return (percent(share.share, 0), share.text) if share else (MISSING, MISSING)
+
+
+def _end_to_end(row: Timing) -> str:
+    """Median of whole calls, host to host."""
+    return f"{significant(median(row.end_to_end_ns) / 1e6)}" if row.end_to_end_ns else MISSING
 
 
 def _by_batch_and_speed(row: Timing) -> tuple[bool, int, int, float, str]:

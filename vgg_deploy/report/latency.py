@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vgg_deploy.bench.figures import images_per_s
 from vgg_deploy.bench.stats import summarise
 from vgg_deploy.results import Timing
 
@@ -18,7 +19,7 @@ class Latency:
     p95: float | None
     p99: float | None
     cv: float  # standard deviation ÷ mean
-    images_per_s: float  # batch ÷ mean latency
+    images_per_s: float  # of runs enqueued together, else batch ÷ mean latency
 
 
 def latency(timing: Timing) -> Latency | None:
@@ -37,7 +38,7 @@ def latency(timing: Timing) -> Latency | None:
         p95=p95,
         p99=p99,
         cv=stats.cv,
-        images_per_s=stats.images_per_second,
+        images_per_s=images_per_s(timing),
     )
 
 

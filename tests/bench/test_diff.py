@@ -1,0 +1,137 @@
+"""Two stored runs: what is told, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bench.rows import MACHINE, report, row
+from vgg_deploy import stored
+from vgg_deploy.bench.diff import changed_environment, differences
+from vgg_deploy.errors import (
+    DigestMismatch,
+    LimitNotMet,
+    MeasurementNotValid,
+    RefusedInput,
+)
+from vgg_deploy.gates import parse_gate
+from vgg_deploy.pipeline.diff import DIFF_FIGURES, diff_error, diff_runs
+from vgg_deploy.results import BENCH_FILE, BenchReport
+
+
+def saved(path: Path, made: BenchReport) -> Path:
+    stored.save(path, made)
+    return path
+
+
+def words(old: BenchReport, new: BenchReport) -> list[str]:
+    return [found.word for found in differences(old, new)]
+
+
+def test_what_changed_by_much_is_told_and_what_did_not_is_not() -> None:
+    old = report([row("a", 10), row("b", 10), row("c", 10)])
+    new = report([row("a", 13), row("b", 7, seed=1), row("c", 10.1, seed=2)])
+    assert words(old, new) == ["slower", "faster", "no difference shown"]
+    ratio = differences(old, new)[0].ratio
+    assert ratio is not None
+    assert ratio.ratio == pytest.approx(1.3, rel=0.01)
+    assert ratio.low < 1.3 < ratio.high
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"threads": 4}, "threads None and 4"),
+        ({"clock": "cuda-events"}, "clock host and cuda-events"),
+        ({"modes": {"tf32": "on"}}, "tf32 off and on"),
+        ({"modes": {"transfers": "on"}}, "transfers off and on"),
+    ],
+)
+def test_unlike_cells_are_refused(change: dict[str, Any], said: str) -> None:
+    (found,) = differences(report([row("a", 10)]), report([row("a", 13, **change)]))
+    assert found.ratio is None
+    assert found.reason == f"unlike: {said}"
+    assert found.word == "not told"
+
+
+def test_precision_and_batch_never_meet() -> None:
+    found = differences(report([row("a", 10)]), report([row("a", 10, precision="int8")]))
+    assert [f.reason for f in found] == [
+        "measured in the new run only",
+        "measured in the old run only",
+    ]
+    found = differences(report([row("a", 10)]), report([row("a", 10, batch=8)]))
+    assert all(f.ratio is None for f in found)
+
+
+def test_a_marked_timing_is_not_told_and_says_why() -> None:
+    (found,) = differences(
+        report([row("a", 10)]), report([row("a", 13, marks=("noisy: CV 40 %",))])
+    )
+    assert found.word == "not told"
+    assert found.reason == "new run: noisy: CV 40 %"
+
+
+def test_a_file_that_was_made_again_is_said() -> None:
+    new = row("a", 10)
+    new = replace(new, subject=replace(new.subject, sha256="f" * 64))
+    (found,) = differences(report([row("a", 10)]), report([new]))
+    assert not found.same_file
+
+
+def test_versions_may_differ_and_are_listed() -> None:
+    newer = replace(MACHINE, versions={"onnxruntime": "1.32.0"})
+    changed = changed_environment(report([]), report([], newer))
+    assert changed == {"onnxruntime": ("1.31.1", "1.32.0")}
+
+
+@pytest.mark.parametrize("change", [{"cpu": "another"}, {"cores": 64}, {"gpu": "H100"}])
+def test_other_hardware_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    old = saved(tmp_path / "old.json", report([row("a", 10)]))
+    new = saved(tmp_path / "new.json", report([row("a", 10)], replace(MACHINE, **change)))
+    with pytest.raises(RefusedInput, match=next(iter(change))):
+        diff_runs(old, new)
+
+
+def test_nothing_in_common_is_no_measurement(tmp_path: Path) -> None:
+    old = saved(tmp_path / "old.json", report([row("a", 10)]))
+    new = saved(tmp_path / "new.json", report([row("b", 10)]))
+    with pytest.raises(MeasurementNotValid, match="no cell in common"):
+        diff_runs(old, new)
+
+
+def test_a_bundle_stands_for_its_stored_run(tmp_path: Path) -> None:
+    saved(tmp_path / "bundle" / BENCH_FILE, report([row("a", 10)]))
+    new = saved(tmp_path / "new.json", report([row("a", 13)]))
+    assert diff_runs(tmp_path / "bundle", new).rows[0].word == "slower"
+
+
+def test_conditions_on_the_ratio(tmp_path: Path) -> None:
+    old = saved(tmp_path / "old.json", report([row("a", 10)]))
+    new = saved(tmp_path / "new.json", report([row("a", 13)]))
+    found = diff_runs(old, new)
+    assert diff_error(found, ()) is None
+    assert diff_error(found, [parse_gate("ratio_low>1.5", DIFF_FIGURES)]) is None
+    assert isinstance(diff_error(found, [parse_gate("ratio_low>1.2", DIFF_FIGURES)]), LimitNotMet)
+    marked = replace(found, rows=(replace(found.rows[0], reason="new run: noisy"),))
+    error = diff_error(marked, [parse_gate("ratio>1.2", DIFF_FIGURES)])
+    assert isinstance(error, MeasurementNotValid)
+
+
+def test_edited_newer_and_foreign_files(tmp_path: Path) -> None:
+    good = saved(tmp_path / "good.json", report([row("a", 10)]))
+    edited = tmp_path / "edited.json"
+    edited.write_text(good.read_text().replace('"batch": 1', '"batch": 2'))
+    with pytest.raises(DigestMismatch):
+        diff_runs(good, edited)
+    newer = saved(tmp_path / "newer.json", report([row("a", 10)], schema_version=99))
+    with pytest.raises(RefusedInput, match="schema version 99"):
+        diff_runs(good, newer)
+    (tmp_path / "foreign.json").write_text("[1, 2]")
+    with pytest.raises(RefusedInput):
+        diff_runs(good, tmp_path / "foreign.json")
+    with pytest.raises(RefusedInput):
+        diff_runs(good, tmp_path / "absent.json")

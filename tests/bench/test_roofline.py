@@ -1,0 +1,98 @@
+"""The least time of a network by counted work and measured ceilings; ceilings measured here."""
+
+from __future__ import annotations
+
+import pytest
+
+from vgg_deploy.bench.layers import OTHER, layer_timings
+from vgg_deploy.bench.limits import ceilings
+from vgg_deploy.bench.roofline import limit_of
+from vgg_deploy.model.layers import vgg_layers
+from vgg_deploy.results import Ceiling
+from vgg_deploy.spec import ModelSpec
+
+LAYERS = vgg_layers(
+    ModelSpec.named("vgg16", size=224, channels=3, classes=1000, head="torchvision")
+)
+# The project's reference machine: docs/LOG.md.
+CEILINGS = (
+    Ceiling(kind="gemm", precision="fp32", device="cpu", per_s=186e9, how="told"),
+    Ceiling(kind="gemm", precision="int8", device="cpu", per_s=1e12, how="told"),
+    Ceiling(kind="copy", precision=None, device="cpu", per_s=41e9, how="told"),
+)
+
+
+def test_vgg16_at_batch_1_waits_for_memory_in_its_first_products_only() -> None:
+    limit = limit_of(LAYERS, 1, "fp32", "cpu", CEILINGS)
+    assert limit is not None
+    binds = {bound.name: bound.binds for bound in limit.bounds}
+    assert binds["fc6"] == binds["fc7"] == binds["fc8"] == "memory"
+    convs = {name: b for name, b in binds.items() if name.startswith("conv")}
+    assert len(convs) == 13
+    assert set(convs.values()) == {"arithmetic"}
+    assert limit.binds == "arithmetic"
+    assert 0.05 < limit.memory_share < 0.15
+
+
+def test_the_bounds_by_hand() -> None:
+    limit = limit_of(LAYERS, 1, "fp32", "cpu", CEILINGS)
+    assert limit is not None
+    fc6 = next(b for b in limit.bounds if b.name == "fc6")
+    weights = 25088 * 4096 + 4096
+    assert fc6.operations == 2 * 25088 * 4096
+    assert fc6.bytes == 4 * (weights + 25088 + 4096)
+    assert fc6.memory_s == pytest.approx(fc6.bytes / 41e9)
+    assert limit.seconds == pytest.approx(2 * 15.47e9 / 186e9, rel=0.12)
+
+
+def test_a_batch_shares_the_weights() -> None:
+    one, many = (limit_of(LAYERS, n, "fp32", "cpu", CEILINGS) for n in (1, 64))
+    assert one is not None
+    assert many is not None
+    assert many.seconds < 64 * one.seconds
+    assert next(b for b in many.bounds if b.name == "fc6").binds == "arithmetic"
+
+
+def test_smaller_numbers_move_less() -> None:
+    wide, narrow = (limit_of(LAYERS, 1, p, "cpu", CEILINGS) for p in ("fp32", "int8"))
+    assert wide is not None
+    assert narrow is not None
+    assert narrow.bounds[0].bytes == wide.bounds[0].bytes / 4
+
+
+def test_without_a_ceiling_there_is_no_limit() -> None:
+    assert limit_of(LAYERS, 1, "bf16", "cpu", CEILINGS) is None
+    assert limit_of(LAYERS, 1, "fp32", "cuda", CEILINGS) is None
+
+
+def test_operators_are_layers_by_their_order() -> None:
+    layers = vgg_layers(ModelSpec.named("1x4-1x8", size=32, channels=1, classes=10, fc_width=16))
+    trace = [
+        ("Conv", 10), ("MaxPool", 1), ("Conv", 20), ("MaxPool", 2), ("ReorderOutput", 5),
+        ("FusedGemm", 30), ("FusedGemm", 40), ("Gemm", 50),
+    ]  # fmt: skip
+    found = {t.name: t.samples_ns for t in layer_timings(layers, [trace, trace])}
+    assert found == {
+        "conv1_1": (10, 10), "pool1": (1, 1), "conv2_1": (20, 20), "pool2": (2, 2),
+        "fc6": (30, 30), "fc7": (40, 40), "fc8": (50, 50), OTHER: (5, 5),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="1 operators for 2 conv"):
+        layer_timings(layers, [trace[1:]])
+
+
+def test_pools_that_a_runtime_fused_are_no_layers_of_their_own() -> None:
+    layers = vgg_layers(ModelSpec.named("1x4-1x8", size=32, channels=1, classes=10, fc_width=16))
+    trace = [("Conv", 10), ("Conv", 20), ("MaxPool", 2), ("Gemm", 30), ("Gemm", 40), ("Gemm", 50)]
+    found = {t.name: t.samples_ns for t in layer_timings(layers, [trace])}
+    assert "pool1" not in found
+    assert found[OTHER] == (2,)
+
+
+def test_ceilings_of_this_machine() -> None:
+    found = {(c.kind, c.precision): c.per_s for c in ceilings("cpu")}
+    assert 1e8 < found["gemm", "fp32"] < 1e14
+    assert 1e7 < found["copy", None] < 1e13
+
+
+def test_ceilings_that_cannot_be_had_are_none() -> None:
+    assert ceilings("cpu", timeout_s=0.01) == ()

@@ -1,0 +1,152 @@
+"""Which pair fits, why the others do not, and the nearest miss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.bench.rows import MACHINE, report, row
+from vgg_deploy import stored
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.pipeline.choose import Choice, ChooseOptions, choice_error, choose
+from vgg_deploy.results import (
+    BENCH_FILE,
+    SCHEMA_VERSION,
+    VERIFY_FILE,
+    Accuracy,
+    Comparison,
+    Figure,
+    Timing,
+    VerifyReport,
+)
+
+
+def verified(timing: Timing, correct: int = 9000, drop: float = 0.0, **given: Any) -> Comparison:
+    made = Comparison(
+        subject=timing.subject,
+        verdict="equivalent",
+        reason="",
+        figures=(Figure(name="top1_drop", value=drop, limit=0.5, ok=True),),
+        accuracy=Accuracy(dataset="d", split="test", correct=correct, total=10_000),
+    )
+    return replace(made, **given)
+
+
+def chosen(
+    bundle: Bundle, rows: list[Timing], verdicts: list[Comparison], **options: Any
+) -> Choice:
+    here = bundle.checkpoint.sha256
+    rows = [replace(r, subject=replace(r.subject, sha256=here)) for r in rows]
+    verdicts = [replace(v, subject=replace(v.subject, sha256=here)) for v in verdicts]
+    verify = VerifyReport(
+        schema_version=SCHEMA_VERSION, made_at="", environment=MACHINE, key="", inputs={},
+        image_source="", batches=(1,), reference="", rows=tuple(verdicts),
+    )  # fmt: skip
+    stored.save(bundle.root / VERIFY_FILE, verify)
+    stored.save(bundle.root / BENCH_FILE, report(rows))
+    return choose(bundle, ChooseOptions(**options))
+
+
+def names(choice: Choice) -> list[str]:
+    return [c.subject.id for c in choice.best]
+
+
+def reasons(choice: Choice) -> dict[str, str]:
+    return {c.subject.id: c.reason for c in choice.out}
+
+
+FAST = row("ort-cpu", 5, precision="int8")  # smaller, less accurate
+EXACT = row("ort-cpu", 10)
+SLOW = row("torch", 20)
+VERDICTS = [verified(FAST, 8960, 0.4), verified(EXACT), verified(SLOW)]
+
+
+def test_the_pareto_set_fastest_first_and_the_rest_with_reasons(tiny_bundle: Bundle) -> None:
+    choice = chosen(tiny_bundle, [SLOW, EXACT, FAST], VERDICTS, latency_ms=50)
+    assert names(choice) == ["ort-cpu:model.int8.onnx", "ort-cpu:model.fp32.onnx"]
+    assert reasons(choice) == {
+        "torch:model.fp32.onnx": "fits, but is slower than ort-cpu:model.fp32.onnx, "
+        "and better in nothing"
+    }
+    assert choice_error(choice) is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "best"),
+    [
+        ({"max_top1_drop": 0.1}, ["ort-cpu:model.fp32.onnx"]),
+        ({"max_mb": 2}, ["ort-cpu:model.int8.onnx"]),
+        ({"latency_ms": 7}, ["ort-cpu:model.int8.onnx"]),
+    ],
+)
+def test_each_limit_takes_out_what_misses_it(
+    tiny_bundle: Bundle, limits: dict[str, Any], best: list[str]
+) -> None:
+    assert names(chosen(tiny_bundle, [SLOW, EXACT, FAST], VERDICTS, **limits)) == best
+
+
+def test_the_nearest_miss(tiny_bundle: Bundle) -> None:
+    choice = chosen(tiny_bundle, [SLOW, EXACT, FAST], VERDICTS, latency_ms=8, max_top1_drop=0.1)
+    error = choice_error(choice)
+    assert error is not None
+    assert error.exit_code == 1
+    assert "nearest: ort-cpu:model.fp32.onnx, p90 10.1 ms, above 8" in error.cause
+
+
+@pytest.mark.parametrize(
+    ("timing", "verdict", "said"),
+    [
+        ({"marks": ("noisy: CV 40 %",)}, {}, "not settled: noisy"),
+        ({"batch": 8}, {}, "not timed at batch 1"),
+        ({"status": "failed", "reason": "broke", "samples_ns": ()}, {}, "failed: broke"),
+        ({"samples_ns": (1_000_000,) * 20}, {}, "20 queries cannot tell p90"),
+        ({}, {"verdict": "different", "reason": "rel_l2"}, "different: rel_l2"),
+        ({}, {"figures": ()}, "top-1 drop is not known"),
+    ],
+)
+def test_why_a_pair_is_out(
+    tiny_bundle: Bundle, timing: dict[str, Any], verdict: dict[str, Any], said: str
+) -> None:
+    choice = chosen(
+        tiny_bundle,
+        [replace(EXACT, **timing)],
+        [replace(verified(EXACT), **verdict)],
+        max_top1_drop=1,
+        latency_ms=100,
+    )
+    assert names(choice) == []
+    assert reasons(choice)["ort-cpu:model.fp32.onnx"].startswith(said)
+
+
+def test_unverified_is_out_and_unsettled_can_be_let_in(tiny_bundle: Bundle) -> None:
+    assert reasons(chosen(tiny_bundle, [EXACT], []))["ort-cpu:model.fp32.onnx"] == "not verified"
+    marked = replace(EXACT, marks=("noisy: CV 40 %",))
+    assert names(chosen(tiny_bundle, [marked], [verified(EXACT)], unsettled=True))
+
+
+def test_a_file_that_was_made_again_is_out(tiny_bundle: Bundle) -> None:
+    verify = VerifyReport(
+        schema_version=SCHEMA_VERSION, made_at="", environment=MACHINE, key="", inputs={},
+        image_source="", batches=(1,), reference="", rows=(verified(EXACT),),
+    )  # fmt: skip
+    stored.save(tiny_bundle.root / VERIFY_FILE, verify)
+    stored.save(tiny_bundle.root / BENCH_FILE, report([EXACT]))
+    (out,) = choose(tiny_bundle, ChooseOptions()).out
+    assert "made again" in out.reason
+
+
+def test_without_results_the_command_is_named(tiny_bundle: Bundle) -> None:
+    with pytest.raises(RefusedInput, match="no results of verify") as caught:
+        choose(tiny_bundle, ChooseOptions())
+    assert "vgg-deploy verify" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "bad", [{"latency_ms": 0}, {"max_mb": -1}, {"batch": 0}, {"percentile": 42}]
+)
+def test_limits_that_cannot_be(bad: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        ChooseOptions(**bad)

@@ -1,0 +1,113 @@
+"""Comparisons of a bundle's backends: names, likeness, marks, and what is stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx
+import pytest
+
+from vgg_deploy import stored
+from vgg_deploy.bench.like import Traits, unlike
+from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError
+from vgg_deploy.files import sha256_of
+from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle
+from vgg_deploy.pipeline.cells import Selection
+from vgg_deploy.pipeline.contest import CompareOptions, compare_bundle, told
+from vgg_deploy.pipeline.export import export_bundle
+from vgg_deploy.pipeline.verify import VerifyOptions, verify_bundle
+from vgg_deploy.results import BENCH_FILE, COMPARE_FILE, BenchReport
+
+ORT = Selection(backends=("ort-cpu",))
+
+
+@pytest.fixture
+def onnx_bundle(tiny_bundle: Bundle) -> Bundle:
+    return export_bundle(tiny_bundle, ("onnx",))[0]
+
+
+def compared(bundle: Bundle, *names: str) -> BenchReport:
+    return compare_bundle(bundle, CompareOptions(names=names, blocks=5))
+
+
+def test_two_backends_in_turns(onnx_bundle: Bundle) -> None:
+    report = compared(onnx_bundle, "ort-cpu", "openvino:model.fp32.onnx")
+    (found,) = report.contests
+    assert [s.backend for s in found.subjects] == ["ort-cpu", "openvino"]
+    assert len(found.blocks) == 5
+    assert "not verified: run vgg-deploy verify first" in found.marks
+    assert stored.load(BenchReport, onnx_bundle.root / COMPARE_FILE) == report
+    assert not (onnx_bundle.root / BENCH_FILE).exists()
+    ratios = told(report)["comparisons"]
+    assert isinstance(ratios, list)
+    assert ratios[0]["ratios"][0]["low"] <= ratios[0]["ratios"][0]["high"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("ort-cpu",), "only ort-cpu to compare"),
+        (("ort-cpu", "ort-gpu"), "unknown backend"),
+        (("ort-cpu", "openvino:absent.onnx"), "fits no file"),
+    ],
+)
+def test_names_that_fit_nothing(onnx_bundle: Bundle, names: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        compared(onnx_bundle, *names)
+
+
+def test_unlike_precisions_are_refused(onnx_bundle: Bundle) -> None:
+    plain = onnx_bundle.find("onnx")
+    assert plain is not None
+    other = replace(plain, precision="fp16")
+    artifacts = tuple(other if a == plain else a for a in onnx_bundle.artifacts)
+    manifest = replace(onnx_bundle.manifest, artifacts=artifacts)
+    with pytest.raises(RefusedInput, match="torch and ort-cpu cannot be compared: precision fp32"):
+        compared(replace(onnx_bundle, manifest=manifest), "torch", "ort-cpu")
+
+
+def test_likeness() -> None:
+    base = Traits(precision="fp32", device="cuda", batch=1, clock="cuda-events")
+    assert unlike(base, base) == ""
+    assert unlike(base, replace(base, modes={"cuda_graph": "on"})) == ""  # a way to be faster
+    assert unlike(base, replace(base, modes={"tf32": "on"})) == "tf32 off and on"
+    assert unlike(base, replace(base, modes={"transfers": "on"})) == "transfers off and on"
+    assert unlike(base, replace(base, device="cpu")) == "device cuda and cpu"
+    assert unlike(base, replace(base, batch=8)) == "batch 1 and 8"
+
+
+def made_again(bundle: Bundle) -> Bundle:
+    """The bundle after its ONNX file got other bytes and the manifest their digest."""
+    artifact = bundle.find("onnx")
+    assert artifact is not None
+    path, manifest = bundle.path(artifact), bundle.root / "manifest.json"
+    model = onnx.load(str(path))
+    model.doc_string = "made again"
+    onnx.save(model, str(path))
+    text = manifest.read_text().replace(artifact.sha256, sha256_of(path))
+    size = path.stat().st_size
+    manifest.write_text(text.replace(f": {artifact.size_bytes},", f": {size},"))
+    return open_bundle(bundle.root)
+
+
+def test_a_file_that_is_not_the_verified_one_is_exit_4(onnx_bundle: Bundle) -> None:
+    verify_bundle(onnx_bundle, VerifyOptions(selection=ORT, images=8, accuracy=False))
+    again = made_again(onnx_bundle)
+    options = BenchOptions(selection=ORT, seconds=0.05, ceilings=False, layers=False)
+    with pytest.raises(DigestMismatch, match="not the file that was verified"):
+        bench_bundle(again, options)
+    with pytest.raises(DigestMismatch, match="not the file that was verified"):
+        compared(again, "torch", "ort-cpu")
+
+
+def test_ceilings_and_layers_are_measured_in_the_same_run(onnx_bundle: Bundle) -> None:
+    report = bench_bundle(onnx_bundle, BenchOptions(selection=ORT, batches=(1,), seconds=0.05))
+    assert {(c.kind, c.precision) for c in report.ceilings} >= {("gemm", "fp32"), ("copy", None)}
+    (profile,) = report.layers
+    names = [layer.name for layer in profile.layers]
+    assert [n for n in names if n.startswith("conv")] == [
+        "conv1_1", "conv2_1", "conv3_1", "conv3_2"
+    ]  # fmt: skip
+    assert {"fc6", "fc7", "fc8", "other"} < set(names)
+    assert all(len(layer.samples_ns) == 20 for layer in profile.layers)

@@ -1,0 +1,47 @@
+"""What two timings must have in common before a ratio of them means anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vgg_deploy.artifact import Precision
+from vgg_deploy.results import Clock, Timing
+
+# Modes that change what is computed or what is inside the measured time.
+_MODES = ("tf32", "transfers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What a latency depends on besides the backend that is being compared."""
+
+    precision: Precision
+    device: str
+    batch: int = 0
+    clock: Clock = "host"
+    threads: int | None = None
+    modes: Mapping[str, str] = field(default_factory=dict)
+
+
+def traits_of(row: Timing) -> Traits:
+    """The traits of a stored timing."""
+    subject = row.subject
+    return Traits(
+        precision=subject.precision,
+        device=subject.device,
+        batch=row.batch,
+        clock=row.clock,
+        threads=row.threads,
+        modes=row.modes,
+    )
+
+
+def unlike(a: Traits, b: Traits) -> str:
+    """The first thing in which they differ: ``precision fp32 and int8``; empty when alike."""
+    pairs: list[tuple[str, object, object]] = [
+        (name, getattr(a, name), getattr(b, name))
+        for name in ("precision", "device", "batch", "clock", "threads")
+    ]
+    pairs += [(mode, a.modes.get(mode, "off"), b.modes.get(mode, "off")) for mode in _MODES]
+    return next((f"{name} {one} and {other}" for name, one, other in pairs if one != other), "")

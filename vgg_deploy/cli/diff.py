@@ -1,0 +1,41 @@
+"""``vgg-deploy diff``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vgg_deploy.cli.console import print_json, show
+from vgg_deploy.cli.options import FailIfOption, JsonOption
+
+_Run = Annotated[
+    Path, typer.Argument(help="A bundle, or its results/bench.json.", show_default=False)
+]
+
+
+def diff(
+    old: _Run,
+    new: _Run,
+    fail_if: FailIfOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two stored runs of bench: what became faster or slower, with 95 % intervals.
+
+    Conditions know ratio, ratio_low and ratio_high: p50 of the new run over the old one.
+
+    Example: vgg-deploy diff before.json artifacts/fmnist --fail-if "ratio_low>1.05"
+    """
+    from vgg_deploy.gates import parse_gates
+    from vgg_deploy.pipeline.diff import DIFF_FIGURES, diff_error, diff_runs
+    from vgg_deploy.report.ratio_tables import changes_table, diff_table
+
+    gates = parse_gates(fail_if, DIFF_FIGURES)
+    found = diff_runs(old, new)
+    if as_json:
+        print_json(found)
+    else:
+        show(diff_table(found.rows), *([changes_table(found.changed)] if found.changed else []))
+    if error := diff_error(found, gates):
+        raise error

@@ -1,0 +1,215 @@
+"""Which file in which backend fits: from what verify and bench have stored, nothing is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from vgg_deploy import stored
+from vgg_deploy.bench.stats import MIN_QUERIES, summarise
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.errors import LimitNotMet, RefusedInput, UsageError, unknown_choice
+from vgg_deploy.results import (
+    BENCH_FILE,
+    VERIFY_FILE,
+    BenchReport,
+    Comparison,
+    Subject,
+    Timing,
+    VerifyReport,
+)
+
+_Report = TypeVar("_Report", VerifyReport, BenchReport)
+_MB = 1e6
+DROP = "top1_drop"  # verify's figure, in points
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChooseOptions:
+    """What a deployment may cost; ``None`` means any."""
+
+    latency_ms: float | None = None
+    batch: int = 1
+    percentile: int = 90  # of the latency
+    max_top1_drop: float | None = None  # points against torch eager on the same images
+    max_mb: float | None = None  # file size in 10⁶ bytes
+    unsettled: bool = False  # also take measurements that break a rule
+
+    def __post_init__(self) -> None:
+        if self.percentile not in MIN_QUERIES:
+            raise unknown_choice("percentile", str(self.percentile), map(str, MIN_QUERIES))
+        for name in ("latency_ms", "max_mb", "batch"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                option = "--" + name.replace("_", "-")
+                raise UsageError(f"{option} {value:g} is not above 0", "use a positive number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A pair with what is known of it; ``reason`` says why it is out, empty where it fits."""
+
+    subject: Subject
+    latency_ms: float | None
+    images_per_s: float | None
+    top1: float | None  # 0..1
+    top1_drop: float | None  # points
+    size_mb: float
+    reason: str = ""
+    over: float = 0.0  # by how many times the worst limit is missed; 0: none, or not a number
+
+    @property
+    def cost(self) -> tuple[float, float, float]:
+        """Latency, accuracy lost and size: less is better in each."""
+        return self.latency_ms or 0.0, -(self.top1 or 0.0), self.size_mb
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The Pareto set of what fits, fastest first; everything else with the reason."""
+
+    options: ChooseOptions
+    best: tuple[Candidate, ...]
+    out: tuple[Candidate, ...]
+
+    @property
+    def nearest(self) -> Candidate | None:
+        """What misses its limits by least, of those that miss them by a number."""
+        return min((c for c in self.out if c.over), key=lambda c: c.over, default=None)
+
+
+def choose(bundle: Bundle, options: ChooseOptions) -> Choice:
+    """Judge every pair that was verified or timed.
+
+    Raises ``RefusedInput`` when verify or bench have not been run.
+    """
+    verified = _load(bundle, VerifyReport, VERIFY_FILE, "verify")
+    timed = _load(bundle, BenchReport, BENCH_FILE, "bench")
+    by_subject = {row.subject: row for row in verified.rows}
+    subjects = dict.fromkeys([*by_subject, *(row.subject for row in timed.rows)])
+    rows = {row.subject: row for row in timed.rows if row.batch == options.batch}
+    skipped = {row.subject: row for row in timed.rows if row.status == "skipped"}
+    current = {a.sha256 for a in bundle.artifacts}
+    known = [
+        _candidate(s, by_subject.get(s), rows.get(s, skipped.get(s)), options, current)
+        for s in subjects
+    ]
+    fitting = [c for c in known if not c.reason]
+    beaten = {id(c): better for c in fitting if (better := _better(c, fitting))}
+    best = sorted((c for c in fitting if id(c) not in beaten), key=lambda c: c.cost)
+    out = [c for c in known if c.reason]
+    dominated = [_dominated(c, beaten[id(c)]) for c in fitting if id(c) in beaten]
+    return Choice(options=options, best=tuple(best), out=(*dominated, *out))
+
+
+def choice_error(choice: Choice) -> LimitNotMet | None:
+    """The error of a choice that nothing fits, with the nearest miss."""
+    if choice.best:
+        return None
+    nearest = choice.nearest
+    if nearest:
+        said = f"nearest: {nearest.subject.id}, {nearest.reason}"
+    else:
+        said = f"first: {choice.out[0].subject.id}, {choice.out[0].reason}" if choice.out else ""
+    return LimitNotMet(
+        f"nothing fits; {said or 'nothing was measured'}",
+        "relax a limit, or export another precision",
+    )
+
+
+def _candidate(
+    subject: Subject,
+    verified: Comparison | None,
+    timed: Timing | None,
+    options: ChooseOptions,
+    current: set[str],
+) -> Candidate:
+    stats = summarise(timed.samples_ns, timed.batch) if timed and timed.samples_ns else None
+    latency = getattr(stats, f"p{options.percentile}") if stats else None
+    drop = verified.figure(DROP) if verified else None
+    make = partial(
+        Candidate,
+        subject=subject,
+        latency_ms=None if latency is None else 1e3 * latency,
+        images_per_s=stats.images_per_second if stats else None,
+        top1=verified.accuracy.top1 if verified and verified.accuracy else None,
+        top1_drop=drop.value if drop else None,
+        size_mb=subject.size_bytes / _MB,
+    )
+    if reason := _unproven(subject, verified, current) or _unmeasured(timed, latency, options):
+        return make(reason=reason)
+    reason, over = _misses(make(), options)
+    return make(reason=reason, over=over)
+
+
+def _unproven(subject: Subject, verified: Comparison | None, current: set[str]) -> str:
+    if subject.sha256 and subject.sha256 not in current:
+        return "the file was made again since; verify and bench it"
+    if verified is None:
+        return "not verified"
+    if verified.verdict == "equivalent":
+        return ""
+    return f"{verified.verdict}: {verified.reason}"
+
+
+def _unmeasured(timed: Timing | None, latency: float | None, options: ChooseOptions) -> str:
+    if timed is None:
+        return f"not timed at batch {options.batch}"
+    if timed.status != "measured":
+        return f"{timed.status}: {timed.reason}"
+    if latency is None:
+        queries = len(timed.samples_ns)
+        return f"{queries} queries cannot tell p{options.percentile}"
+    if timed.marks and not options.unsettled:
+        return f"not settled: {'; '.join(timed.marks)}"
+    return ""
+
+
+def _misses(candidate: Candidate, options: ChooseOptions) -> tuple[str, float]:
+    """What is above its limit, and by how many times the worst is."""
+    limits = (
+        (f"p{options.percentile}", candidate.latency_ms, options.latency_ms, "ms"),
+        ("top-1 drop", candidate.top1_drop, options.max_top1_drop, "points"),
+        ("size", candidate.size_mb, options.max_mb, "MB"),
+    )
+    reasons, worst = [], 0.0
+    for name, value, limit, unit in limits:
+        if limit is None:
+            continue
+        if value is None:
+            return f"{name} is not known", 0.0
+        if value > limit:
+            reasons.append(f"{name} {value:.3g} {unit}, above {limit:g}")
+            worst = max(worst, value / limit if limit > 0 else 1 + value)
+    return "; ".join(reasons), worst
+
+
+def _better(one: Candidate, others: Iterable[Candidate]) -> Candidate | None:
+    """One that is as good in everything and better in something."""
+    return next(
+        (
+            o
+            for o in others
+            if o.cost != one.cost and all(a <= b for a, b in zip(o.cost, one.cost, strict=True))
+        ),
+        None,
+    )
+
+
+def _dominated(one: Candidate, better: Candidate) -> Candidate:
+    words = ("slower", "less accurate", "larger")
+    worse = [w for w, a, b in zip(words, better.cost, one.cost, strict=True) if a < b]
+    reason = f"fits, but is {' and '.join(worse)} than {better.subject.id}, and better in nothing"
+    return Candidate(**{**one.__dict__, "reason": reason})
+
+
+def _load(bundle: Bundle, kind: type[_Report], name: str, verb: str) -> _Report:
+    path: Path = bundle.root / name
+    if not path.exists():
+        raise RefusedInput(
+            f"{bundle.root} has no results of {verb}", f"run vgg-deploy {verb} {bundle.root}"
+        )
+    return stored.load(kind, path)

@@ -1,0 +1,133 @@
+"""Compare backends of a bundle with each other: in turns, on the same input, like with like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+
+from vgg_deploy import stored
+from vgg_deploy.backends import get_backend
+from vgg_deploy.backends.base import Described
+from vgg_deploy.bench.clock import stopwatch_for
+from vgg_deploy.bench.contest import Contender, ContestOptions, contest
+from vgg_deploy.bench.like import Traits, unlike
+from vgg_deploy.bench.paired import ratios
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.environment import capture, now
+from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.pipeline.bench import CLOCK
+from vgg_deploy.pipeline.benchinput import make_input
+from vgg_deploy.pipeline.cells import Cell, Selection, plan, results_key
+from vgg_deploy.pipeline.verified import mark_of, passed
+from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.results import COMPARE_FILE, SCHEMA_VERSION, BenchReport, Contest
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """Who is compared, at which batch sizes, and for how long."""
+
+    names: tuple[str, ...]  # backend, or backend:file as the tables show it; the first is 1×
+    batches: tuple[int, ...] = (1,)
+    blocks: int = 40
+
+    def __post_init__(self) -> None:
+        self.contest_options()  # refuses what gives no interval
+        if len(self.names) < 2:
+            raise UsageError(
+                f"only {self.names[0] if self.names else 'nothing'} to compare",
+                "name at least two, for example --compare ort-cpu --compare openvino",
+            )
+
+    def contest_options(self) -> ContestOptions:
+        """The contest's part of these options."""
+        return ContestOptions(blocks=self.blocks)
+
+
+def compare_bundle(
+    bundle: Bundle, options: CompareOptions, watch: Watcher | None = None
+) -> BenchReport:
+    """One contest per batch size, stored in the bundle.
+
+    Raises ``UsageError`` for a name that fits no file or several, ``RefusedInput`` for contenders
+    that differ in precision, device, clock, TF32 mode or transfers.
+    """
+    watch = watch or Silent()
+    cells = [_cell(bundle, name) for name in options.names]
+    _refuse_unlike([_planned(cell) for cell in cells], options.names)
+    bundle.check()
+    found = passed(bundle, cells)
+    marks = tuple(dict.fromkeys(chain.from_iterable(mark_of(cell, found) for cell in cells)))
+    contests = []
+    for batch in options.batches:
+        watch.begin(f"compare at batch {batch}", options.blocks, "blocks")
+        one = _fought(bundle, cells, batch, options, watch)
+        contests.append(replace(one, marks=(*marks, *one.marks)))
+    report = BenchReport(
+        schema_version=SCHEMA_VERSION,
+        made_at=now(),
+        environment=capture(),
+        key=results_key(cells, options, {}),
+        clock=CLOCK,
+        options={"blocks": str(options.blocks)},
+        rows=(),
+        contests=tuple(contests),
+    )
+    stored.save(bundle.root / COMPARE_FILE, report)
+    return report
+
+
+def told(report: BenchReport) -> dict[str, object]:
+    """The report with its ratios worked out, for those who do not want to do it themselves."""
+    found = [
+        {"batch": one.batch, "names": [s.id for s in one.subjects], "marks": one.marks,
+         "ratios": [{**asdict(r), "says": r.word} for r in ratios(one)]}
+        for one in report.contests
+    ]  # fmt: skip
+    return {"comparisons": found, "report": report}
+
+
+def _cell(bundle: Bundle, name: str) -> Cell:
+    """The cell that ``ort-cpu`` or ``ort-cpu:model.fp32.onnx`` names."""
+    backend, _, file = name.partition(":")
+    get_backend(backend)
+    cells = plan(bundle, Selection(backends=(backend,)))
+    fitting = [cell for cell in cells if not file or cell.subject.artifact == file]
+    if len(fitting) == 1:
+        return fitting[0]
+    known = ", ".join(cell.subject.id for cell in cells)
+    what = "fits several files" if fitting else "fits no file of the bundle"
+    raise UsageError(f"{name} {what}", f"use one of: {known}")
+
+
+def _fought(
+    bundle: Bundle, cells: Sequence[Cell], batch: int, options: CompareOptions, watch: Watcher
+) -> Contest:
+    with ExitStack() as stack:
+        contenders = []
+        traits = []
+        for cell in cells:
+            assert cell.artifact is not None  # noqa: S101 - plan raises for what cannot run
+            session = stack.enter_context(cell.backend.open(cell.artifact, bundle.root))
+            stopwatch = stopwatch_for(session, cell.subject.device)
+            modes = session.modes if isinstance(session, Described) else {}
+            contenders.append(Contender(cell.subject, session, stopwatch))
+            traits.append(replace(_planned(cell), clock=stopwatch.name, modes=modes, batch=batch))
+        _refuse_unlike(traits, options.names)
+        given = make_input(bundle, batch)
+        return contest(contenders, given, options.contest_options(), done=watch.advance)
+
+
+def _planned(cell: Cell) -> Traits:
+    return Traits(precision=cell.subject.precision, device=cell.subject.device)
+
+
+def _refuse_unlike(traits: Sequence[Traits], names: Sequence[str]) -> None:
+    for one, name in zip(traits[1:], names[1:], strict=True):
+        if reason := unlike(traits[0], one):
+            raise RefusedInput(
+                f"{names[0]} and {name} cannot be compared: {reason}",
+                "compare like with like; bench times each on its own",
+            )

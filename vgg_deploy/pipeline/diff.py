@@ -1,0 +1,87 @@
+"""Compare two stored runs of bench."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgg_deploy import stored
+from vgg_deploy.bench.diff import Difference, changed_environment, differences, other_hardware
+from vgg_deploy.errors import LimitNotMet, MeasurementNotValid, RefusedInput, VggDeployError
+from vgg_deploy.gates import Gate
+from vgg_deploy.results import BENCH_FILE, BenchReport
+
+# What a condition can ask for: the new run's p50 over the old one's, and its interval's ends.
+DIFF_FIGURES = ("ratio", "ratio_low", "ratio_high")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diff:
+    """Two runs side by side."""
+
+    old: str  # when it was measured
+    new: str
+    changed: Mapping[str, tuple[str, str]]  # by what differs: old and new
+    rows: tuple[Difference, ...]
+
+
+def diff_runs(old: Path, new: Path) -> Diff:
+    """Compare two files, or the stored runs of two bundles.
+
+    Raises ``RefusedInput`` for runs of other hardware and for files that hold no run of bench,
+    ``DigestMismatch`` for edited ones, ``MeasurementNotValid`` when no cell can be compared.
+    """
+    first, second = _load(old), _load(new)
+    if reason := other_hardware(first, second):
+        raise RefusedInput(
+            f"{old} and {new} cannot be compared: {reason}",
+            "measure both on one machine, with the same number of cores",
+        )
+    rows = differences(first, second)
+    if not any(row.ratio for row in rows):
+        why = rows[0].reason if rows else "nothing was measured"
+        raise MeasurementNotValid(
+            f"{old} and {new} have no cell in common that can be compared: {why}",
+            "measure the same backends, batch sizes and precisions in both",
+        )
+    return Diff(
+        old=first.made_at,
+        new=second.made_at,
+        changed=changed_environment(first, second),
+        rows=rows,
+    )
+
+
+def diff_error(diff: Diff, gates: Sequence[Gate]) -> VggDeployError | None:
+    """The first condition that holds; else the first cell that could not be judged by one."""
+    for gate in gates:
+        for row in diff.rows:
+            value = _figure(row, gate.name)
+            if value is not None and not row.reason and gate.trips(value):
+                return LimitNotMet(
+                    f"{gate.text}: {row.subject.id} at batch {row.batch} has {value:.4g}",
+                    "see what changed in the environment and in the files",
+                )
+    unsettled = [row for row in diff.rows if row.reason]
+    if gates and unsettled:
+        row = unsettled[0]
+        return MeasurementNotValid(
+            f"{row.subject.id} at batch {row.batch} cannot be judged: {row.reason}",
+            "measure again without what disturbed it",
+        )
+    return None
+
+
+def _figure(row: Difference, name: str) -> float | None:
+    if row.ratio is None:
+        return None
+    return {
+        "ratio": row.ratio.ratio,
+        "ratio_low": row.ratio.low,
+        "ratio_high": row.ratio.high,
+    }[name]
+
+
+def _load(path: Path) -> BenchReport:
+    return stored.load(BenchReport, path / BENCH_FILE if path.is_dir() else path)

@@ -1,0 +1,116 @@
+"""Tables of ratios: a comparison in turns, and two stored runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from vgg_deploy.bench.diff import Difference
+from vgg_deploy.bench.paired import LEVEL, Ratio, ratios
+from vgg_deploy.report.quantities import MISSING, count, fixed_all, significant
+from vgg_deploy.report.table import Column, Row, RowStatus, Table, simple_table
+from vgg_deploy.results import Contest
+
+_INTERVAL = f"{100 * LEVEL:.0f} % interval"
+_STATUS: Mapping[str, RowStatus] = {"faster": "ok", "slower": "bad", "not told": "warn"}
+
+
+def contest_table(contest: Contest) -> Table:
+    """Every contender's median latency, and its ratio to the first one's."""
+    milliseconds = [
+        median(block.medians_ns[i] for block in contest.blocks) / 1e6
+        for i in range(len(contest.subjects))
+    ]
+    found: list[Ratio | None] = [None, *ratios(contest)]
+    rows = [
+        Row(
+            cells=(
+                subject.backend,
+                subject.artifact,
+                ms,
+                _times(ratio),
+                _interval(ratio),
+                _said(ratio),
+            ),
+            status="warn"
+            if contest.marks
+            else _STATUS.get(ratio.word, "plain")
+            if ratio
+            else "plain",
+        )
+        for subject, ms, ratio in zip(contest.subjects, fixed_all(milliseconds), found, strict=True)
+    ]
+    others = len(contest.subjects) - 1
+    joint = f", all {others} intervals together" if others > 1 else ""
+    note = f"{count(len(contest.blocks), 'block')} in random order{joint}. "
+    note += "; ".join(contest.marks) + "." if contest.marks else "Nothing disturbed it."
+    columns = (
+        Column(name="Backend"),
+        Column(name="Artifact"),
+        Column(name="p50", unit="ms", align="right"),
+        Column(name="To the first", align="right"),
+        Column(name=_INTERVAL, align="right"),
+        Column(name="Says", align="prose"),
+    )
+    return Table(
+        title=f"Compared in turns at batch {contest.batch}",
+        columns=columns,
+        rows=tuple(rows),
+        note=note,
+    )
+
+
+def diff_table(rows: Sequence[Difference]) -> Table:
+    """New over old per cell; a cell that cannot be told says why."""
+    cells = [
+        (
+            row.subject.backend,
+            row.subject.artifact,
+            str(row.batch),
+            _times(row.ratio),
+            _interval(row.ratio),
+            row.word + ("" if row.same_file else "; the file is another one"),
+            row.reason,
+        )
+        for row in rows
+    ]
+    columns = [
+        Column(name="Backend"),
+        Column(name="Artifact"),
+        Column(name="Batch", align="right"),
+        Column(name="New ÷ old", align="right"),
+        Column(name=_INTERVAL, align="right"),
+        Column(name="Says"),
+        Column(name="Reason", align="prose"),
+    ]
+    words = [row.word for row in rows]
+    counted = [f"{words.count(w)} {w}" for w in dict.fromkeys(words)]
+    note = f"{' · '.join(counted)}. Two runs at different times differ by more than their samples "
+    note += "show; the intervals hold a share for that."
+    statuses = [_STATUS.get(word, "plain") for word in words]
+    table = simple_table("p50 of the new run over the old", columns, cells, statuses=statuses,
+                         note=note)  # fmt: skip
+    return table.without_empty_columns()
+
+
+def changes_table(changed: Mapping[str, tuple[str, str]]) -> Table:
+    """What differs between two environments."""
+    rows = [(name, old, new) for name, (old, new) in changed.items()]
+    return simple_table("What changed", ["What", "Old", "New"], rows)
+
+
+def _times(ratio: Ratio | None) -> str:
+    return f"{ratio.ratio:.3f}×" if ratio else MISSING
+
+
+def _interval(ratio: Ratio | None) -> str:
+    return f"{ratio.low:.3f} to {ratio.high:.3f}" if ratio else MISSING
+
+
+def _said(ratio: Ratio | None) -> str:
+    if ratio is None:
+        return "what the others are compared with"
+    if ratio.word == "no difference shown":
+        widest = max(ratio.high - 1, 1 - ratio.low)
+        return f"no difference shown; one above {significant(100 * widest, 2)} % is ruled out"
+    return f"{ratio.word} by {significant(100 * abs(ratio.ratio - 1), 2)} %"
