@@ -89,8 +89,10 @@ class Browser:
             self._read(end)
 
     def value(self, expression: str) -> Any:
-        """What a JavaScript expression gives."""
-        done = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """What a JavaScript expression gives; a promise is waited for."""
+        done = self._call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in done, done
         return done["result"].get("value")
 

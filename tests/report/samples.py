@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.report import measured
 from vgg_deploy import stored
 from vgg_deploy.artifact import Artifact, Format, Precision, TensorSpec
 from vgg_deploy.bundle import Bundle, Draft, create_bundle, open_bundle
 from vgg_deploy.environment import Environment
 from vgg_deploy.results import (
     BENCH_FILE,
+    COMPARE_FILE,
     SCHEMA_VERSION,
     VERIFY_FILE,
     Accuracy,
@@ -60,6 +62,7 @@ def make_sample(root: Path) -> Bundle:
     bundle = make_files(root)
     stored.save(root / VERIFY_FILE, verify_report(bundle))
     stored.save(root / BENCH_FILE, bench_report(bundle))
+    stored.save(root / COMPARE_FILE, compare_report(bundle))
     rows = [
         {
             "epoch": e + 1,
@@ -108,6 +111,9 @@ def verify_report(bundle: Bundle) -> VerifyReport:
                 Figure(name="top5_agreement", value=0.9684, limit=None, ok=True),
             ),
             accuracy=Accuracy(dataset="fashion-mnist", split="test", correct=9051, total=10_000),
+            worst=measured.worst_image(0),
+            hops=measured.hops("model.fp16.onnx", 0.0214, 0.003, ok=False),
+            location=measured.located(),
         )
     )
     rows.append(
@@ -156,7 +162,15 @@ def bench_report(bundle: Bundle) -> BenchReport:
         clock="host clock (perf_counter_ns) around run and sync",
         options={"seconds": "3", "percentile": "90"},
         rows=tuple(rows),
+        ceilings=measured.CEILINGS,
+        layers=(measured.profile(subject(bundle, "ort-cpu", "onnx", "fp32"), bundle.card.spec),),
     )
+
+
+def compare_report(bundle: Bundle) -> BenchReport:
+    pair = [subject(bundle, name, "onnx", "fp32") for name in ("openvino", "ort-cpu")]
+    return replace(bench_report(bundle), rows=(), ceilings=(), layers=(),
+                   contests=(measured.contest(pair),))  # fmt: skip
 
 
 def subject(bundle: Bundle, backend: str, format: Format, precision: Precision) -> Subject:
@@ -203,8 +217,16 @@ def _equivalent(
             Figure(name="kl", value=2e-13, limit=None, ok=True),
             Figure(name="top1_drop", value=0, limit=0.1, ok=True),
         ),
-        accuracy=Accuracy(dataset="fashion-mnist", split="test", correct=9182, total=10_000),
+        accuracy=Accuracy(
+            dataset="fashion-mnist",
+            split="test",
+            correct=9182,
+            total=10_000,
+            confusion=measured.confusion(9182, 10_000),
+        ),
         seconds=12.5,
+        worst=measured.worst_image(1 + index // 2),
+        hops=measured.hops("model.fp32.onnx", error, 5e-6, ok=True) if kind == "onnx" else (),
     )
 
 
@@ -220,6 +242,7 @@ def _timing(
         batch=batch,
         status="measured",
         samples_ns=tuple(int(s) for s in samples),
+        end_to_end_ns=tuple(int(s * 1.05) for s in samples[:30]),
         warmup_runs=10 + 5 * (batch == 1),
         load_s=0.031 * ms,
         import_s=1.4,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from vgg_deploy.bundle import open_bundle
 from vgg_deploy.report.html import write_report
 
 CHROMIUM = find_chromium()
+AXE = os.environ.get("AXE_CORE", "")  # axe.min.js of npm's axe-core
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome is installed")
 
 
@@ -39,7 +41,7 @@ def test_it_loads_fits_and_shows(
     assert browser.problems() == []
     assert browser.value("document.documentElement.scrollWidth") <= width
     assert browser.value("document.documentElement.scrollHeight") > 3000
-    assert browser.value("document.querySelectorAll('svg').length") == 6
+    assert browser.value("document.querySelectorAll('svg').length") == 9
     image = Image.open(io.BytesIO(browser.screenshot(tmp_path / "shot.png"))).convert("L")
     levels = image.tobytes()
     assert (levels[0] < 60) == dark  # the corner is paper
@@ -95,3 +97,16 @@ def test_it_prints(browser: Browser, page: Path, tmp_path: Path) -> None:
     printed = browser.pdf(tmp_path / "page.pdf")
     assert printed.startswith(b"%PDF")
     assert len(printed) > 50_000
+
+
+@pytest.mark.skipif(not AXE, reason="AXE_CORE does not name npm's axe.min.js")
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
+def test_axe_finds_no_serious_fault(browser: Browser, page: Path, width: int, dark: bool) -> None:
+    browser.open(page, width=width, dark=dark)
+    browser.value(Path(AXE).read_text(encoding="utf-8") + ";0")
+    faults = browser.value(
+        """axe.run(document).then(found => found.violations
+             .filter(v => ['serious', 'critical'].includes(v.impact))
+             .map(v => v.id + ': ' + v.nodes.slice(0, 3).map(n => n.target.join(' '))))"""
+    )
+    assert faults == []

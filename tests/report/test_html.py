@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -9,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.report.samples import HOSTILE, make_files, replaced
-from vgg_deploy import jsonio
+from vgg_deploy import jsonio, stored
 from vgg_deploy.bundle import Bundle, open_bundle
-from vgg_deploy.errors import BackendNotAvailable, RefusedInput
-from vgg_deploy.report.html import REPORT_FILE, write_report
+from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
+from vgg_deploy.report.html import REPORT_FILE, kind_of, write_report
 from vgg_deploy.report.judged import STALE
-from vgg_deploy.results import BENCH_FILE, VERIFY_FILE
+from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, VerifyReport
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -61,7 +63,7 @@ def test_the_page_holds_everything(sample: Bundle, tmp_path: Path) -> None:
     assert "Not equivalent" in words
     for text in ("5 equivalent", "1 different", "1 failed", "1 skipped", "91.82 %", "(1, 64)"):
         assert text in words
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 9
     for artifact in sample.artifacts:
         assert artifact.sha256 in page
     assert "vgg-deploy verify fmnist --batch 1 --batch 2 --batch 8" in words
@@ -191,3 +193,58 @@ def test_every_text_colour_has_the_contrast_of_aa(
             continue
         low, high = sorted((paper, luminance(colour)))
         assert (high + 0.05) / (low + 0.05) >= 4.5, (name, colour)
+
+
+def test_limits_comparison_chain_and_images_are_on_the_page(sample: Bundle, tmp_path: Path) -> None:
+    page = page_of(sample, tmp_path)
+    words = plain(page)
+    for text in (
+        "Compared in turns at batch 1",
+        "slower by 3.8 %",
+        "Step by step from the checkpoint",
+        "First stage that diverges: pool4",
+        "Worst images",
+        "Layer by layer: ort-cpu, model.fp32.onnx",
+        "What this machine can do at most",
+        "Most frequent mistakes: 61 of ",
+    ):
+        assert text in words, text
+    assert page.count('src="data:image/png;base64,') == 4
+
+
+def test_a_picture_that_is_no_base64_is_left_out(sample: Bundle, tmp_path: Path) -> None:
+    report = stored.load(VerifyReport, sample.root / VERIFY_FILE)
+    first = report.rows[0]
+    assert first.worst is not None
+    evil = replace(first, worst=replace(first.worst, png='x" onerror="alert(1)'))
+    stored.save(sample.root / VERIFY_FILE, replace(report, rows=(evil, *report.rows[1:])))
+    assert "onerror" not in page_of(sample, tmp_path)
+
+
+def test_a_comparison_of_a_replaced_file_is_left_out(sample: Bundle, tmp_path: Path) -> None:
+    assert "Compared in turns" not in plain(page_of(replaced(sample, "onnx"), tmp_path))
+
+
+def test_markdown_says_what_the_page_says(sample: Bundle, tmp_path: Path) -> None:
+    text = write_report(sample, tmp_path / "report.md", "md").read_text(encoding="utf-8")
+    for line in ("# fmnist: Not equivalent", "## Equivalence", "## Limits", "- ✓ 5 equivalent"):
+        assert f"\n{line}\n" in f"\n{text}"
+    assert HOSTILE not in text
+    assert "<svg" not in text
+    assert "ort-cpu 2.64 ms" in text  # what a drawing shows, in words
+
+
+def test_json_holds_the_tables(sample: Bundle, tmp_path: Path) -> None:
+    found = json.loads(
+        write_report(sample, tmp_path / "report.json", "json").read_text(encoding="utf-8")
+    )
+    assert found["verdict"]["word"] == "Not equivalent"
+    tables = {part.get("table"): part for part in found["sections"]["speed"]}
+    rows = tables["Latency in milliseconds per batch, and throughput"]["rows"]
+    assert rows[0]["Backend"] == "openvino"
+    assert rows[0]["p50"] == "2.60"
+
+
+def test_an_unknown_kind_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="unknown format"):
+        kind_of("pdf")

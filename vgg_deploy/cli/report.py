@@ -14,18 +14,20 @@ from vgg_deploy.cli.options import BundleArgument, JsonOption
 def report(
     bundle: BundleArgument,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The page; default: BUNDLE/report.html.")
+        Path | None, typer.Option("--out", "-o", help="The file; default: report.* in the bundle.")
     ] = None,
+    kind: Annotated[str, typer.Option("--format", "-f", help="html, md or json.")] = "html",
     as_json: JsonOption = False,
 ) -> None:
-    """Write one self-contained HTML page from the bundle's stored results.
+    """Write a report from the bundle's stored results: one self-contained page, or plain text.
 
     Example: vgg-deploy report artifacts/fmnist
     """
     from vgg_deploy.bundle import open_bundle
-    from vgg_deploy.report.html import REPORT_FILE, write_report
+    from vgg_deploy.report.html import kind_of, write_report
 
-    page = write_report(open_bundle(bundle), out or bundle / REPORT_FILE)
+    chosen = kind_of(kind)
+    page = write_report(open_bundle(bundle), out or bundle / f"report.{chosen}", chosen)
     if as_json:
         print_json({"report": str(page)})
     else:

@@ -17,9 +17,11 @@ from vgg_deploy.report.quantities import count
 from vgg_deploy.report.table import RowStatus
 from vgg_deploy.results import (
     BENCH_FILE,
+    COMPARE_FILE,
     VERIFY_FILE,
     BenchReport,
     Comparison,
+    Contest,
     Subject,
     VerifyReport,
 )
@@ -39,6 +41,13 @@ class Findings:
     metrics: Metrics
     problems: Mapping[str, str]  # by path: what is wrong with a file
     current: Mapping[str, str]  # by path: SHA-256 in the manifest
+    compared: BenchReport | None = None  # the last comparison in turns
+
+    @property
+    def contests(self) -> tuple[Contest, ...]:
+        """Comparisons in turns whose files the bundle still holds."""
+        found = self.compared.contests if self.compared else ()
+        return tuple(c for c in found if not any(is_stale(s, self.current) for s in c.subjects))
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -87,6 +96,7 @@ def gather(bundle: Bundle) -> Findings:
         metrics=read_metrics(bundle.root / METRICS_FILE),
         problems={str(a.path): text for a in bundle.artifacts if (text := bundle.problem(a))},
         current=digests(bundle),
+        compared=_stored(BenchReport, bundle.root / COMPARE_FILE),
     )
 
 

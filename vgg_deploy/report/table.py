@@ -109,26 +109,26 @@ def simple_table(
 
 def to_markdown(table: Table) -> str:
     """The table in GitHub's Markdown, with its title in bold and its note below."""
-    head = [_escaped(c.title) for c in table.columns]
+    head = [escaped(c.title) for c in table.columns]
     rule = ["--:" if c.align == "right" else "---" for c in table.columns]
     body = [[_markdown_cell(row, i) for i in range(len(head))] for row in table.rows]
     if table.has_status:
         head, rule = ["", *head], ["---", *rule]
         body = [[SIGNS[row.status], *cells] for row, cells in zip(table.rows, body, strict=True)]
     text = [f"| {' | '.join(line)} |" for line in [head, rule, *body]]
-    parts = [f"**{_escaped(table.title)}**", "\n".join(text)]
+    parts = [f"**{escaped(table.title)}**", "\n".join(text)]
     if table.note:
-        parts.append(_escaped(table.note))
+        parts.append(escaped(table.note))
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown_cell(row: Row, index: int) -> str:
     note = row.note(index)
     text = f"{row.cells[index]} ({note})" if note else row.cells[index]
-    return _escaped(text)
+    return escaped(text)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that neither ends a cell nor becomes HTML or emphasis."""
     one_line = " ".join(text.split())
     for plain, safe in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("*", "\\*"), ("_", "\\_")):

@@ -20,7 +20,7 @@ from vgg_deploy.report.canvas import (
 )
 from vgg_deploy.report.labels import short_labels
 from vgg_deploy.report.latency import median_ms
-from vgg_deploy.report.quantities import percent, significant
+from vgg_deploy.report.quantities import percent, significant, size
 from vgg_deploy.results import BenchReport, Comparison, VerifyReport
 
 _WIDTH = 720.0
@@ -38,7 +38,17 @@ def accuracy_latency_plot(verify: VerifyReport, bench: BenchReport) -> Plot | No
     if len(both) < 2:
         return None
     labels = short_labels(row.subject for row, _ in both)
-    points = [(ms, _top1(row), labels[row.subject.id], row) for row, ms in both]
+    sizes = {row.subject.size_bytes for row, _ in both}
+    points = [
+        (
+            ms,
+            _top1(row),
+            labels[row.subject.id]
+            + (f", {size(row.subject.size_bytes)}" if len(sizes) > 1 else ""),
+            row,
+        )
+        for row, ms in both
+    ]
     with drawing():
         height = min(300, 140 + 60 * len({y for _, y, _, _ in points}))
         canvas = Canvas(_WIDTH, height + 76)
@@ -52,8 +62,9 @@ def accuracy_latency_plot(verify: VerifyReport, bench: BenchReport) -> Plot | No
     return Plot(
         name="tradeoff",
         title="Accuracy against latency",
-        caption="Top-1 accuracy in percent. Further up and further left is better; a cross was "
-        "not found equivalent.",
+        caption="Top-1 accuracy in percent. Further up and further left is better. Line: the "
+        "Pareto set, where nothing equivalent is both faster and at least as accurate; a cross "
+        "was not found equivalent.",
         description=f"{description}.",
         svg=svg,
     )
@@ -75,6 +86,11 @@ def _scatter(axes: Any, points: Sequence[tuple[float, float, str, Comparison]]) 
     else:
         axes.set_xlim(0, max(speeds) * 1.05)
         axes.locator_params(axis="x", nbins=6)
+    front = _front(points)
+    axes.plot(
+        [x for x, _ in front], [y * 100 for _, y in front], color=MUTED, linewidth=1.5,
+        drawstyle="steps-post", zorder=1,
+    )  # fmt: skip
     left, right = axes.transData.transform([(x, shares[0]) for x in axes.get_xlim()])[:, 0]
     centres = axes.transData.transform([(x, y * 100) for x, y, _, _ in points])
     taken = [_box(across, up, 9, 9) for across, up in centres]
@@ -87,6 +103,15 @@ def _scatter(axes: Any, points: Sequence[tuple[float, float, str, Comparison]]) 
         taken.append(box)
         axes.annotate(label, (x, y * 100), xytext=shift, textcoords="offset points",
                       ha="center", va="center", color=INK, annotation_clip=False)  # fmt: skip
+
+
+def _front(points: Sequence[tuple[float, float, str, Comparison]]) -> list[tuple[float, float]]:
+    """Latency and accuracy of what no equivalent point beats in both, fastest first."""
+    front: list[tuple[float, float]] = []
+    for x, y, _, row in sorted(points, key=lambda p: (p[0], -p[1])):
+        if row.verdict == "equivalent" and (not front or y > front[-1][1]):
+            front.append((x, y))
+    return front
 
 
 def _box(x: float, y: float, across: float, up: float) -> Box:

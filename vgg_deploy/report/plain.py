@@ -1,0 +1,85 @@
+"""The report as Markdown and as JSON: the same sections, without drawings."""
+
+from __future__ import annotations
+
+from vgg_deploy.report.canvas import Plot
+from vgg_deploy.report.findings import Findings, summarise
+from vgg_deploy.report.gallery import Gallery
+from vgg_deploy.report.highlights import highlights
+from vgg_deploy.report.reproduce import commands
+from vgg_deploy.report.sections import Part, Section, sections
+from vgg_deploy.report.table import SIGNS, Table, escaped, to_markdown
+
+
+def markdown_of(findings: Findings) -> str:
+    """The report in GitHub's Markdown; a plot becomes what it shows, in words."""
+    summary = summarise(findings)
+    lines = [f"# {escaped(findings.bundle.root.absolute().name)}: {summary.word}"]
+    lines += [f"- {SIGNS[status]} {text}" for status, text in summary.counts]
+    lines += [escaped(remark) for remark in summary.remarks]
+    lines += [
+        f"- **{h.name}**: {escaped(h.value)} ({escaped(h.detail)})" for h in highlights(findings)
+    ]
+    for section in sections(findings):
+        lines += [f"## {section.title}", *_section(section)]
+    script = "\n".join(commands(findings))
+    lines += ["## Reproduce", f"```console\n{script}\n```"]
+    return "\n\n".join(_joined(lines)) + "\n"
+
+
+def json_of(findings: Findings) -> dict[str, object]:
+    """Verdict, highlights and every table of the report as plain values."""
+    summary = summarise(findings)
+    return {
+        "bundle": findings.bundle.root.absolute().name,
+        "verdict": {
+            "status": summary.status,
+            "word": summary.word,
+            "counts": [text for _, text in summary.counts],
+            "remarks": list(summary.remarks),
+        },
+        "highlights": [
+            {"name": h.name, "value": h.value, "detail": h.detail} for h in highlights(findings)
+        ],
+        "sections": {s.name: [_value(part) for part in s.parts] for s in sections(findings)},
+        "commands": list(commands(findings)),
+    }
+
+
+def _joined(lines: list[str]) -> list[str]:
+    """List items stay together, everything else is a paragraph of its own."""
+    joined: list[str] = []
+    for line in lines:
+        if joined and line.startswith("- ") and joined[-1].startswith("- "):
+            joined[-1] += "\n" + line
+        else:
+            joined.append(line)
+    return joined
+
+
+def _section(section: Section) -> list[str]:
+    parts = [_text(part) for part in section.parts]
+    asked = [f"Nothing is stored yet: `{section.command}`"] if section.command else []
+    return [*([section.lead] if section.lead else []), *asked, *parts]
+
+
+def _text(part: Part) -> str:
+    if isinstance(part, Table):
+        return to_markdown(part)
+    if isinstance(part, Plot):
+        return f"**{escaped(part.title)}**: {escaped(part.description)}"
+    said = "\n".join(f"- {escaped(p.name)}: {escaped('; '.join(p.lines))}" for p in part.pictures)
+    return f"**{escaped(part.title)}**\n\n{said}"
+
+
+def _value(part: Part) -> dict[str, object]:
+    if isinstance(part, Table):
+        titles = [column.title for column in part.columns]
+        rows = [
+            {"status": row.status, **dict(zip(titles, row.cells, strict=True))} for row in part.rows
+        ]
+        return {"table": part.title, "rows": rows, "note": part.note}
+    if isinstance(part, Gallery):
+        pictures = [{"name": p.name, "said": list(p.lines)} for p in part.pictures]
+        return {"images": part.title, "pictures": pictures}
+    return {"plot": part.title, "shows": part.description}

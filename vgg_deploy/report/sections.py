@@ -1,0 +1,157 @@
+"""The sections of a report, as plain values: what a page, Markdown and JSON are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vgg_deploy.report.bench_plots import latency_plot
+from vgg_deploy.report.bench_tables import bench_table, startup_table
+from vgg_deploy.report.canvas import Plot
+from vgg_deploy.report.chain_tables import hops_table, location_table
+from vgg_deploy.report.confusion_plot import confusion_plot
+from vgg_deploy.report.findings import Findings
+from vgg_deploy.report.gallery import Gallery, worst_images
+from vgg_deploy.report.gpu_table import gpu_table
+from vgg_deploy.report.layers_plot import layers_plot
+from vgg_deploy.report.limit_tables import ceilings_table, layers_table
+from vgg_deploy.report.model_tables import blocks_table, model_table
+from vgg_deploy.report.plots import error_plot, learning_plot
+from vgg_deploy.report.ratio_tables import contest_table
+from vgg_deploy.report.reproduce import bundle_name
+from vgg_deploy.report.roofline_plot import roofline_plot
+from vgg_deploy.report.spread_plot import distribution_plot
+from vgg_deploy.report.table import Table
+from vgg_deploy.report.tables import (
+    artifacts_table,
+    environment_table,
+    figures_table,
+    training_table,
+    verify_table,
+)
+from vgg_deploy.report.throughput_plot import throughput_plot
+from vgg_deploy.report.tradeoff_plot import accuracy_latency_plot
+
+Part = Table | Plot | Gallery
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One section of the report; without parts it says which command makes them."""
+
+    name: str  # a word for ids
+    title: str
+    lead: str = ""
+    parts: tuple[Part, ...] = ()
+    command: str = ""
+
+
+def sections(findings: Findings) -> tuple[Section, ...]:
+    """Everything, in the order in which it is read."""
+    spec = findings.bundle.card.spec
+    files = (artifacts_table(findings.bundle, findings.problems),)
+    model = (model_table(findings.bundle.card), blocks_table(spec))
+    found = (
+        _equivalence(findings),
+        _speed(findings),
+        _limits(findings),
+        Section(name="model", title="Model", parts=model),
+        _training(findings),
+        Section(name="files", title="Files", parts=files),
+        _environment(findings),
+    )
+    return tuple(section for section in found if section)
+
+
+def _equivalence(findings: Findings) -> Section:
+    report = findings.verify
+    name, title = "equivalence", "Equivalence"
+    if report is None:
+        return Section(name=name, title=title, command=_command("verify", findings))
+    current = findings.current
+    lead = (
+        f"Every backend’s outputs beside those of {report.reference}, on {report.image_source}, "
+        f"seeded noise and edge images, at batch {', '.join(map(str, report.batches))}. "
+        "Worst first."
+    )
+    figures = figures_table(report, current)
+    located = (location_table(row) for row in findings.comparisons)
+    parts = _present(
+        verify_table(report, current).without_extra_columns(),
+        error_plot(report, current),
+        hops_table(findings.comparisons),
+        *located,
+        worst_images(findings.comparisons),
+        confusion_plot(findings.comparisons, findings.bundle.card.labels),
+        figures if figures.rows else None,
+    )
+    return Section(name=name, title=title, lead=lead, parts=parts)
+
+
+def _speed(findings: Findings) -> Section:
+    report = findings.bench
+    name, title = "speed", "Speed"
+    contests = [contest_table(c) for c in findings.contests]
+    if report is None:
+        command = _command("bench", findings)
+        return Section(name=name, title=title, parts=tuple(contests), command=command)
+    current = findings.current
+    start = startup_table(report, current)
+    spec = findings.bundle.card.spec
+    parts = _present(
+        latency_plot(report, current),
+        bench_table(report, current, findings.equivalent, spec),
+        *contests,
+        throughput_plot(report),
+        distribution_plot(report),
+        accuracy_latency_plot(findings.verify, report) if findings.verify else None,
+        start if start.rows else None,
+        gpu_table(report),
+    )
+    return Section(name=name, title=title, parts=parts)
+
+
+def _limits(findings: Findings) -> Section | None:
+    """What the machine can do, and where the time goes; left out where it was not measured."""
+    report, spec = findings.bench, findings.bundle.card.spec
+    if report is None or not (report.ceilings or report.layers):
+        return None
+    lead = (
+        "A layer cannot take less time than its multiply-adds at the rate of a large matrix "
+        "product, nor than its weights and maps at the speed of a large copy. Both were measured "
+        "in the same run."
+    )
+    parts = _present(
+        roofline_plot(report, spec),
+        layers_plot(report, spec),
+        *layers_table(report, spec),
+        *ceilings_table(report),
+    )
+    return Section(name="limits", title="Limits", lead=lead, parts=parts)
+
+
+def _training(findings: Findings) -> Section:
+    metrics = findings.metrics
+    name, title = "training", "Training"
+    if not metrics:
+        lead = "No training is on record here: the weights were loaded, or the log is gone."
+        command = "vgg-deploy train --help"
+        return Section(name=name, title=title, lead=lead, command=command)
+    parts = _present(learning_plot(metrics), training_table(metrics))
+    return Section(name=name, title=title, parts=parts)
+
+
+def _environment(findings: Findings) -> Section:
+    tables = []
+    for what, environment in findings.environments:
+        table = environment_table(environment)
+        tables.append(Table(title=f"Of {what}", columns=table.columns, rows=table.rows))
+    command = "" if tables else _command("verify", findings)
+    return Section(name="environment", title="Environment", parts=tuple(tables), command=command)
+
+
+def _present(*parts: Part | None) -> tuple[Part, ...]:
+    return tuple(part for part in parts if part is not None)
+
+
+def _command(verb: str, findings: Findings) -> str:
+    return f"vgg-deploy {verb} {bundle_name(findings.bundle)}"
