@@ -18,18 +18,20 @@ ALLOWED: dict[str, set[str]] = {
     "train": {"train", "model", "data", "bundle"},
     "export": {"export", "model", "data", "bundle"},
     "precision": {"precision", "data", "bundle"},
-    "backends": {"backends"},
+    "trt": {"trt", "bundle"},
+    # of trt only what opening a plan needs: nothing that builds
+    "backends": {"backends", "trt.flavour", "trt.log", "trt.match", "trt.profile", "trt.failure"},
     "verify": {"verify", "backends.base", "data"},
     # the layers of a network, to count what they cost: no torch there
     "bench": {"bench", "backends.base", "model.layers"},
     # nothing but stored results and plain values: no torch below these two
-    "report": {"report", "bundle", "model.summary", "model.layers"}
+    "report": {"report", "bundle", "model.summary", "model.layers", "trt.layers"}
     | {"bench.stats", "bench.figures", "bench.paired", "bench.diff", "bench.roofline"},
     "pipeline": {"pipeline", "train", "export", "precision", "backends", "verify", "bench"}
-    | {"report", "model", "data", "bundle", "doctor"},
+    | {"report", "model", "data", "bundle", "doctor", "trt"},
     "doctor": {"backends", "data", "model", "export", "bundle"},
     "cli": {"cli", "pipeline", "doctor", "bundle", "report", "model", "export", "backends"}
-    | {"data", "train", "precision"},
+    | {"data", "train", "precision", "trt.options", "trt.profile"},
 }
 EXCEPTIONS = {
     "backends/pytorch.py": {"model"},

@@ -17,6 +17,7 @@ Layout = Literal["NCHW", "NHWC", "NC"]
 Flavour = Literal["tensorrt", "tensorrt_rtx"]
 
 FORMATS: tuple[Format, ...] = get_args(Format)
+FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 # File name endings; a plain name for the plain thing.
@@ -47,8 +48,9 @@ class Target:
     """What an engine was built for."""
 
     flavour: Flavour
-    version: str
-    compute_capability: str
+    version: str  # of the library: "10.14.1.48"
+    compute_capability: str  # "8.9"; "8.0+" where newer GPUs may run it, too
+    batches: tuple[tuple[int, int, int], ...] = ()  # smallest, best, largest of each profile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +69,19 @@ class Artifact:
     made_by: Mapping[str, str]  # versions and every option that shaped the bytes
 
 
-def file_name(format: Format, precision: Precision) -> str:
+def file_name(format: Format, precision: Precision, target: Target | None = None) -> str:
     """Name of an artifact inside its bundle: ``model.fp32.onnx``, ``checkpoint.safetensors``.
 
-    The embedded fp32 file is what apps ship, so it has the plain name ``model.embedded.onnx``.
+    The embedded fp32 file is what apps ship, so it has the plain name ``model.embedded.onnx``. An
+    engine's name tells its library's major version and its GPU: ``model.fp16.trt11.sm90.plan``.
     """
     if format == "checkpoint":
         return "checkpoint" + SUFFIX[format]
     if (format, precision) == ("embedded", "fp32"):
         return "model" + SUFFIX[format]
-    return f"model.{precision}{SUFFIX[format]}"
+    stem = f"model.{precision}"
+    if target:
+        library = "rtx" if target.flavour == "tensorrt_rtx" else "trt"
+        major = target.version.split(".")[0]
+        stem += f".{library}{major}.sm{target.compute_capability.replace('.', '')}"
+    return stem + SUFFIX[format]

@@ -16,12 +16,20 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock, Timeout
 
 from vgg_deploy import jsonio
-from vgg_deploy.artifact import Artifact, Format, Precision, TensorSpec, file_name
+from vgg_deploy.artifact import (
+    Artifact,
+    Format,
+    Precision,
+    Target,
+    TensorSpec,
+    file_name,
+)
 from vgg_deploy.errors import (
     DigestMismatch,
     RefusedInput,
     ResourceLimit,
     os_errors,
+    unknown_choice,
 )
 from vgg_deploy.files import commit, sha256_of, staged
 from vgg_deploy.golden import FOLDER as GOLDEN_FOLDER
@@ -54,6 +62,12 @@ class Draft:
     output: TensorSpec
     parent: str | None
     made_by: Mapping[str, str]
+    target: Target | None = None
+
+    @property
+    def name(self) -> str:
+        """What the file will be called."""
+        return file_name(self.format, self.precision, self.target)
 
 
 @dataclass(frozen=True)
@@ -84,9 +98,21 @@ class Bundle:
         return found
 
     def find(self, format: Format, precision: Precision = "fp32") -> Artifact | None:
-        """The artifact of that format and precision, if there is one."""
+        """The artifact of that format and precision, if there is one; of engines the first."""
         wanted = (format, precision)
         return next((a for a in self.artifacts if (a.format, a.precision) == wanted), None)
+
+    def named(self, name: str) -> Artifact:
+        """The artifact of that file name; a file that the manifest does not hold is refused."""
+        for artifact in self.artifacts:
+            if str(artifact.path) == name:
+                return artifact
+        if (self.root / name).is_file():
+            raise RefusedInput(
+                f"{name} lies in {self.root}, but its manifest does not name it",
+                "only files that vgg-deploy made and recorded are opened; make it again",
+            )
+        raise unknown_choice("artifact", name, [str(a.path) for a in self.artifacts])
 
     def path(self, artifact: Artifact) -> Path:
         """Where an artifact lies on this machine."""
@@ -98,7 +124,7 @@ class Bundle:
         An artifact of the same name is replaced, and what was made from it is dropped: those
         files describe weights that are gone.
         """
-        target = self.root / file_name(draft.format, draft.precision)
+        target = self.root / draft.name
         with staged(target) as partial:
             artifact = _written(partial, target, draft, write)
             with locked(self.root):
@@ -190,7 +216,7 @@ def create_bundle(
     made from the old checkpoint goes with it.
     """
     refuse_existing(root, replace=replace)
-    target = root / file_name(draft.format, draft.precision)
+    target = root / draft.name
     with staged(target) as partial:
         artifact = _written(partial, target, draft, write)
         manifest = Manifest(schema_version=SCHEMA_VERSION, card=card, artifacts=(artifact,))
@@ -276,7 +302,7 @@ def _written(partial: Path, target: Path, draft: Draft, write: Callable[[Path], 
         precision=draft.precision,
         input=draft.input,
         output=draft.output,
-        target=None,
+        target=draft.target,
         sha256=digest,
         size_bytes=size,
         parent=draft.parent,
@@ -285,23 +311,33 @@ def _written(partial: Path, target: Path, draft: Draft, write: Callable[[Path], 
 
 
 def _entered(manifest: Manifest, artifact: Artifact) -> Manifest:
-    """The manifest with ``artifact`` in it, without orphans of what it replaced."""
+    """The manifest with ``artifact`` in it, in the place of what it replaced, without orphans."""
     before = manifest.artifacts
-    place = next((i for i, a in enumerate(before) if a.path == artifact.path), len(before))
-    alive: list[Artifact] = []
-    # in its old place, so that parents stand before their children
-    for candidate in (*before[:place], artifact, *before[place + 1 :]):
-        orphan = candidate.parent not in {None, *(a.sha256 for a in alive)}
-        if candidate is artifact or not orphan:
-            alive.append(candidate)
+    entries = [artifact if a.path == artifact.path else a for a in before]
+    if artifact not in entries:
+        entries.append(artifact)
+    while True:  # a dropped parent may leave further orphans
+        alive = {a.sha256 for a in entries}
+        kept = [a for a in entries if a is artifact or a.parent is None or a.parent in alive]
+        if len(kept) == len(entries):
+            break
+        entries = kept
     current = manifest.golden
-    if current is not None and current.parent not in {a.sha256 for a in alive}:
+    if current is not None and current.parent not in alive:
         current = None
-    return replace(manifest, artifacts=tuple(alive), golden=current)
+    return replace(manifest, artifacts=tuple(kept), golden=current)
+
+
+def notes_path(plan: Path) -> Path:
+    """Where an engine's layers and build are described: beside the plan, gone with it."""
+    return plan.with_name(plan.name + ".json")
 
 
 def _drop_files(root: Path, before: Iterable[Artifact], after: Iterable[Artifact]) -> None:
     kept = {a.path for a in after}
     for artifact in before:
         if artifact.path not in kept:
-            (root / artifact.path).unlink(missing_ok=True)
+            path = root / artifact.path
+            path.unlink(missing_ok=True)
+            if artifact.format == "engine":
+                notes_path(path).unlink(missing_ok=True)

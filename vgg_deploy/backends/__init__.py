@@ -9,6 +9,7 @@ from vgg_deploy.backends.openvino import OpenVino
 from vgg_deploy.backends.ort import OrtCpu
 from vgg_deploy.backends.ort_gpu import OrtGpu
 from vgg_deploy.backends.pytorch import Aoti, Torch, TorchCompile, TorchScript
+from vgg_deploy.backends.tensorrt import TensorRt
 from vgg_deploy.backends.torch_gpu import TORCH_GPU
 from vgg_deploy.errors import unknown_choice
 
@@ -22,6 +23,8 @@ _ALL: tuple[Backend, ...] = (
     *TORCH_GPU,
     OrtGpu(),
     OrtGpu(name="ort-trt", provider="TensorrtExecutionProvider"),
+    TensorRt(),
+    TensorRt(name="trt-rtx", flavour="tensorrt_rtx"),
 )
 BACKENDS: Mapping[str, Backend] = {backend.name: backend for backend in _ALL}
 

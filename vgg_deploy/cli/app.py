@@ -10,6 +10,7 @@ import typer
 from vgg_deploy import __version__
 from vgg_deploy.cli import (
     bench,
+    build,
     choose,
     diff,
     doctor,
@@ -66,6 +67,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "load": load.load,
     "summary": summary.summary,
     "export": export.export,
+    "build": build.build,
     "verify": verify.verify,
     "bench": bench.bench,
     "diff": diff.diff,

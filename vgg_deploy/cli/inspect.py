@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from vgg_deploy.cli.console import print_json, show
 from vgg_deploy.cli.options import BundleArgument, JsonOption
 
+if TYPE_CHECKING:
+    from vgg_deploy.bundle import Bundle
 
-def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
+
+def inspect(
+    bundle: BundleArgument,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Show the layers of this engine, a .plan file of the bundle."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """What is in a bundle, where each file came from, whether digests hold (exit 4 if not).
 
     Example: vgg-deploy inspect artifacts/fmnist
@@ -15,6 +29,9 @@ def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
     from vgg_deploy.report.tables import artifacts_table
 
     opened = open_bundle(bundle)
+    if engine is not None:
+        _layers(opened, engine, as_json)
+        return
     problems = {str(a.path): text for a in opened.artifacts if (text := opened.problem(a))}
     if golden := opened.golden_problem():
         problems["golden"] = golden
@@ -24,3 +41,14 @@ def inspect(bundle: BundleArgument, as_json: JsonOption = False) -> None:
         show(artifacts_table(opened, problems))
     opened.check(a for a in opened.artifacts if str(a.path) in problems)
     opened.check_golden()
+
+
+def _layers(bundle: Bundle, name: str, as_json: bool) -> None:
+    from vgg_deploy.pipeline.build import inspect_engine
+    from vgg_deploy.report.engine_tables import engine_table
+
+    engine, notes = inspect_engine(bundle, name)
+    if as_json:
+        print_json({"engine": engine, "notes": notes})
+    else:
+        show(engine_table(engine, notes))

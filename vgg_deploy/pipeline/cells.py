@@ -17,6 +17,7 @@ from vgg_deploy.environment import capture
 from vgg_deploy.errors import (
     BackendNotAvailable,
     RefusedInput,
+    StaleEngine,
     VggDeployError,
     unknown_choice,
 )
@@ -113,6 +114,8 @@ def _is_variant(backend: Backend) -> bool:
 def _asked_for(cell: Cell, missing: Missing) -> VggDeployError:
     """The error for a backend that was named on the command line and cannot run."""
     kind: type[VggDeployError] = RefusedInput if cell.artifact is None else BackendNotAvailable
+    if cell.artifact and cell.artifact.format == "engine":
+        kind = StaleEngine
     if cell.backend.probe():
         kind = BackendNotAvailable
     return kind(f"backend {cell.backend.name} cannot run: {missing.reason}", missing.remedy)
@@ -132,16 +135,28 @@ def _cells(bundle: Bundle, backend: Backend, selection: Selection) -> list[Cell]
     if not wanted:
         return []
     missing = backend.probe()
-    artifacts = [a for a in bundle.artifacts if a.format in wanted]
+    artifacts = [a for a in bundle.artifacts if a.format in wanted and _is_for(backend, a)]
     if not artifacts and missing is None:
         first = min(wanted)
         missing = Missing(
-            f"the bundle holds no {first} artifact",
-            f"make it: vgg-deploy export {bundle.root} --format {first}",
+            f"the bundle holds no {first} artifact for it", _how(bundle, backend, first)
         )
     if not artifacts:
         return [Cell(backend, None, missing)]
     return [Cell(backend, a, missing or _refusal(backend, a)) for a in artifacts]
+
+
+def _is_for(backend: Backend, artifact: Artifact) -> bool:
+    """Engines of one TensorRT flavour are nothing to the backend of the other."""
+    flavour = getattr(backend, "flavour", None)
+    return artifact.target is None or artifact.target.flavour == flavour
+
+
+def _how(bundle: Bundle, backend: Backend, format: Format) -> str:
+    flavour = getattr(backend, "flavour", None)
+    if flavour:
+        return f"make it: vgg-deploy build {bundle.root} --flavour {flavour.replace('_', '-')}"
+    return f"make it: vgg-deploy export {bundle.root} --format {format}"
 
 
 def _refusal(backend: Backend, artifact: Artifact) -> Missing | None:

@@ -1,0 +1,350 @@
+"""A TensorRT without NVIDIA's libraries, with exactly the names of a real version.
+
+The names are in ``api/``, where ``scripts/trt_api.py`` puts what the real bindings have:
+a class, method or enum member that a version does not have is an AttributeError here, too. What an
+engine computes is the projection of ``vgg_deploy.backends.fake``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+
+from tests.trt.fake_cuda import FakeDriver
+from vgg_deploy.artifact import Flavour
+from vgg_deploy.backends.fake import project, weights_for
+from vgg_deploy.trt.flavour import Library, row_for
+
+LISTS = Path(__file__).parent / "api"
+VERSIONS = {
+    "8.6": "8.6.0",
+    "10": "10.14.1.48.post1",
+    "11": "11.4.0.106",
+    "rtx": "rtx-1.7.1.116",
+}
+Fault = Literal["builder", "build", "memory", "context", "cache", "address", "capture"]
+OUT_OF_MEMORY = (
+    "Requested amount of GPU memory (12884901888 bytes) could not be allocated. There may not be "
+    "enough free memory for allocation to succeed."
+)
+
+
+@dataclass
+class Fake:
+    """One library with the machine it runs on, what was asked of it and how it breaks."""
+
+    name: str
+    driver: FakeDriver
+    fault: Fault | None = None
+    flags: set[str] = field(default_factory=set)
+    settings: dict[str, Any] = field(default_factory=dict)
+    profiles: list[list[tuple[int, ...]]] = field(default_factory=list)
+    cached: list[bytes] = field(default_factory=list)  # timing caches that were given
+    shapes: list[tuple[int, ...]] = field(default_factory=list)  # input shapes that were set
+    used_profiles: list[int] = field(default_factory=list)
+    refitted: list[str] = field(default_factory=list)
+    capturable: bool = True
+
+    @property
+    def listed(self) -> Any:
+        """What the real bindings have."""
+        return json.loads((LISTS / f"{VERSIONS[self.name]}.json").read_text(encoding="utf-8"))
+
+    def library(self) -> Library:
+        """As ``flavour.load`` would give it."""
+        listed = self.listed
+        flavour: Flavour = "tensorrt_rtx" if self.name == "rtx" else "tensorrt"
+        module = _module(self, listed)
+        return Library(module, listed["version"], row_for(flavour, listed["version"]))
+
+
+class Guarded:
+    """An object of which only those attributes can be read or set that the real class has."""
+
+    def __init__(self, kind: str, names: Sequence[str], behind: Any) -> None:
+        object.__setattr__(self, "_kind", kind)
+        object.__setattr__(self, "_names", frozenset(names))
+        object.__setattr__(self, "_behind", behind)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._names:
+            raise AttributeError(f"this TensorRT's {self._kind} has no {name}")
+        return getattr(self._behind, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self._names:
+            raise AttributeError(f"this TensorRT's {self._kind} has no {name}")
+        setattr(self._behind, name, value)
+
+
+def _module(fake: Fake, listed: Any) -> Any:
+    classes: dict[str, list[str]] = listed["classes"]
+    module = SimpleNamespace(__version__=listed["version"])
+    for name, members in listed["enums"].items():
+        setattr(module, name, IntEnum(name, members))
+
+    def guarded(kind: str, behind: Any) -> Guarded:
+        return Guarded(kind, classes[kind], behind)
+
+    fake_objects = _Objects(fake, module, guarded)
+    for name in ("ILogger", "IProgressMonitor"):
+        if name in classes:
+            setattr(module, name, _base(name, classes[name]))
+    for name in ("Builder", "OnnxParser", "Runtime", "Refitter", "OnnxParserRefitter"):
+        if name in classes:
+            setattr(module, name, getattr(fake_objects, name.lower()))
+    return module
+
+
+def _base(kind: str, names: Sequence[str]) -> type:
+    """A class to derive from; a method that the real one would never call is an error."""
+
+    def check(cls: type) -> None:
+        unknown = {n for n in vars(cls) if not n.startswith("_")} - set(names)
+        assert not unknown, f"{kind} has no {unknown}"
+
+    return type(kind, (), {"__init_subclass__": classmethod(check)})
+
+
+class _Objects:
+    """The behaviour behind the guarded names."""
+
+    def __init__(self, fake: Fake, module: Any, guarded: Any) -> None:
+        self.fake, self.module, self.guarded = fake, module, guarded
+
+    def builder(self, logger: Any) -> Any:
+        if self.fake.fault == "builder":
+            _say(logger, "ERROR", "CUDA initialization failure with error: 35")
+            return None
+        return self.guarded("Builder", _Builder(self, logger))
+
+    def onnxparser(self, network: Any, _logger: Any) -> Any:
+        return self.guarded("OnnxParser", _Parser(self, network))
+
+    def runtime(self, logger: Any) -> Any:
+        return self.guarded("Runtime", _Runtime(self, logger))
+
+    def refitter(self, engine: Any, _logger: Any) -> Any:
+        return self.guarded("Refitter", SimpleNamespace(refit_cuda_engine=lambda: True, of=engine))
+
+    def onnxparserrefitter(self, _refitter: Any, _logger: Any) -> Any:
+        def refit(path: str) -> bool:
+            self.fake.refitted.append(path)
+            return True
+
+        return self.guarded("OnnxParserRefitter", SimpleNamespace(refit_from_file=refit))
+
+
+def _say(logger: Any, severity: str, text: str) -> None:
+    logger.log(SimpleNamespace(name=severity), text)
+
+
+class _Builder:
+    def __init__(self, objects: _Objects, logger: Any) -> None:
+        self.objects, self.logger, self.fake = objects, logger, objects.fake
+
+    def create_network(self, flags: int) -> Any:
+        kind = self.objects.module.NetworkDefinitionCreationFlag
+        self.fake.settings["network"] = [m.name for m in kind if flags >> int(m) & 1]
+        return self.objects.guarded("INetworkDefinition", SimpleNamespace())
+
+    def create_builder_config(self) -> Any:
+        self.fake.flags = {"TF32"}  # on by default everywhere
+        config = _Config(self)
+        return self.objects.guarded("IBuilderConfig", config)
+
+    def create_optimization_profile(self) -> Any:
+        shapes: list[tuple[int, ...]] = []
+        kept = SimpleNamespace(set_shape=lambda _name, *sizes: shapes.extend(sizes), shapes=shapes)
+        return self.objects.guarded("IOptimizationProfile", kept)
+
+    def build_serialized_network(self, _network: Any, config: Any) -> bytes | None:
+        if not self.fake.profiles:
+            _say(self.logger, "ERROR", "Network has dynamic inputs, but no optimization profile")
+            return None
+        if not self._told(getattr(config._behind, "progress_monitor", None)):
+            return None
+        if self.fake.fault in ("build", "memory"):
+            planned = {"build": "planned: no kernel", "memory": OUT_OF_MEMORY}
+            _say(self.logger, "ERROR", planned[self.fake.fault])
+            return None
+        if cache := config._behind.cache:
+            cache.content += b"+timed"
+        header = {"version": self.objects.module.__version__, "flags": sorted(self.fake.flags)}
+        return b"fake plan " + json.dumps(header).encode()
+
+    def _told(self, monitor: Any) -> bool:
+        if monitor is None:
+            return True
+        monitor.phase_start("Building engine", None, 2)
+        on = monitor.step_complete("Building engine", 0)
+        monitor.phase_start("Timing tactics", "Building engine", 3)
+        on = on and monitor.step_complete("Timing tactics", 0)
+        monitor.phase_finish("Timing tactics")
+        monitor.phase_finish("Building engine")
+        return bool(on)
+
+
+@dataclass
+class _Cache:
+    content: bytes
+
+    def serialize(self) -> bytes:
+        return self.content
+
+    def combine(self, other: Any, _ignore: bool) -> bool:
+        self.content += other._behind.content
+        return True
+
+
+class _Config:
+    cache: _Cache | None = None
+
+    def __init__(self, builder: _Builder) -> None:
+        self.builder, self.fake = builder, builder.fake
+
+    def set_flag(self, flag: Any) -> None:
+        self.fake.flags.add(flag.name)
+
+    def clear_flag(self, flag: Any) -> None:
+        self.fake.flags.discard(flag.name)
+
+    def set_memory_pool_limit(self, pool: Any, size: int) -> None:
+        self.fake.settings[pool.name] = size
+
+    def set_compute_capability(self, capability: Any, index: int) -> None:
+        assert index < self.num_compute_capabilities  # type: ignore[attr-defined]
+        self.fake.settings["compute_capability"] = capability.name
+
+    def add_optimization_profile(self, profile: Any) -> int:
+        self.fake.profiles.append(profile._behind.shapes)
+        return len(self.fake.profiles) - 1
+
+    def create_timing_cache(self, content: bytes) -> Any:
+        self.fake.cached.append(content)
+        if self.fake.fault == "cache" and content:
+            return None
+        return self.builder.objects.guarded("ITimingCache", _Cache(content))
+
+    def set_timing_cache(self, cache: Any, _ignore_mismatch: bool) -> bool:
+        self.cache = cache._behind
+        return True
+
+    def get_timing_cache(self) -> Any:
+        return self.builder.objects.guarded("ITimingCache", self.cache)
+
+
+class _Parser:
+    num_errors = 0
+
+    def __init__(self, objects: _Objects, network: Any) -> None:
+        self.objects, self.network = objects, network
+
+    def parse(self, content: bytes) -> bool:
+        nodes = onnx.load_from_string(content).graph.node
+        self.bad = [i for i, node in enumerate(nodes) if node.domain or node.op_type == "Det"]
+        self.num_errors = len(self.bad)
+        return not self.bad
+
+    def get_error(self, index: int) -> Any:
+        at = self.bad[index]
+        error = SimpleNamespace(node=lambda: at, desc=lambda: "No importer registered for op: Det")
+        return self.objects.guarded("ParserError", error)
+
+
+class _Runtime:
+    engine_host_code_allowed = False
+
+    def __init__(self, objects: _Objects, logger: Any) -> None:
+        self.objects, self.logger = objects, logger
+
+    def deserialize_cuda_engine(self, plan: bytes) -> Any:
+        if not plan.startswith(b"fake plan "):
+            _say(self.logger, "ERROR", "Serialization assertion magicTag failed")
+            return None
+        engine = _Engine(self.objects, self.logger)
+        return self.objects.guarded("ICudaEngine", engine)
+
+
+class _Engine:
+    device_memory_size = device_memory_size_v2 = 3 << 30
+
+    def __init__(self, objects: _Objects, logger: Any) -> None:
+        self.objects, self.logger = objects, logger
+
+    def create_execution_context(self) -> Any:
+        if self.objects.fake.fault == "context":
+            return None
+        return self.objects.guarded("IExecutionContext", _Context(self.objects))
+
+    def create_engine_inspector(self) -> Any:
+        key = "Format/Datatype" if self.objects.fake.name in ("8.6", "10") else "Datatype"
+        kind = "Half" if self.objects.fake.name != "8.6" else "Row major linear FP32"
+        tensor = {"Name": "x", "Dimensions": [1], key: kind}
+        layer = {
+            "Name": "conv",
+            "LayerType": "CaskConvolution",
+            "Inputs": [tensor],
+            "Outputs": [tensor],
+            "TacticName": "sm90_xmma_fprop",
+            "Metadata": "[ONNX Layer: node_conv2d]",
+        }
+        told = SimpleNamespace(get_engine_information=lambda _: json.dumps({"Layers": [layer]}))
+        return self.objects.guarded("EngineInspector", told)
+
+
+class _Context:
+    def __init__(self, objects: _Objects) -> None:
+        self.fake = objects.fake
+        self.shape: tuple[int, ...] = ()
+        self.addresses: dict[str, int] = {}
+        self.runs = 0
+
+    def set_optimization_profile_async(self, index: int, _stream: int) -> bool:
+        self.fake.used_profiles.append(index)
+        return True
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert name == "input"
+        assert self.fake.used_profiles, "a shape before a profile"
+        self.shape = shape
+        self.runs = 0
+        self.fake.shapes.append(shape)
+        return True
+
+    def infer_shapes(self) -> list[str]:
+        return []
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        assert address in self.fake.driver.blocks
+        self.addresses[name] = address
+        return self.fake.fault != "address"
+
+    def is_stream_capturable(self, _stream: int) -> bool:
+        return self.fake.capturable
+
+    def execute_async_v3(self, stream: int) -> bool:
+        driver = self.fake.driver
+        if driver.capturing is not None:
+            assert self.runs, "a graph was captured before the first run"
+            if self.fake.fault == "capture":
+                return False
+        self.runs += 1
+        shape, addresses = self.shape, dict(self.addresses)  # as a graph would keep them
+
+        def run() -> None:
+            size = int(np.prod(shape)) * 4
+            batch = driver.blocks[addresses["input"]][:size].view(np.float32).reshape(shape)
+            logits = project(batch, weights_for(batch, 10)).astype(np.float32)
+            driver.blocks[addresses["logits"]][: logits.nbytes] = logits.reshape(-1).view(np.uint8)
+
+        driver.enqueue(stream, run)
+        return True

@@ -1,0 +1,95 @@
+"""Build engines of a bundle: every precision asked for, for every GPU asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from vgg_deploy.artifact import FLAVOURS, PRECISIONS, Artifact, Flavour, Precision
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.errors import RefusedInput, VggDeployError, unknown_choice
+from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.trt.build import build_engine, read_notes
+from vgg_deploy.trt.layers import EngineNotes
+from vgg_deploy.trt.options import BuildOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """One engine that was wanted: made, kept, or why not."""
+
+    precision: Precision
+    compute_capability: str | None
+    engine: Artifact | None = None
+    notes: EngineNotes | None = None
+    reused: bool = False
+    reason: str = ""  # empty unless it failed
+
+
+def flavour_of(text: str) -> Flavour:
+    """``"tensorrt-rtx"`` or ``"tensorrt_rtx"``; ``UsageError`` with the nearest name otherwise."""
+    name = text.replace("-", "_")
+    if name not in FLAVOURS:
+        raise unknown_choice("flavour", text, [known.replace("_", "-") for known in FLAVOURS])
+    return name
+
+
+def precision_of(text: str) -> Precision:
+    """A precision's name, or ``UsageError`` with the nearest one."""
+    if text not in PRECISIONS:
+        raise unknown_choice("precision", text, PRECISIONS)
+    return text
+
+
+def build_bundle(
+    bundle: Bundle,
+    options: BuildOptions,
+    precisions: Sequence[Precision] = (),
+    capabilities: Sequence[str] = (),
+    watch: Watcher | None = None,
+) -> tuple[list[Built], VggDeployError | None]:
+    """Build ``options`` for each precision and compute capability; what is valid is kept.
+
+    One that fails does not stop the others. Returns a row for each, and the first error.
+    """
+    watch = watch or Silent()
+    wanted = [
+        replace(options, precision=precision, compute_capability=capability)
+        for precision in dict.fromkeys(precisions or (options.precision,))
+        for capability in dict.fromkeys(capabilities or (options.compute_capability,))
+    ]
+    done: list[Built] = []
+    first: VggDeployError | None = None
+    for each in wanted:
+        row = Built(precision=each.precision, compute_capability=each.compute_capability)
+        try:
+            bundle, engine, reused = build_engine(bundle, each, watch)
+            row = replace(row, engine=engine, reused=reused, notes=read_notes(bundle, engine))
+        except VggDeployError as error:
+            row, first = replace(row, reason=error.cause), first or error
+        watch.say(_line(row))
+        done.append(row)
+    return done, first
+
+
+def inspect_engine(bundle: Bundle, name: str) -> tuple[Artifact, EngineNotes]:
+    """An engine of the bundle by its file name, and the layers it was built with.
+
+    Raises ``RefusedInput`` for a plan that the manifest does not hold, ``DigestMismatch`` for one
+    that was changed.
+    """
+    engine = bundle.named(name)
+    if engine.format != "engine":
+        raise RefusedInput(f"{name} is no engine but {engine.format}", "name a .plan file")
+    bundle.check([engine])
+    return engine, read_notes(bundle, engine)
+
+
+def _line(row: Built) -> str:
+    if row.engine is None or row.notes is None:
+        where = f" for {row.compute_capability}" if row.compute_capability else ""
+        return f"build: {row.precision}{where} failed: {row.reason}"
+    if row.reused:
+        return f"build: {row.engine.path} reused, still valid"
+    megabytes = row.engine.size_bytes / 1e6
+    return f"build: {row.engine.path} made in {row.notes.seconds:.1f} s, {megabytes:,.1f} MB"

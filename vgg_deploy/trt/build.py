@@ -1,0 +1,334 @@
+"""ONNX in, plan out: one path for every flavour; what differs comes from the table.
+
+The precision is the ONNX graph's (casts, Q/DQ); only TF32 is a builder's choice. The plan is a
+plain plan that trtexec, Triton and C++ load; all that is known about it is in the manifest, and its
+layers are beside it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from vgg_deploy import cuda, jsonio
+from vgg_deploy.artifact import Artifact, Target
+from vgg_deploy.bundle import Bundle, Draft, notes_path, open_bundle
+from vgg_deploy.environment import now, versions
+from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
+from vgg_deploy.trt import match
+from vgg_deploy.trt.failure import build_failure, parse_failure
+from vgg_deploy.trt.flavour import Library, Option, Traits, load, require_option
+from vgg_deploy.trt.layers import EngineNotes, Layer, Source, from_inspector, from_log
+from vgg_deploy.trt.log import Log, logger
+from vgg_deploy.trt.options import BuildOptions
+from vgg_deploy.trt.progress import Phases, Progress, monitor
+from vgg_deploy.trt.timing_cache import timing_cache
+
+NO_GPU = "none"
+_LOCK = ".build.lock"
+_NOTICE_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What a build stands on: the library, and the GPU where there is one."""
+
+    library: Library
+    driver: cuda.Driver | None
+    gpu: cuda.Gpu | None
+
+
+def find_place(options: BuildOptions) -> Place:
+    """Import the library and look for a GPU, which only some builds need."""
+    library = load(options.flavour)
+    try:
+        driver = cuda.driver()
+        return Place(library=library, driver=driver, gpu=driver.gpu())
+    except BackendNotAvailable as error:
+        if not library.traits.compute_capabilities:
+            raise
+        if options.compute_capability is None:
+            raise BackendNotAvailable(
+                f"no GPU to build for: {error.cause}",
+                "name its compute capability, for example --compute-capability 8.9",
+            ) from error
+        return Place(library=library, driver=None, gpu=None)
+
+
+def build_engine(
+    bundle: Bundle, options: BuildOptions, progress: Progress, place: Place | None = None
+) -> tuple[Bundle, Artifact, bool]:
+    """Build one engine from the bundle's ONNX file of that precision, or keep a valid one.
+
+    Returns the bundle with the engine in it, the engine, and whether it was reused. Two builds in
+    one bundle wait for each other; the second reuses what the first made.
+
+    Raises ``UsageError`` for an option the flavour lacks, ``RefusedInput`` for a missing ONNX file
+    or one that TensorRT refuses, ``BackendNotAvailable`` without the library or a GPU it needs,
+    ``ResourceLimit`` when memory runs out, ``DigestMismatch`` for a changed ONNX file.
+    """
+    onnx = _source(bundle, options)
+    place = place or find_place(options)
+    draft = _draft(onnx, options, place)
+    with _alone(bundle.root, progress):
+        bundle = open_bundle(bundle.root)
+        if (valid := _valid(bundle, draft)) is not None:
+            return bundle, valid, True
+        bundle.check([onnx])
+        plan, notes = _build(bundle.path(onnx), onnx, options, place, progress)
+        bundle, engine = bundle.add(draft, lambda path: _write(path, plan))
+        jsonio.save(notes_path(bundle.path(engine)), notes(engine.sha256))
+    return bundle, engine, False
+
+
+def _write(path: Path, plan: Any) -> None:
+    with path.open("wb") as file:
+        file.write(plan)  # IHostMemory is a buffer: no second copy
+
+
+def _source(bundle: Bundle, options: BuildOptions) -> Artifact:
+    """The ONNX file of the wanted precision; TF32 reads the fp32 one."""
+    wanted = "fp32" if options.precision == "tf32" else options.precision
+    found = bundle.find("onnx", wanted)
+    if found is None:
+        raise RefusedInput(
+            f"{bundle.root} holds no {wanted} ONNX file to build from",
+            f"make it: vgg-deploy export {bundle.root} --format onnx --precision {wanted}",
+        )
+    return found
+
+
+def _draft(onnx: Artifact, options: BuildOptions, place: Place) -> Draft:
+    traits = place.library.traits
+    if options.precision not in traits.precisions:
+        raise UsageError(
+            f"{traits.label} does not build {options.precision}",
+            f"it builds {', '.join(sorted(traits.precisions))}",
+        )
+    for option in _wanted(options):
+        require_option(traits, option)
+    gpu = place.gpu
+    return Draft(
+        format="engine",
+        precision=options.precision,
+        input=onnx.input,
+        output=onnx.output,
+        parent=onnx.sha256,
+        target=Target(
+            flavour=traits.flavour,
+            version=place.library.version,
+            compute_capability=_capability(options, place),
+            batches=tuple(profile.sizes for profile in options.profiles),
+        ),
+        made_by={
+            **versions("vgg-deploy"),
+            match.ONNX: str(onnx.path),
+            match.GPU: gpu.name if gpu else NO_GPU,
+            match.CUDA: gpu.cuda if gpu else NO_GPU,
+            match.DRIVER: gpu.driver if gpu else NO_GPU,
+            match.WORKSPACE: str(options.workspace or match.DEFAULT),
+            match.LEVEL: _text(options.optimization_level),
+            match.HARDWARE_COMPATIBLE: _yes(options.hardware_compatible),
+            match.VERSION_COMPATIBLE: _yes(options.version_compatible),
+            match.STRIP_WEIGHTS: _yes(options.strip_weights),
+            "tf32": _yes(options.precision == "tf32"),
+        },
+    )
+
+
+def _text(level: int | None) -> str:
+    return match.DEFAULT if level is None else str(level)
+
+
+def _yes(value: bool) -> str:
+    return match.YES if value else match.NO
+
+
+def _wanted(options: BuildOptions) -> list[Option]:
+    asked: dict[Option, bool] = {
+        "hardware-compatible": options.hardware_compatible,
+        "version-compatible": options.version_compatible,
+        "strip-weights": options.strip_weights,
+    }
+    return [option for option, wanted in asked.items() if wanted]
+
+
+def _capability(options: BuildOptions, place: Place) -> str:
+    """What to build for, or an error where the flavour or its compiler cannot."""
+    traits, here = place.library.traits, place.gpu
+    wanted = options.compute_capability or (here.compute_capability if here else "")
+    if not traits.compute_capabilities:
+        if here and wanted != here.compute_capability:
+            raise UsageError(
+                f"{traits.label} builds for the GPU it runs on, which has compute capability "
+                f"{here.compute_capability}, not {wanted}",
+                f"build on a GPU of {wanted}, or use --flavour tensorrt-rtx",
+            )
+        return "8.0+" if options.hardware_compatible else wanted
+    if wanted not in traits.compute_capabilities:
+        raise UsageError(
+            f"{traits.label} does not build for compute capability {wanted}",
+            f"it builds for {', '.join(traits.compute_capabilities)}; "
+            "other GPUs run --flavour tensorrt",
+        )
+    if reason := traits.impossible.get((wanted, options.precision)):
+        raise UsageError(
+            f"{traits.label} cannot build {options.precision} for {wanted}: {reason}",
+            "choose another precision for this GPU",
+        )
+    return wanted
+
+
+def _valid(bundle: Bundle, draft: Draft) -> Artifact | None:
+    """The engine that is there, when a build would make the same; the driver may be another."""
+    for engine in bundle.artifacts:
+        if str(engine.path) != draft.name:
+            continue
+        same = dict(engine.made_by) | {match.DRIVER: ""} == dict(draft.made_by) | {match.DRIVER: ""}
+        if same and engine.parent == draft.parent and engine.target == draft.target:
+            return None if bundle.problem(engine) else engine
+    return None
+
+
+@contextmanager
+def _alone(root: Path, progress: Progress) -> Iterator[None]:
+    """One build at a time in a bundle: two would disturb each other's kernel timings."""
+    lock = FileLock(root / _LOCK)
+    try:
+        lock.acquire(timeout=_NOTICE_S)
+    except Timeout:
+        progress.say("another build runs in this bundle; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _build(
+    onnx_path: Path, onnx: Artifact, options: BuildOptions, place: Place, progress: Progress
+) -> tuple[Any, Any]:
+    """The plan's bytes, and a function that completes its notes with a digest."""
+    library, log = place.library, Log()
+    module = library.module
+    title = f"{library.traits.label} {options.precision}"
+    progress.begin(title)
+    keeper = logger(module, log)
+    builder = module.Builder(keeper)
+    if not builder:
+        raise build_failure(log, "start the builder", place.driver)
+    network = builder.create_network(
+        library.flags("NetworkDefinitionCreationFlag", library.traits.network_flags)
+    )
+    parser = module.OnnxParser(network, keeper)
+    if not parser.parse(onnx_path.read_bytes()):
+        raise parse_failure(parser, onnx_path, library.traits.label)
+    config = _config(builder, onnx_path, onnx, options, place)
+    phases = Phases(title, progress)
+    if (watching := monitor(module, phases)) is not None:
+        config.progress_monitor = watching
+    cache = nullcontext()
+    if library.traits.timing_cache and place.gpu:
+        cache = timing_cache(library, config, place.gpu, progress)  # type: ignore[assignment]
+    with cache:
+        start = time.perf_counter()
+        plan = builder.build_serialized_network(network, config)
+        seconds = time.perf_counter() - start
+    if phases.interrupted:
+        raise KeyboardInterrupt
+    if plan is None:
+        doing = f"build {onnx_path.name} with {library.traits.label}"
+        raise build_failure(log, doing, place.driver)
+    layers, source = _layers(module, keeper, plan, log, place)
+
+    def notes(digest: str) -> EngineNotes:
+        return EngineNotes(
+            sha256=digest,
+            made_at=now(),
+            seconds=round(seconds, 3),
+            source=source,
+            layers=layers,
+            warnings=tuple(log.warnings),
+        )
+
+    return plan, notes
+
+
+def _config(
+    builder: Any, onnx_path: Path, onnx: Artifact, options: BuildOptions, place: Place
+) -> Any:
+    """The builder's configuration: flags by name, profiles, limits, what to build for."""
+    module, traits = place.library.module, place.library.traits
+    flag = module.BuilderFlag
+    config = builder.create_builder_config()
+    config.profiling_verbosity = module.ProfilingVerbosity.DETAILED  # layers with their types
+    if options.precision != "tf32":
+        config.clear_flag(flag.TF32)  # on by default everywhere
+    names = [name for option in _wanted(options) for name in traits.options[option]]
+    if not traits.typed_by_graph:
+        names += _flags_of_types(onnx_path, traits)
+    for name in names:
+        config.set_flag(getattr(flag, name))
+    if options.hardware_compatible:
+        config.hardware_compatibility_level = module.HardwareCompatibilityLevel.AMPERE_PLUS
+    if options.workspace is not None:
+        config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, options.workspace << 20)
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    if traits.compute_capabilities:
+        wanted = _capability(options, place).replace(".", "")
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(module.ComputeCapability, f"SM{wanted}"), 0)
+    for profile in options.profiles:
+        shapes = builder.create_optimization_profile()
+        inner = onnx.input.shape[1:]
+        shapes.set_shape(onnx.input.name, *((size, *inner) for size in profile.sizes))
+        config.add_optimization_profile(shapes)
+    return config
+
+
+def _flags_of_types(onnx_path: Path, traits: Traits) -> list[str]:
+    """Builder flags that allow the types the graph itself uses (before strong typing)."""
+    import onnx
+
+    graph = onnx.load(onnx_path, load_external_data=False).graph
+    kinds = {tensor.data_type for tensor in graph.initializer}
+    for node in graph.node:
+        kinds |= {a.i for a in node.attribute if node.op_type == "Cast" and a.name == "to"}
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            kinds.add(onnx.TensorProto.INT8)
+    names = {onnx.TensorProto.DataType.Name(kind) for kind in kinds}
+    return [flag for name, flag in traits.type_flags.items() if name in names]
+
+
+def _layers(
+    module: Any, keeper: Any, plan: Any, log: Log, place: Place
+) -> tuple[tuple[Layer, ...], Source]:
+    """Layers from the inspector where the engine opens here, else from the builder's log."""
+    engine = None
+    if place.gpu:
+        runtime = module.Runtime(keeper)
+        engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        return from_log(log.layers), "builder log"
+    inspector = engine.create_engine_inspector()
+    text = inspector.get_engine_information(module.LayerInformationFormat.JSON)
+    return from_inspector(text, place.library.traits), "engine inspector"
+
+
+def read_notes(bundle: Bundle, engine: Artifact) -> EngineNotes:
+    """What was noted about an engine when it was built."""
+    path = notes_path(bundle.path(engine))
+    again = "build the engine again: " + match.rebuild_command(engine, bundle.root)
+    if not path.is_file():
+        raise RefusedInput(f"no layers of {engine.path} are stored ({path.name} is missing)", again)
+    notes = jsonio.load(EngineNotes, path)
+    if notes.sha256 != engine.sha256:
+        raise RefusedInput(f"{path.name} describes another file than {engine.path}", again)
+    return notes

@@ -1,0 +1,50 @@
+"""TensorRT's logger: nothing is printed, what matters is kept for errors and records."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+_ERRORS = ("INTERNAL_ERROR", "ERROR")
+_LAYERS = re.compile(r"\A(Layers:|Engine Layer Information:)")
+# Of TensorRT-RTX without a driver, in every build; neither says anything to a user.
+_NOISE = ("Thread context has not been set", "getHardwareCompatibilityLevel() is unsupported")
+
+
+@dataclass
+class Log:
+    """What a library said: severity by name, and text."""
+
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    layers: str = ""  # the builder's own table of the finished engine
+
+    def keep(self, severity: str, text: str) -> None:
+        """Keep errors and warnings, and the layers of the engine."""
+        if _LAYERS.match(text):
+            self.layers = text
+        if severity in (*_ERRORS, "WARNING") and not any(noise in text for noise in _NOISE):
+            self.lines.append((severity, text))
+
+    @property
+    def errors(self) -> list[str]:
+        """Errors, the first one first."""
+        return [text for severity, text in self.lines if severity in _ERRORS]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Warnings, each once."""
+        return list(dict.fromkeys(t for severity, t in self.lines if severity == "WARNING"))
+
+
+def logger(module: Any, log: Log) -> Any:
+    """An ``ILogger`` of this library that writes to ``log``."""
+
+    class Logger(module.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            module.ILogger.__init__(self)
+
+        def log(self, severity: Any, text: str) -> None:
+            log.keep(severity.name, text)
+
+    return Logger()

@@ -1,0 +1,96 @@
+"""How a build tells its progress: TensorRT's phases, where it reports them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Progress(Protocol):
+    """Who is told; ``pipeline.watch.Watcher`` fits."""
+
+    def begin(self, what: str, total: int | None = None, unit: str = "") -> None:
+        """A step starts."""
+        ...
+
+    def advance(self, done: int = 1) -> None:
+        """So much of it is done."""
+        ...
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        ...
+
+
+class Phases:
+    """Keeps TensorRT's nested phases apart: the innermost is shown.
+
+    ``interrupted`` is set by Ctrl-C: an exception must not cross TensorRT's own frames, so the
+    build is asked to stop and the caller raises.
+    """
+
+    def __init__(self, title: str, progress: Progress) -> None:
+        self._title = title
+        self._progress = progress
+        self._open: list[tuple[str, int, int]] = []  # name, steps, steps done
+        self.interrupted = False
+
+    def start(self, name: str, steps: int) -> None:
+        """A phase begins inside the one that is open."""
+        self._guard(lambda: self._push(name, steps))
+
+    def step(self, name: str) -> bool:
+        """A step of a phase is done; False asks TensorRT to stop."""
+        self._guard(lambda: self._step(name))
+        return not self.interrupted
+
+    def finish(self, name: str) -> None:
+        """A phase ends; the one around it is shown again."""
+        self._guard(lambda: self._pop(name))
+
+    def _guard(self, tell: Any) -> None:
+        try:
+            tell()
+        except KeyboardInterrupt:
+            self.interrupted = True
+
+    def _push(self, name: str, steps: int) -> None:
+        self._open.append((name, steps, 0))
+        self._show()
+
+    def _step(self, name: str) -> None:
+        for i, (known, steps, done) in enumerate(self._open):
+            if known == name:
+                self._open[i] = (known, steps, done + 1)
+        if self._open and self._open[-1][0] == name:
+            self._progress.advance()
+
+    def _pop(self, name: str) -> None:
+        self._open = [phase for phase in self._open if phase[0] != name]
+        self._show()
+
+    def _show(self) -> None:
+        if self._open:
+            name, steps, done = self._open[-1]
+            self._progress.begin(f"{self._title}: {name}", steps)
+            self._progress.advance(done)
+
+
+def monitor(module: Any, phases: Phases) -> Any:
+    """TensorRT's ``IProgressMonitor`` over ``phases``; None where this version has none."""
+    if not hasattr(module, "IProgressMonitor"):
+        return None
+
+    class Monitor(module.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            module.IProgressMonitor.__init__(self)  # pybind11 does not follow super()
+
+        def phase_start(self, name: str, _parent: str | None, steps: int) -> None:
+            phases.start(name, steps)
+
+        def step_complete(self, name: str, _step: int) -> bool:
+            return phases.step(name)
+
+        def phase_finish(self, name: str) -> None:
+            phases.finish(name)
+
+    return Monitor()
