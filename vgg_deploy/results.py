@@ -64,12 +64,18 @@ class Accuracy:
     top5_correct: int | None = None  # None: not counted
     lost: int = 0  # images that torch eager has right and this one wrong
     won: int = 0  # the other way round
+    top5_lost: int = 0  # lost minus won, for the first five classes
     confusion: tuple[tuple[int, ...], ...] = ()  # [label][answer]; empty for many classes
 
     @property
     def top1(self) -> float:
         """Share of images whose most probable class is the label, 0..1."""
         return self.correct / self.total
+
+    @property
+    def drop(self) -> float:
+        """Points of top-1 that are lost against torch eager; a gain is negative."""
+        return 100 * (self.lost - self.won) / self.total
 
     @property
     def interval(self) -> tuple[float, float]:

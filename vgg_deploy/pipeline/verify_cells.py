@@ -20,7 +20,7 @@ from vgg_deploy.pipeline.locate import located
 from vgg_deploy.pipeline.watch import Watcher
 from vgg_deploy.pipeline.yardstick import Yardstick, yardstick
 from vgg_deploy.results import Comparison
-from vgg_deploy.verify.accuracy import accuracy_of, answers, drops, refuse_untrained
+from vgg_deploy.verify.accuracy import accuracy_of, answers, refuse_untrained
 from vgg_deploy.verify.inputs import Inputs, make_inputs
 from vgg_deploy.verify.runs import accuracy_batch, batch_sizes, images_to_run, run_calls
 from vgg_deploy.verify.said import contradiction
@@ -214,13 +214,16 @@ def _with_accuracy(row: Comparison, artifact: Artifact, session: Session, run: R
         batch=accuracy_batch(artifact),
         on_batch=run.watch.advance,
     )
-    figures = judge_accuracy(*drops(found, eager, test.labels), tolerance, len(test))
-    drop, classes = figures[0], run.bundle.card.spec.classes
+    accuracy = accuracy_of(
+        found, eager, test.labels, run.bundle.card.spec.classes, run.images.dataset.name
+    )
+    figures = judge_accuracy(accuracy, tolerance)
+    drop = figures[0]
     reason = f"top-1 accuracy drops by {drop.value:.2f} points, more than {drop.limit:.2f}"
     return replace(
         row,
         verdict="equivalent" if drop.ok else "different",
         reason="" if drop.ok else reason,
         figures=(*row.figures, *figures),
-        accuracy=accuracy_of(found, eager, test.labels, classes, run.images.dataset.name),
+        accuracy=accuracy,
     )

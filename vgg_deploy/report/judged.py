@@ -19,6 +19,7 @@ _TITLES = {
     "kl": "KL divergence, nats",
     "eager_ratio": "ratio to torch eager",
     "top1_drop": "top‑1 drop, points",
+    "top1_drop_high": "top‑1 drop, upper end of 95 %",
     "batch_spread": "spread over batches",
     "eager_rel_l2": "torch eager’s error",
 }

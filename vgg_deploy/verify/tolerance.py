@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 
 from vgg_deploy.artifact import Precision
 from vgg_deploy.errors import RefusedInput
-from vgg_deploy.results import Figure
+from vgg_deploy.results import Accuracy, Figure
 from vgg_deploy.verify.compare import Errors
 
 
@@ -96,7 +96,11 @@ FIGURES = (
     "unexcused_flips",
     "batch_spread",
     "top1_drop",
+    "top1_drop_high",
     "top5_drop",
+    "top1",
+    "top1_low",
+    "top1_high",
     "top1_flips",
     "top5_agreement",
     "eager_ratio",
@@ -104,7 +108,7 @@ FIGURES = (
     "cosine",
     "kl",
 )
-NEED_LABELS = ("top1_drop", "top5_drop")
+NEED_LABELS = ("top1_drop", "top1_drop_high", "top5_drop", "top1", "top1_low", "top1_high")
 
 
 def judge(
@@ -119,7 +123,8 @@ def judge(
     if tolerance.by_accuracy:
         close = flips = _reported
     limit = limits(eager, tolerance, scale=scale)
-    ratio = found.rel_l2 / eager.rel_l2 if eager.rel_l2 > 0 else None
+    known = eager.rel_l2 > 0 and not tolerance.by_accuracy  # int8 and fp8 have no eager
+    ratio = found.rel_l2 / eager.rel_l2 if known else None
     return (
         close("rel_l2", found.rel_l2, limit["rel_l2"]),
         close("max_abs", found.max_abs, limit["max_abs"]),
@@ -127,7 +132,7 @@ def judge(
         _judged("batch_spread", spread, limit["batch_spread"]),
         _told("top1_flips", found.top1_flips),
         _told("top5_agreement", found.top5_agreement),
-        _told("eager_rel_l2", eager.rel_l2),
+        _told("eager_rel_l2", eager.rel_l2 if known else None),
         _told("eager_ratio", ratio),
         _told("cosine", found.cosine),
         _told("kl", found.kl),
@@ -143,15 +148,23 @@ def limits(eager: Errors, tolerance: Tolerance, *, scale: float) -> dict[str, fl
     return {"rel_l2": relative, "max_abs": absolute, "batch_spread": spread}
 
 
-def judge_accuracy(drop: float, top5_drop: float, tolerance: Tolerance, total: int) -> list[Figure]:
-    """Drops of accuracy in points against torch eager; a gain is a negative drop.
+def judge_accuracy(found: Accuracy, tolerance: Tolerance) -> tuple[Figure, ...]:
+    """Accuracy in points, 95 % intervals, and the drop against torch eager beside its limit.
 
     Where closeness is judged, too, one image more or less is no finding on a small test set.
     """
     limit = tolerance.top1_drop
     if not tolerance.by_accuracy:
-        limit = max(limit, 100 / total)
-    return [_judged("top1_drop", drop, limit), _told("top5_drop", top5_drop)]
+        limit = max(limit, 100 / found.total)
+    low, high = found.interval
+    return (
+        _judged("top1_drop", found.drop, limit),
+        _told("top1_drop_high", found.drop_interval[1]),
+        _told("top5_drop", 100 * found.top5_lost / found.total),
+        _told("top1", 100 * found.top1),
+        _told("top1_low", 100 * low),
+        _told("top1_high", 100 * high),
+    )
 
 
 def require_labels(tolerance: Tolerance, total: int | None, why_not: str) -> None:
