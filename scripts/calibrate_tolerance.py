@@ -141,8 +141,8 @@ def _measured(bundle: Bundle, images: int) -> dict[str, Any]:
     runs: dict[str, dict[str, Any]] = {}
     for precision in PRECISIONS:
         runs[f"{precision} eager"] = _told(eager(path, inputs.batch, precision), exact, scale)
-    for precision, kernel in KERNELS.items():
-        runs[f"{precision} torch kernels"] = _told(_own(path, inputs.batch, kernel), exact, scale)
+    for half, kernel in KERNELS.items():
+        runs[f"{half} torch kernels"] = _told(_own(path, inputs.batch, kernel), exact, scale)
     for label, logits in _runtimes(bundle, inputs.batch):
         runs[label] = _told(logits, exact, scale)
     spec = bundle.card.spec

@@ -1,0 +1,228 @@
+"""Verify as a whole: which hop and which stage is named, gates, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.export.networks import lively_bundle
+from tests.faults import in_export, in_graph, in_runtime
+from tests.faults.bases import card
+from tests.faults.catalogue import edited, exported, wrapped
+from vgg_deploy.backends.reference import reference
+from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.cli import main
+from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.pipeline import yardstick
+from vgg_deploy.pipeline.cells import Selection
+from vgg_deploy.pipeline.export import export_bundle
+from vgg_deploy.pipeline.verify import VerifyOptions, gates_of, verdict_error, verify_bundle
+from vgg_deploy.results import VERIFY_FILE, Comparison, VerifyReport
+from vgg_deploy.stored import load
+
+ONNX = Selection(formats=("onnx",))
+QUICK = VerifyOptions(selection=ONNX, images=8, accuracy=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """fp32 and fp16 ONNX, a script and a program of one lively network; never write to it."""
+    root = tmp_path_factory.mktemp("made") / "bundle"
+    bundle = lively_bundle(root, card("1x8-1x16-3x32"))
+    return export_bundle(bundle, ("onnx", "torchscript", "program"), precisions=("fp16",))[0].root
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path) -> Bundle:
+    return open_bundle(shutil.copytree(made, tmp_path / "bundle"))
+
+
+def rows_of(bundle: Bundle, options: VerifyOptions = QUICK) -> dict[str, Comparison]:
+    report = verify_bundle(open_bundle(bundle.root), options)
+    return {row.subject.id: row for row in report.rows}
+
+
+def test_every_hop_is_told_with_its_own_error(bundle: Bundle) -> None:
+    half = rows_of(bundle)["ort-cpu:model.fp16.onnx"]
+    first, second = half.hops
+    assert (first.parent, first.child) == ("checkpoint.safetensors", "model.fp32.onnx")
+    assert (second.parent, second.child) == ("model.fp32.onnx", "model.fp16.onnx")
+    assert first.added is not None
+    assert second.added is not None
+    assert first.added < 1e-5 < second.added
+    assert half.verdict == "equivalent"
+
+
+def test_the_hop_that_added_the_error_is_named(bundle: Bundle) -> None:
+    """Planted in the fp16 file: the fp32 file it was made from is in order."""
+    edited(in_graph.IN_PLAIN["bias of a convolution lost"], "fp16")(bundle)
+    rows = rows_of(bundle)
+    assert rows["ort-cpu:model.fp32.onnx"].verdict == "equivalent"
+    reason = rows["ort-cpu:model.fp16.onnx"].reason
+    assert "the error enters between model.fp32.onnx and model.fp16.onnx" in reason
+
+
+def test_a_parent_that_was_not_asked_for_is_run_to_name_the_hop(bundle: Bundle) -> None:
+    """Planted in the export of fp32, from which fp16 was made; only the fp16 file is verified."""
+    exported(in_export.IN_SCRIPT["features flattened in another order"], "onnx")(bundle)
+    bundle, _, _ = export_bundle(open_bundle(bundle.root), ("onnx",), precisions=("fp16",))
+    report = verify_bundle(bundle, replace(QUICK, selection=ONNX))
+    only = [row for row in report.rows if row.subject.precision == "fp16"]
+    assert all(
+        "the error enters between checkpoint.safetensors and model.fp32.onnx" in row.reason
+        for row in only
+        if row.verdict == "different"
+    )
+    assert only
+    assert only[0].verdict == "different"
+
+
+def test_a_runtime_at_fault_is_told_from_a_file_at_fault(bundle: Bundle) -> None:
+    with wrapped(in_runtime.IN_RUNTIME["kernel of batch 2 wrong"])(bundle):
+        rows = rows_of(bundle)
+    assert rows["openvino:model.fp32.onnx"].verdict == "equivalent"
+    reason = rows["ort-cpu:model.fp32.onnx"].reason
+    assert "the file itself passes in openvino, so it is ort-cpu that adds the error" in reason
+
+
+@pytest.mark.parametrize(
+    ("fault", "stage"),
+    [
+        ("exponent bit of one weight flipped", "pool1"),
+        ("bias of a convolution lost", "pool2"),
+        ("weights of two layers swapped", "pool3"),
+        ("fc6 reads its input as NHWC", "fc6"),
+        ("square fc7 transposed", "fc7"),
+        ("bias of fc8 lost", "fc8"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["ort-cpu", "openvino"])
+def test_the_stage_that_diverges_is_located(
+    bundle: Bundle, fault: str, stage: str, backend: str
+) -> None:
+    edited(in_graph.IN_PLAIN[fault])(bundle)
+    options = replace(QUICK, selection=Selection(backends=(backend,)), locate=True)
+    row = rows_of(bundle, options)[f"{backend}:model.fp32.onnx"]
+    assert row.location is not None
+    assert row.location.stage == stage, row.location
+    assert [s.ok for s in row.location.stages] == [True] * (len(row.location.stages) - 1) + [False]
+    assert f"begins to diverge {row.location.note}" in row.reason
+
+
+@pytest.mark.parametrize(
+    ("format", "backend"), [("torchscript", "torchscript"), ("program", "torch")]
+)
+def test_torch_formats_are_located_from_inside(bundle: Bundle, format: str, backend: str) -> None:
+    exported(in_export.IN_SCRIPT["ReLU of fc6 lost in a script"], format)(bundle)  # type: ignore[arg-type]
+    only = Selection(backends=(backend,), formats=(format,))  # type: ignore[arg-type]
+    (row,) = rows_of(bundle, replace(QUICK, selection=only, locate=True)).values()
+    assert row.location is not None
+    assert row.location.stage == "fc7", row.location
+
+
+def test_what_cannot_be_located_is_said(bundle: Bundle) -> None:
+    with wrapped(in_runtime.IN_RUNTIME["answers shifted by one image"])(bundle):
+        options = replace(QUICK, selection=Selection(backends=("ort-cpu",)), locate=True)
+        rows = rows_of(bundle, options)
+    for row in rows.values():
+        assert row.location is not None
+        assert row.location.stage or row.location.note
+
+
+def test_the_worst_image_is_named_and_shown(bundle: Bundle) -> None:
+    row = rows_of(bundle)["ort-cpu:model.fp32.onnx"]
+    assert row.worst is not None
+    figure = row.figure("rel_l2")
+    assert figure is not None
+    assert figure.value is not None
+    assert 0.3 * figure.value < row.worst.rel_l2 <= figure.value
+    assert row.worst.name.split()[0] in ("sample", "fashion-mnist", "noise", "all")
+    assert len(row.worst.png) > 50
+
+
+def test_gates_trip_and_are_stored(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["verify", str(bundle.root), "-b", "ort-cpu", "--images", "8", "--no-accuracy"]
+    assert main([*words, "--fail-if", "rel_l2>0.1"]) == 0
+    assert main([*words, "--fail-if", "rel_l2>1e-9", "--fail-if", "cosine<0.5"]) == 7
+    assert "rel_l2>1e-09" in capsys.readouterr().err
+    report = load(VerifyReport, bundle.root / VERIFY_FILE)
+    assert {t.gate for t in report.tripped} == {"rel_l2>1e-09"}
+    assert all(row.verdict == "equivalent" for row in report.rows)
+    assert report.tolerances["fp16"]["k"] == 3
+
+
+@pytest.mark.parametrize(
+    ("gate", "code", "said"),
+    [
+        ("rel_l2", 2, "not a condition"),
+        ("rel_l2>many", 2, "not a number"),
+        ("top1_dorp>0.5", 2, "did you mean 'top1_drop'"),
+        ("top1_drop>0.5", 3, "cannot be told"),
+    ],
+)
+def test_bad_gates(
+    bundle: Bundle, gate: str, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["verify", str(bundle.root), "--no-accuracy", "--fail-if", gate]
+    assert main(words) == code
+    assert said in capsys.readouterr().err
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(UsageError):
+        VerifyOptions(max_top1_drop=101)
+    with pytest.raises(UsageError):
+        VerifyOptions(batches=())
+    assert gates_of(None) == ()
+
+
+def test_too_few_images_prove_nothing(bundle: Bundle) -> None:
+    with pytest.raises(RefusedInput, match="too few"):
+        verify_bundle(bundle, replace(QUICK, images=7))
+
+
+def test_the_yardstick_is_kept_and_checked(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def counted(path: Path, batch: object, **options: object) -> object:
+        calls.append(len(batch))  # type: ignore[arg-type]
+        return reference(path, batch, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(yardstick, "reference", counted)
+    rows_of(bundle)
+    rows_of(bundle)
+    assert calls == [14, 1], "all images once, then one to see that the kept ones still hold"
+    path = bundle.root / yardstick.FILE
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    arrays[yardstick.EXACT] = arrays[yardstick.EXACT] * 1.001
+    np.savez(path, **arrays)
+    calls.clear()
+    rows_of(bundle)
+    assert calls == [1, 14], "an edited yardstick is made again"
+    path.write_bytes(b"PK nothing")
+    calls.clear()
+    rows_of(bundle)
+    assert calls == [14]
+
+
+def test_int8_without_labels_cannot_be_judged(bundle: Bundle) -> None:
+    manifest = bundle.root / "manifest.json"
+    text = json.loads(manifest.read_text())
+    for artifact in text["artifacts"]:
+        if artifact["precision"] == "fp16":
+            artifact["precision"] = "int8"  # what is asked is only how it would be judged
+    manifest.write_text(json.dumps(text))
+    report = verify_bundle(open_bundle(bundle.root), QUICK)
+    rows = [row for row in report.rows if row.subject.precision == "int8"]
+    assert rows
+    assert all(row.verdict == "failed" for row in rows)
+    assert "judged by accuracy" in rows[0].reason
+    error = verdict_error(report)
+    assert error is not None
+    assert error.exit_code == 7
