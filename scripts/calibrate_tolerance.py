@@ -90,14 +90,15 @@ def _bundles(names: list[str], trained: Path | None) -> Iterator[tuple[str, Bund
     """The bundles one after another; each is gone when the next is made."""
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            yield name, _he_normal(Path(folder) / "bundle", **NETWORKS[name])
+            yield name, he_normal(Path(folder) / "bundle", **NETWORKS[name])
     if trained:
         with tempfile.TemporaryDirectory() as folder:
             copy = shutil.copytree(trained, Path(folder) / "bundle")
             yield "trained " + open_bundle(copy).card.spec.arch, open_bundle(copy)
 
 
-def _he_normal(root: Path, **spec: Any) -> Bundle:
+def he_normal(root: Path, **spec: Any) -> Bundle:
+    """A bundle with a checkpoint of weights that keep the signal alive; three channels."""
     import torch
     from torch import nn
 

@@ -38,6 +38,8 @@ def _card(dice: random.Random) -> ModelCard:
     head = dice.choice(("book", "book", "torchvision"))
     size = dice.choice((28, 56)) if head == "torchvision" else dice.randint(12, 48)
     spec = _spec(dice, size, channels, head)
+    if 1 in spec.map_sizes[:-1]:  # OpenVINO pools no single pixel, in ceil mode neither
+        raise UsageError("a pool of one pixel", "draw again")
     return ModelCard(
         spec=spec,
         preprocessing=Preprocessing(
