@@ -11,7 +11,8 @@ from tests.export.networks import lively_bundle
 from tests.faults.in_graph import MEAN, STD
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.pipeline.export import export_bundle
-from vgg_deploy.pipeline.train import TrainRequest, train_bundle
+from vgg_deploy.pipeline.request import TrainRequest
+from vgg_deploy.pipeline.train import train_bundle
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 from vgg_deploy.train.options import TrainOptions
 
