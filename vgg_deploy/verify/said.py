@@ -19,6 +19,7 @@ from vgg_deploy.spec import ModelCard
 _PREFIX = "vgg_deploy."
 _GRAPH = 7  # field of a ModelProto; the weights are in it
 _WIRE_VARINT, _WIRE_BYTES = 0, 2
+_VARINT_BITS = 64
 
 
 def contradiction(path: Path, format: Format, card: ModelCard) -> str | None:
@@ -82,11 +83,14 @@ def _without_graph(path: Path) -> bytes:
 
 
 def _varint(first: bytes, read: Callable[[int], bytes]) -> tuple[int, bytes]:
-    """A protobuf number and its bytes; ``IndexError`` at the end of the file."""
+    """A protobuf number and its bytes; ``IndexError`` for none: the file ends, or is none."""
     text, value, shift = first, first[0] & 0x7F, 7
     while text[-1] & 0x80:
-        text += read(1)
-        value |= (text[-1] & 0x7F) << shift
+        more = read(1)
+        if not more or shift >= _VARINT_BITS:
+            raise IndexError("no number here")
+        text += more
+        value |= (more[0] & 0x7F) << shift
         shift += 7
     return value, text
 

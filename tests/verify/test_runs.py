@@ -1,0 +1,156 @@
+"""How sessions are run: what each call gets, and that nothing is left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vgg_deploy.artifact import Artifact, TensorSpec
+from vgg_deploy.backends.base import Array
+from vgg_deploy.data.preprocess import preprocess
+from vgg_deploy.errors import RefusedInput
+from vgg_deploy.spec import Preprocessing
+from vgg_deploy.verify.inputs import Inputs, make_inputs
+from vgg_deploy.verify.runs import (
+    accuracy_batch,
+    batch_sizes,
+    first_outputs,
+    images_to_run,
+    run_calls,
+    schedule,
+)
+
+GREY = Preprocessing(size=8, channels=1, mean=(0.3,), std=(0.35,))
+IMAGES = np.random.default_rng(0).integers(0, 256, (20, 6, 6, 1)).astype(np.uint8)
+ARTIFACT = Artifact(
+    path=PurePosixPath("x.onnx"),
+    format="onnx",
+    precision="fp32",
+    input=TensorSpec(name="input", dtype="float32", shape=("batch", 1, 8, 8), layout="NCHW"),
+    output=TensorSpec(name="logits", dtype="float32", shape=("batch", 3), layout="NC"),
+    target=None,
+    sha256="0" * 64,
+    size_bytes=1,
+    parent=None,
+    made_by={},
+)
+PIXELS = TensorSpec(
+    name="image", dtype="uint8", shape=("batch", "height", "width", 1), layout="NHWC"
+)
+
+
+def inputs(count: int = 10) -> Inputs:
+    return make_inputs(IMAGES, "test", GREY, count=count, seed=0)
+
+
+@dataclass
+class Seen:
+    """A session that keeps what it got."""
+
+    batches: list[Array]
+
+    def __call__(self, batch: Array, /) -> Array:
+        self.batches.append(batch)
+        return np.stack([image.reshape(-1)[:3].astype(np.float32) for image in batch])
+
+    def bind(self, batch: Array, /) -> None:
+        raise NotImplementedError
+
+    def sync(self) -> None:
+        raise NotImplementedError
+
+
+@given(
+    st.integers(8, 60),
+    st.lists(st.sampled_from([1, 2, 3, 5, 8, 64]), min_size=1, max_size=3, unique=True),
+)
+def test_every_image_runs_and_every_size_gets_two_different_calls(
+    count: int, sizes: list[int]
+) -> None:
+    calls = list(schedule([(0, count)], sizes))
+    assert {len(call) for call in calls} == set(sizes), "a batch is always full"
+    largest = [call for call in calls if len(call) == max(sizes)]
+    assert set(np.concatenate(largest)) == set(range(count))
+    for size in sizes:
+        own = [tuple(call) for call in calls if len(call) == size]
+        assert len(own) >= 2
+        assert len(set(own)) >= 2
+
+
+def test_images_stand_in_other_positions_in_the_probes() -> None:
+    calls = list(schedule([(0, 14)], (1, 2, 8)))
+    first = {int(i): pos for call in calls[:2] for pos, i in enumerate(call)}
+    moved = [
+        int(i)
+        for call in calls
+        if len(call) == 2
+        for pos, i in enumerate(call)
+        if first[int(i)] != pos
+    ]
+    assert moved
+
+
+def test_outputs_are_put_back_to_their_images() -> None:
+    given_inputs, session = inputs(), Seen([])
+    calls = run_calls(session, given_inputs, ARTIFACT, (1, 8))  # type: ignore[arg-type]
+    outputs = first_outputs(calls, 16)
+    want = given_inputs.batch.reshape(16, -1)[:, :3]
+    np.testing.assert_array_equal(outputs, want)
+    assert sum(len(b) for b in session.batches) == images_to_run(given_inputs, ARTIFACT, (1, 8))
+
+
+def test_pixels_go_in_batches_of_one_size() -> None:
+    session = Seen([])
+    run_calls(session, inputs(), replace(ARTIFACT, input=PIXELS), (1, 4))  # type: ignore[arg-type]
+    assert {batch.dtype for batch in session.batches} == {np.dtype(np.uint8)}
+    assert {batch.shape[1:] for batch in session.batches} == {(6, 6, 1), (8, 8, 1)}
+
+
+def test_a_file_for_one_size_of_image_gets_those_that_have_it() -> None:
+    only_8 = replace(PIXELS, shape=("batch", 8, 8, 1))
+    calls = run_calls(Seen([]), inputs(), replace(ARTIFACT, input=only_8), (2,))  # type: ignore[arg-type]
+    outputs = first_outputs(calls, 16)
+    assert np.isnan(outputs[:10]).all()
+    assert np.isfinite(outputs[10:]).all()
+    nothing = replace(PIXELS, shape=("batch", 9, 9, 1))
+    with pytest.raises(RefusedInput, match="one size only"):
+        run_calls(Seen([]), inputs(), replace(ARTIFACT, input=nothing), (2,))  # type: ignore[arg-type]
+
+
+def test_a_file_for_one_batch_size_is_run_at_that_one() -> None:
+    spec = replace(ARTIFACT.input, shape=(4, 1, 8, 8))
+    fixed = replace(ARTIFACT, input=spec)
+    assert batch_sizes(fixed, (1, 2, 8)) == (4,)
+    assert accuracy_batch(fixed) == 4
+    assert batch_sizes(ARTIFACT, (1, 2, 8)) == (1, 2, 8)
+    assert accuracy_batch(ARTIFACT) == 100
+
+
+@pytest.mark.parametrize(
+    ("images", "count", "said"),
+    [
+        (IMAGES, 7, "too few"),
+        (np.repeat(IMAGES[:1], 20, axis=0), 10, "all the same"),
+        (np.zeros_like(IMAGES), 10, "all the same"),
+    ],
+)
+def test_images_that_prove_nothing_are_refused(images: Array, count: int, said: str) -> None:
+    with pytest.raises(RefusedInput, match=said):
+        make_inputs(images, "test", GREY, count=count, seed=0)
+
+
+def test_inputs_lie_in_the_cards_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vgg_deploy.verify import inputs as module
+
+    low, high = GREY.input_range
+    made = inputs().batch
+    assert made.min() == pytest.approx(low, abs=1e-5)
+    assert made.max() == pytest.approx(high, abs=1e-5)
+    monkeypatch.setattr(module, "preprocess", lambda images, p: 255 * preprocess(images, p))
+    with pytest.raises(RefusedInput, match="card allows"):
+        inputs()
