@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vgg_deploy.artifact import Artifact, TensorSpec
+from vgg_deploy.artifact import Artifact, Target, TensorSpec
 from vgg_deploy.backends.base import Array
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import RefusedInput
@@ -129,6 +129,15 @@ def test_a_file_for_one_batch_size_is_run_at_that_one() -> None:
     assert accuracy_batch(fixed) == 4
     assert batch_sizes(ARTIFACT, (1, 2, 8)) == (1, 2, 8)
     assert accuracy_batch(ARTIFACT) == 100
+
+
+def test_an_engine_is_run_at_the_ends_of_its_profiles() -> None:
+    target = Target(
+        flavour="tensorrt", version="10.0", compute_capability="8.9", batches=((2, 8, 64),)
+    )
+    engine = replace(ARTIFACT, format="engine", target=target)
+    assert batch_sizes(engine, (1, 2, 8, 128)) == (2, 8, 64)
+    assert accuracy_batch(engine) == 64
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def verify(
     from vgg_deploy.bundle import open_bundle
     from vgg_deploy.pipeline.cells import selection_of
     from vgg_deploy.pipeline.verify import VerifyOptions, gates_of, verdict_error, verify_bundle
+    from vgg_deploy.report.chain_tables import blame_tables
     from vgg_deploy.report.tables import verify_table
 
     options = VerifyOptions(
@@ -77,6 +78,6 @@ def verify(
     if as_json:
         print_json(report)
     else:
-        show(verify_table(report))
+        show(verify_table(report), *blame_tables(report))
     if error := verdict_error(report):
         raise error

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from vgg_deploy.report.judged import worst_first
 from vgg_deploy.report.quantities import MISSING, NOT_FINITE, significant
 from vgg_deploy.report.table import Column, RowStatus, Table, simple_table
-from vgg_deploy.results import Comparison
+from vgg_deploy.results import Comparison, VerifyReport
 
 
 def hops_table(rows: Sequence[Comparison]) -> Table | None:
@@ -64,3 +64,10 @@ def location_table(row: Comparison) -> Table | None:
         f"Stage by stage: {row.subject.backend}, {row.subject.artifact}",
         columns, cells, statuses=statuses, note=" ".join([first, found.note]).strip(),
     )  # fmt: skip
+
+
+def blame_tables(report: VerifyReport) -> list[Table]:
+    """For a terminal: the hops where a row differs, and the stages of each file located."""
+    different = [row for row in report.rows if row.verdict == "different"]
+    found = [hops_table(different), *(location_table(row) for row in different)]
+    return [table for table in found if table]

@@ -61,8 +61,7 @@ def accuracy_batch(artifact: Artifact) -> int:
 
 def _profiles(artifact: Artifact) -> tuple[tuple[int, int, int], ...]:
     """Smallest, best and largest batch of each optimization profile of an engine."""
-    profiles: tuple[tuple[int, int, int], ...] = getattr(artifact.target, "batches", ())
-    return profiles
+    return artifact.target.batches if artifact.target else ()
 
 
 def schedule(parts: Sequence[tuple[int, int]], sizes: Sequence[int]) -> Iterator[Indices]:
