@@ -37,6 +37,7 @@ from vgg_deploy.files import write_text
 from vgg_deploy.model.checkpoint import input_spec, load_model, output_spec, save_checkpoint
 from vgg_deploy.pipeline.images import images_for
 from vgg_deploy.precision.convert import convert
+from vgg_deploy.precision.options import CalibrationOptions
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 from vgg_deploy.verify.compare import distances, errors
 from vgg_deploy.verify.inputs import make_inputs
@@ -51,6 +52,7 @@ NETWORKS = {
 }
 PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "fp16", "bf16")
 EXPORTED: tuple[Precision, ...] = ("fp32", "fp16", "bf16")
+_FEW = CalibrationOptions(images=8)  # of the fp16 file, which only looks for overflow
 KERNELS = {"fp16": "float16", "bf16": "bfloat16"}  # torch's own
 
 
@@ -177,7 +179,7 @@ def _runtimes(bundle: Bundle, batch: Array) -> Iterator[tuple[str, Array]]:
     bundle = export(bundle, "onnx")[0]
     for precision in EXPORTED:
         if precision != "fp32":
-            bundle = convert(bundle, precision)[0]
+            bundle = convert(bundle, precision, _FEW)[0]
         artifact = bundle.find("onnx", precision)
         for name in ("ort-cpu", "openvino"):
             if artifact is None:
