@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"bench.stats", "bench.figures", "bench.paired", "bench.diff", "bench.roofline"},
     "pipeline": {"pipeline", "train", "export", "precision", "backends", "verify", "bench"}
     | {"report", "model", "data", "bundle", "doctor", "trt"},
-    "doctor": {"backends", "data", "model", "export", "bundle"},
+    "doctor": {"backends", "data", "model", "export", "bundle", "trt.flavour"},
     "cli": {"cli", "pipeline", "doctor", "bundle", "report", "model", "export", "backends"}
     | {"data", "train", "precision", "trt.options", "trt.profile"},
 }

@@ -10,6 +10,7 @@ from vgg_deploy.backends.pytorch import missing_compiler
 from vgg_deploy.data.fashion_mnist import find_fashion_mnist
 from vgg_deploy.environment import Environment, capture
 from vgg_deploy.errors import VggDeployError
+from vgg_deploy.trt.flavour import load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ def examine() -> Diagnosis:
     return Diagnosis(
         environment=capture(),
         backends=tuple(_backend(name) for name in BACKENDS),
-        others=(_compiler(), _fashion_mnist(), _gpu()),
+        others=(_rtx_builder(), _compiler(), _fashion_mnist(), _gpu()),
     )
 
 
@@ -46,6 +47,18 @@ def _backend(name: str) -> Finding:
         return Finding(name=name, usable=False, detail=missing.reason, remedy=missing.remedy)
     opens = ", ".join(sorted(backend.formats))
     return Finding(name=name, usable=True, detail=f"opens {opens} on {backend.device}")
+
+
+def _rtx_builder() -> Finding:
+    """TensorRT-RTX builds engines without a GPU; running them is the backend's row."""
+    name = "TensorRT-RTX builder"
+    try:
+        library = load("tensorrt_rtx")
+    except VggDeployError as error:
+        return Finding(name=name, usable=False, detail=error.cause, remedy=error.remedy)
+    known = ", ".join(library.traits.compute_capabilities)
+    detail = f"{library.version}: builds engines for {known}; needs no GPU"
+    return Finding(name=name, usable=True, detail=detail)
 
 
 def _compiler() -> Finding:

@@ -117,6 +117,8 @@ TRAITS: tuple[Traits, ...] = (
             ("7.5", "tf32"): "Turing has no TF32",
             ("7.5", "bf16"): "Turing has no BF16",
             ("7.5", "fp8"): "Turing has no FP8",
+            ("8.0", "fp8"): "FP8 begins with 8.9",
+            ("8.6", "fp8"): "FP8 begins with 8.9",
         },
     ),
 )

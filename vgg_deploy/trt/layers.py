@@ -32,6 +32,8 @@ _TYPES: Mapping[str, str] = {
     "int64": "int64",
     "bool": "bool",
 }
+# Kinds of layers that multiply weights, in the words of 8.6 ("CaskConvolution") and later.
+_PRODUCTS = ("conv", "correlation", "gemm", "matrix", "matmul", "runtime_fusion")
 _LOGGED = re.compile(
     r"^Name: (?P<name>.*?), LayerType: (?P<kind>.*?), Inputs: (?P<inputs>.*?), "
     r"(?:Constants: (?P<constants>.*?), )?Outputs: (?P<outputs>.*?), "
@@ -124,7 +126,4 @@ def _nodes(metadata: str) -> tuple[str, ...]:
 
 
 def _is_product(layer: Layer) -> bool:
-    kinds = ("conv", "correlation", "gemm", "matrix", "matmul", "fusion")
-    named = f"{layer.kind} {' '.join(layer.nodes)} {layer.name}".lower()
-    wanted = any(kind in layer.kind.lower() for kind in kinds) or "conv" in named
-    return bool(layer.inputs) and wanted and "reformat" not in layer.kind.lower()
+    return bool(layer.inputs) and any(kind in layer.kind.lower() for kind in _PRODUCTS)
