@@ -20,8 +20,7 @@ from vgg_deploy import environment
 from vgg_deploy.cli.console import show as show_table
 from vgg_deploy.cli.console import watching
 from vgg_deploy.errors import UsageError, VggDeployError
-from vgg_deploy.pipeline.machine import PRECISIONS, Options, Report, check, merged
-from vgg_deploy.pipeline.machine_child import NETWORKS
+from vgg_deploy.pipeline.machine import PRECISIONS, TRAINED, Options, Report, check, merged
 from vgg_deploy.report.bench_tables import bench_table
 from vgg_deploy.report.tables import verify_table
 from vgg_deploy.results import BenchReport, VerifyReport
@@ -47,7 +46,7 @@ def _parsed(words: Sequence[str] | None) -> tuple[Path, Options]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON, written step by step")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
-    parser.add_argument("--network", action="append", choices=sorted(NETWORKS))
+    parser.add_argument("--network", action="append", choices=sorted(TRAINED))
     parser.add_argument("--precision", action="append", choices=PRECISIONS)
     parser.add_argument("--batch", action="append", type=int)
     parser.add_argument("--backend", action="append", help="only this one; may be repeated")

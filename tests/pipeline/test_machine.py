@@ -63,6 +63,17 @@ def test_tensorrt_runs_in_its_own_python_on_the_same_bundle() -> None:
     }, "a backend that is not usable is not timed"
 
 
+def test_a_network_is_trained_where_that_takes_minutes() -> None:
+    for device, network, first in (
+        ("cuda", "vgg16", "train"),
+        ("cpu", "vgg16", "vgg16"),
+        ("cpu", "vgg11", "train"),
+    ):
+        options = replace(OPTIONS, device=device, networks=(network,))  # type: ignore[arg-type]
+        (words,) = told(list(steps(options, FOUND)), "make")
+        assert words[0] == first
+
+
 def test_engines_hold_every_batch_and_tf32_is_one_of_them() -> None:
     built = told(list(steps(OPTIONS, FOUND)), "build")
     assert [words[5] for words in built] == ["fp32", "int8", "tf32"]

@@ -28,7 +28,16 @@ Kind = Literal["doctor", "make", "export", "build", "verify", "golden", "bench"]
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 TRT_BACKENDS = {"trt": "tensorrt", "trt-rtx": "tensorrt-rtx"}
 RTX_WITHOUT_GPU = "8.9"  # TensorRT-RTX builds for a GPU that is not here
-_MEASURED = ("verify", "golden", "bench")  # kept; the others find out themselves what is valid
+# Words of train. Accuracy is what int8 is judged by, so networks are trained, as far as the device
+# can in minutes.
+TRAINED = {
+    "vgg16": ("--arch", "vgg16", "--width", "1", "--size", "224", "--epochs", "2"),
+    "vgg11": ("--arch", "vgg11", "--width", "0.25", "--size", "64", "--epochs", "3"),
+    "tiny": ("--arch", "1x8-1x16-2x16_bn", "--width", "1", "--size", "32", "--fc-width", "64",
+             "--epochs", "2", "--data", "sample"),
+}  # fmt: skip
+NOT_ON_CPU = ("vgg16",)  # gets seeded random weights there
+_KEPT = ("make", "verify", "golden", "bench")  # the others find out themselves what is valid
 _CHILD = "vgg_deploy.pipeline.machine_child"
 _MAIN = "import sys; from vgg_deploy.cli import main; sys.exit(main(sys.argv[1:]))"
 
@@ -86,7 +95,7 @@ def check(path: Path, options: Options, watch: Watcher | None = None) -> Report:
     """Every step that ``path`` does not hold yet; it is written after each."""
     watch = watch or Silent()
     report = _begun(path, options)
-    kept = {d.step: d for d in report.done if d.code == 0 and d.step.kind in _MEASURED}
+    kept = {d.step: d for d in report.done if d.code == 0 and d.step.kind in _KEPT}
     report = replace(report, done=())
     waiting: list[Step] = [
         Step(kind="doctor", network="", python=python, words=("doctor", "--json"))
@@ -114,7 +123,8 @@ def steps(options: Options, found: Sequence[Done]) -> Iterator[Step]:
     """All commands, from what doctor said of each Python."""
     for network in options.networks:
         bundle = str(Path(options.work, network))
-        yield Step(kind="make", network=network, python=options.python, words=(network, bundle))
+        yield Step(kind="make", network=network, python=options.python,
+                   words=_make_words(options, network, bundle))  # fmt: skip
         precisions = [word for p in options.precisions for word in ("-p", p)]
         export = ("export", bundle, *precisions, "--calibration-data", "sample")
         yield Step(kind="export", network=network, python=options.python, words=(*export, "--json"))
@@ -124,6 +134,12 @@ def steps(options: Options, found: Sequence[Done]) -> Iterator[Step]:
         for python, backends in usable_backends(options, found).items():
             for backend in backends:
                 yield from _cells(options, network, bundle, python, backend, found)
+
+
+def _make_words(options: Options, network: str, bundle: str) -> tuple[str, ...]:
+    if options.device == "cpu" and network in NOT_ON_CPU:
+        return (network, bundle)
+    return ("train", *TRAINED[network], "-o", bundle, "--replace")
 
 
 def _builds(options: Options, network: str, bundle: str, found: Sequence[Done]) -> Iterator[Step]:
@@ -161,7 +177,7 @@ def _cells(
 
 def run(step: Step, limit: float) -> Done:
     """One step in a process of its own; never raises for what happens there."""
-    own = step.kind in ("make", "golden")
+    own = step.kind == "golden" or (step.kind == "make" and step.words[0] != "train")
     command = [step.python, *(["-m", _CHILD, step.kind] if own else ["-c", _MAIN])]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     start = time.perf_counter()

@@ -18,27 +18,18 @@ import numpy as np
 from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.base import Array, Backend, Selective
 from vgg_deploy.bundle import Bundle, Draft, create_bundle, open_bundle
-from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import VggDeployError, unknown_choice
 from vgg_deploy.golden import FOLDER, load_image, load_index
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 
-# name: architecture, width, size, channels, classes
-NETWORKS = {
-    "vgg16": ("vgg16", 1.0, 224, 3, 1000),
-    "vgg11": ("vgg11", 0.25, 64, 1, 10),
-    "tiny": ("1x8-1x16-2x16", 1.0, 32, 1, 10),  # to try the check with
-}
-_MEAN = {1: (0.286,), 3: (0.485, 0.456, 0.406)}  # Fashion-MNIST's and ImageNet's
-_STD = {1: (0.353,), 3: (0.229, 0.224, 0.225)}
+RANDOM = {"vgg16": ModelSpec.named("vgg16")}
 
 
 def make(name: str, folder: Path) -> dict[str, Any]:
     """A bundle with He-normal weights, seed 0; one that is there stays.
 
-    Without training, because times do not depend on weights, and logits of such weights follow the
-    input. Accuracy is for trained bundles.
+    Times do not depend on weights, and the logits of such weights follow the input.
     """
     if (folder / "manifest.json").exists():
         return {"made": False, "sha256": open_bundle(folder).checkpoint.sha256}
@@ -70,16 +61,18 @@ def make(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _card(name: str) -> ModelCard:
-    if name not in NETWORKS:
-        raise unknown_choice("network", name, NETWORKS)
-    arch, width, size, channels, classes = NETWORKS[name]
-    fashion = load_dataset("sample").labels
+    if name not in RANDOM:
+        raise unknown_choice("network", name, RANDOM)
+    spec = RANDOM[name]
     return ModelCard(
-        spec=ModelSpec.named(arch, width=width, size=size, channels=channels, classes=classes),
+        spec=spec,
         preprocessing=Preprocessing(
-            size=size, channels=channels, mean=_MEAN[channels], std=_STD[channels]
+            size=spec.size,
+            channels=spec.channels,
+            mean=(0.485, 0.456, 0.406),  # ImageNet's
+            std=(0.229, 0.224, 0.225),
         ),
-        labels=fashion if classes == len(fashion) else tuple(f"class {i}" for i in range(classes)),
+        labels=tuple(f"class {i}" for i in range(spec.classes)),
     )
 
 
