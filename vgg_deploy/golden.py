@@ -68,8 +68,8 @@ class AppOutput:
     """What an app computed for one golden image; at least one of the two."""
 
     name: str
-    logits: tuple[float, ...] | None = None
-    probabilities: tuple[float, ...] | None = None
+    logits: tuple[float | None, ...] | None = None  # null in JSON: not finite
+    probabilities: tuple[float | None, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +91,45 @@ class GoldenRecord:
     size_bytes: int  # index and images
     parent: str  # sha256 of the checkpoint they were computed from
     made_by: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One golden image: the app's largest differences from the reference."""
+
+    image: str
+    logits: float | None  # None: not given or not finite
+    probabilities: float | None
+    top1_ok: bool
+    reason: str  # empty: passed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A mistake and how much of the app's error it leaves unexplained, 0 to 1 and beyond."""
+
+    name: str
+    cause: str
+    residual: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selfcheck:
+    """The verdict; ``suspects`` are ordered, the first one ``explains`` the error or does not."""
+
+    app: str
+    precision: Precision
+    verdict: Literal["equivalent", "different"]
+    reason: str
+    images: tuple[Judged, ...]
+    suspects: tuple[Suspect, ...] = ()
+    explained: bool = False
+    within: Precision | None = None  # unexplained, but inside the bounds of this half precision
+
+    @property
+    def cause(self) -> str:
+        """The likely cause in words; empty when none fits."""
+        return self.suspects[0].cause if self.explained else ""
 
 
 def load_index(folder: Path) -> GoldenIndex:

@@ -86,17 +86,27 @@ def axis_weights(
     return both[0], both[1]
 
 
-def preprocess_exact(
+def preprocess_exact(images: NDArray[np.uint8], p: Preprocessing) -> NDArray[np.float64]:
+    """``preprocess`` in float64 throughout, for references."""
+    return normalized(resized_exact(images, p), p)
+
+
+def resized_exact(
     images: NDArray[np.uint8], p: Preprocessing, weights: Filter = exact_weights
 ) -> NDArray[np.float64]:
-    """``preprocess`` in float64 throughout, for references; ``weights`` may be another filter."""
+    """Resized and cropped pixels, 0 to 255: float64 ``[N, C, size, size]``."""
     _check(str(images.dtype), images.shape, p)
     rows, columns = axis_weights(images.shape[1], images.shape[2], p, weights)
     x = images.transpose(0, 3, 1, 2).astype(np.float64)
+    result: NDArray[np.float64] = rows @ x @ columns.T
+    return result
+
+
+def normalized(pixels: NDArray[np.float64], p: Preprocessing) -> NDArray[np.float64]:
+    """0 to 255 scaled to the value range, minus the mean, over the standard deviation."""
     low, high = p.value_range
     mean, std = (np.array(v, np.float64)[:, None, None] for v in (p.mean, p.std))
-    scaled = (rows @ x @ columns.T) * ((high - low) / 255) + low
-    result: NDArray[np.float64] = (scaled - mean) / std
+    result: NDArray[np.float64] = (pixels * ((high - low) / 255) + low - mean) / std
     return result
 
 

@@ -1,0 +1,220 @@
+"""selfcheck names the mistake that was planted; the planted apps share no code with its table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from tests.conftest import make_card
+from tests.export.networks import lively_bundle
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.cli import main
+from vgg_deploy.model.checkpoint import load_model
+from vgg_deploy.model.vgg import VGG
+from vgg_deploy.pipeline.golden import make_golden
+
+MEAN, STD, SIZE = (0.5, 0.4, 0.3), (0.3, 0.2, 0.25), 32
+Outputs = tuple[torch.Tensor, torch.Tensor]  # logits and probabilities of one image
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    card = make_card(channels=3)
+    preprocessing = replace(card.preprocessing, mean=MEAN, std=STD)
+    card = replace(card, preprocessing=preprocessing)
+    return make_golden(lively_bundle(tmp_path_factory.mktemp("app") / "bundle", card))
+
+
+@pytest.fixture(scope="module")
+def network(bundle: Bundle) -> VGG:
+    return load_model(bundle.path(bundle.checkpoint))
+
+
+def resized(pixels: torch.Tensor, *, antialias: bool = True) -> torch.Tensor:
+    chw = pixels.permute(2, 0, 1)[None].float()
+    return interpolate(chw, (SIZE, SIZE), mode="bilinear", antialias=antialias)
+
+
+def normal(x: torch.Tensor) -> torch.Tensor:
+    mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (MEAN, STD))
+    return (x - mean) / std
+
+
+def plain(logits: torch.Tensor) -> Outputs:
+    return logits, logits.softmax(1)
+
+
+App = Callable[[VGG, torch.Tensor], Outputs]
+RIGHT: App = lambda net, image: plain(net(normal(resized(image) / 255)))  # noqa: E731
+PLANTED: Mapping[str, App] = {
+    "bgr": lambda net, image: plain(net(normal(resized(image.flip(2)) / 255))),
+    "not-normalized": lambda net, image: plain(net(resized(image) / 255)),
+    "normalized-twice": lambda net, image: plain(net(normal(normal(resized(image) / 255)))),
+    "no-antialias": lambda net, image: plain(net(normal(resized(image, antialias=False) / 255))),
+    "nhwc-as-nchw": lambda net, image: plain(
+        net(normal(resized(image).permute(0, 2, 3, 1).reshape(1, 3, SIZE, SIZE) / 255))
+    ),
+    "double-softmax": lambda net, image: (
+        net(normal(resized(image) / 255)),
+        net(normal(resized(image) / 255)).softmax(1).softmax(1),
+    ),
+    "not-scaled": lambda net, image: plain(net(resized(image))),
+    "scale-forgotten": lambda net, image: plain(net(normal(resized(image)))),
+    "resized-as-bytes": lambda net, image: plain(net(normal(resized(image).round() / 255))),
+    "nearest": lambda net, image: plain(
+        net(normal(interpolate(image.permute(2, 0, 1)[None].float(), (SIZE, SIZE)) / 255))
+    ),
+    "transposed": lambda net, image: plain(net(normal(resized(image).transpose(2, 3) / 255))),
+    "classes-reordered": lambda net, image: plain(RIGHT(net, image)[0].roll(3, 1)),
+    "no-softmax": lambda net, image: (RIGHT(net, image)[0], RIGHT(net, image)[0]),
+}
+
+
+def written(bundle: Bundle, network: VGG, app: App, path: Path, **more: Any) -> Path:
+    """What a foreign app writes, after reading the golden vectors with json and bytes alone."""
+    folder = bundle.root / "golden"
+    index = json.loads((folder / "index.json").read_text())
+    images = []
+    with torch.no_grad():
+        for entry in index["images"]:
+            shape = (entry["height"], entry["width"], entry["channels"])
+            content = np.fromfile(folder / entry["file"], np.uint8).reshape(shape)
+            logits, probabilities = app(network, torch.from_numpy(content))
+            images.append(
+                {
+                    "name": entry["name"],
+                    "logits": logits[0].tolist(),
+                    "probabilities": probabilities[0].tolist(),
+                }
+            )
+    document = {"format": "vgg-deploy golden results", "version": 1, "app": "a test"}
+    path.write_text(json.dumps({**document, "images": images, **more}))
+    return path
+
+
+def judged(
+    bundle: Bundle, results: Path, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, dict[str, Any], str]:
+    capsys.readouterr()
+    code = main(["selfcheck", str(bundle.root), "--results", str(results), "--json"])
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if out else {}, err
+
+
+def test_a_right_app_passes(
+    bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = written(bundle, network, RIGHT, tmp_path / "out.json")
+    code, found, _ = judged(bundle, results, capsys)
+    assert (code, found["verdict"]) == (0, "equivalent")
+    assert not found["suspects"]
+    assert len(found["images"]) == 12
+    assert main(["selfcheck", str(bundle.root), "--results", str(results)]) == 0
+    assert "12 pass, 0 do not" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_the_planted_mistake_is_named(
+    bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    results = written(bundle, network, PLANTED[name], tmp_path / "out.json")
+    code, found, said = judged(bundle, results, capsys)
+    assert code == 7
+    best = found["suspects"][0]
+    assert (found["explained"], best["name"]) == (True, name)
+    assert best["residual"] < 0.02
+    assert found["suspects"][1]["residual"] > 5 * best["residual"]
+    assert f"likely cause: {best['cause']}" in said
+
+
+def test_an_unknown_mistake_gets_no_name(
+    bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def noisy(net: VGG, image: torch.Tensor) -> Outputs:
+        return plain(net(normal(resized(image) / 255) + torch.randn(1, 3, SIZE, SIZE)))
+
+    torch.manual_seed(0)
+    results = written(bundle, network, noisy, tmp_path / "out.json")
+    code, found, said = judged(bundle, results, capsys)
+    assert code == 7
+    assert not found["explained"]
+    assert "no known mistake explains it" in said
+
+
+def test_half_precision_is_told(
+    bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def half(net: VGG, image: torch.Tensor) -> Outputs:
+        x = normal(resized(image) / 255)
+        return plain(net(x).half().float() * 1.002)
+
+    results = written(bundle, network, half, tmp_path / "out.json")
+    code, found, said = judged(bundle, results, capsys)
+    assert (code, found["within"]) == (7, "fp16")
+    assert "compute in fp16" in said
+    results = written(bundle, network, half, tmp_path / "out.json", precision="fp16")
+    assert judged(bundle, results, capsys)[0] == 0
+
+
+def test_probabilities_alone_are_enough(
+    bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(bundle, network, PLANTED["bgr"], tmp_path / "out.json")
+    document = json.loads(path.read_text())
+    for image in document["images"]:
+        del image["logits"]
+    path.write_text(json.dumps(document))
+    code, found, _ = judged(bundle, path, capsys)
+    assert (code, found["suspects"][0]["name"], found["explained"]) == (7, "bgr", True)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        (lambda d: d["images"].pop(), 7, "not given"),
+        (lambda d: d["images"][0]["logits"].pop(), 7, "9 logits for 10 classes"),
+        (lambda d: d["images"][0]["logits"].__setitem__(0, None), 7, "not finite"),
+        (lambda d: d["images"][0].update(name="cat"), 3, "'cat'"),
+        (lambda d: d["images"].append(d["images"][0]), 3, "twice"),
+        (lambda d: d.update(images=[]), 3, "no image"),
+        (lambda d: d.update(version=2), 3, "version 2"),
+        (lambda d: d.update(format="other"), 3, "format"),
+        (lambda d: d.update(precision="fp12"), 3, "precision"),
+        (lambda d: d["images"][0].update(logits=None, probabilities=None), 3, "neither"),
+        (lambda d: d["images"][0].update(logits="x"), 3, "logits"),
+    ],
+)
+def test_results_that_are_incomplete_or_not_in_the_format(
+    bundle: Bundle,
+    network: VGG,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[dict[str, Any]], object],
+    code: int,
+    said: str,
+) -> None:
+    path = written(bundle, network, RIGHT, tmp_path / "out.json")
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    found, _, err = judged(bundle, path, capsys)
+    assert found == code
+    assert said in err
+
+
+def test_no_results_or_no_golden_vectors(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert judged(bundle, tmp_path / "absent.json", capsys)[0] == 3
+    other = lively_bundle(tmp_path / "other", make_card())
+    code, _, err = judged(other, tmp_path / "absent.json", capsys)
+    assert code == 3
+    assert "no golden vectors" in err

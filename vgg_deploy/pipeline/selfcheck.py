@@ -1,0 +1,71 @@
+"""Judge the outputs of a foreign app against a bundle's golden vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgg_deploy import jsonio
+from vgg_deploy.backends.reference import eager
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.errors import NotEquivalent, RefusedInput, StaleEngine
+from vgg_deploy.golden import VERSION, AppResults, Selfcheck, load_image, load_index
+from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.verify.selfcheck import diagnose, judge_results
+
+
+def selfcheck(bundle: Bundle, results: Path, watch: Watcher | None = None) -> Selfcheck:
+    """The verdict on the results file, with the likely cause where it is not equivalent.
+
+    Looking for the cause needs torch; without it the verdict has none. Raises ``RefusedInput``
+    for a file that is not in the format, ``DigestMismatch`` for changed golden vectors.
+    """
+    watch = watch or Silent()
+    bundle.check_golden()
+    folder = bundle.golden_folder
+    index = load_index(folder)
+    if index.weights_sha256 != bundle.checkpoint.sha256:
+        raise StaleEngine(
+            f"the golden vectors in {bundle.root} are those of other weights",
+            f"make them again: vgg-deploy export {bundle.root} --format onnx",
+        )
+    given = jsonio.load(AppResults, results)
+    if given.version != VERSION:
+        raise RefusedInput(
+            f"{results} has version {given.version}, this vgg-deploy reads {VERSION}",
+            "write the version that docs/golden.md tells",
+        )
+    found = judge_results(index, given)
+    if found.verdict == "equivalent":
+        return found
+    bundle.check([bundle.checkpoint])
+    checkpoint = bundle.path(bundle.checkpoint)
+    watch.begin("looking for the cause")
+
+    def network(batch: NDArray[np.float64]) -> NDArray[np.float64]:
+        return eager(checkpoint, batch.astype(np.float32)).astype(np.float64)
+
+    try:
+        return diagnose(found, index, given, lambda image: load_image(folder, image), network)
+    except ModuleNotFoundError as error:
+        watch.say(f"selfcheck: the cause is not looked for, {error.name} is not installed")
+        return found
+
+
+def selfcheck_error(found: Selfcheck) -> NotEquivalent | None:
+    """What a failed verdict stands for, with its likely cause."""
+    if found.verdict == "equivalent":
+        return None
+    if found.cause:
+        remedy = f"likely cause: {found.cause} ({found.suspects[0].residual:.1%} left unexplained)"
+    elif found.within:
+        remedy = (
+            f"no known mistake explains it, but {found.within}'s bounds hold it: does the app "
+            f'compute in {found.within}? Then write "precision": "{found.within}"'
+        )
+    else:
+        near = ", ".join(f"{s.name} ({s.residual:.0%} left)" for s in found.suspects)
+        remedy = f"no known mistake explains it; nearest: {near or 'none'}; see docs/golden.md"
+    return NotEquivalent(f"the app is not equivalent: {found.reason}", remedy)
