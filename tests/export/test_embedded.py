@@ -194,3 +194,58 @@ def test_command(
     if not code:
         made = json.loads(output.out)["artifacts"]
         assert [a["format"] for a in made] == ["onnx", "embedded"]
+
+
+def test_verified_with_pixels_and_timed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Judged like every file, images to be scaled down included; both runtimes are right."""
+    bundle, artifact = embedded(tmp_path, colour_card(37))
+    words = ["--format", "embedded", "--json"]
+    assert main(["verify", str(bundle.root), *words, "--no-accuracy"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    verdicts = {row["subject"]["backend"]: row["verdict"] for row in rows}
+    assert verdicts["ort-cpu"] == verdicts["openvino"] == "equivalent"
+    assert {row["subject"]["artifact"] for row in rows} == {str(artifact.path)}
+    timed = ["bench", str(bundle.root), *words, "-b", "ort-cpu", "--batch", "1", "--seconds", "0.1"]
+    assert main(timed) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["status"], "not verified" in str(row["marks"])) == ("measured", False)
+
+
+def test_verify_catches_a_resize_that_a_runtime_ignores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Why portable is the default: OpenVINO drops the antialias of a native Resize."""
+    bundle, _ = embedded(tmp_path, colour_card(None), EmbeddedOptions(resize="native"))
+    words = ["verify", str(bundle.root), "--format", "embedded", "--json", "--no-accuracy"]
+    assert main(words) == 7
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    found = {row["subject"]["backend"]: (row["verdict"], row["reason"]) for row in rows}
+    assert found["openvino"][0] == "different"
+    assert "so it is openvino that adds the error" in found["openvino"][1]
+
+
+def test_predict_ships_what_preprocesses_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    bundle, artifact = embedded(tmp_path, colour_card(None))
+    Image.fromarray(images(60, 90)[0]).save(tmp_path / "a.png")
+    answers = []
+    for backend in ("ort-cpu", "torch"):
+        words = ["predict", str(bundle.root), str(tmp_path / "a.png"), "-b", backend, "--json"]
+        assert main(words) == 0
+        answers += json.loads(capsys.readouterr().out)
+    assert answers[0]["artifact"] == str(artifact.path)
+    assert answers[1]["artifact"] == "checkpoint.safetensors"
+    ours, torchs = (dict(answer["classes"]) for answer in answers)
+    assert ours == pytest.approx(torchs, abs=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_other_channels_are_refused_by_the_runtime(tmp_path: Path, channels: int) -> None:
+    bundle, artifact = embedded(tmp_path, colour_card(None))
+    with pytest.raises(Exception, match=r"(?i)dimension|invalid"):
+        run(bundle, artifact, "image", images(40, 50, channels))
+    with pytest.raises(Exception, match=r"(?i)type|uint8"):
+        run(bundle, artifact, "image", images(40, 50).astype(np.uint16))

@@ -11,9 +11,10 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_deploy.artifact import Artifact, Format, Precision
+from vgg_deploy.artifact import Artifact, Format, Precision, TensorSpec
 
 Array = NDArray[Any]
+_CAMERA = (480, 640)  # height, width
 Device = Literal["cpu", "cuda"]
 
 
@@ -111,6 +112,13 @@ class Selective(Protocol):
     def refuses(self, artifact: Artifact, /) -> Missing | None:
         """None for an artifact it can open; else why not, and what to use instead."""
         ...
+
+
+def example_shape(spec: TensorSpec, batch: int) -> tuple[int, ...]:
+    """A shape that an input takes: free sides of an image become a camera's 480×640."""
+    usual = (batch, *_CAMERA, 0)
+    pairs = zip(spec.shape, usual, strict=True)
+    return (batch, *[have if isinstance(have, int) else want for have, want in pairs][1:])
 
 
 def as_input(batch: Array, artifact: Artifact) -> Array:

@@ -12,7 +12,15 @@ from typing import Any
 
 from vgg_deploy.artifact import Artifact, Format, Precision
 from vgg_deploy.backends.base import Array, Device, Missing, Session
-from vgg_deploy.backends.session import CPU_REMEDY, Place, Placed, importable, opened, threads
+from vgg_deploy.backends.session import (
+    CPU_REMEDY,
+    Place,
+    Placed,
+    importable,
+    logits_of,
+    opened,
+    threads,
+)
 from vgg_deploy.errors import BackendNotAvailable
 
 
@@ -25,7 +33,7 @@ class OpenVino:
     """
 
     name: str = "openvino"
-    formats: frozenset[Format] = field(default=frozenset({"onnx"}))
+    formats: frozenset[Format] = field(default=frozenset({"onnx", "embedded"}))
     device: Device = "cpu"
 
     def probe(self) -> Missing | None:
@@ -101,6 +109,8 @@ def _load(path: Path, precision: Precision) -> Place:
 
 
 def _place_with(ov: Any, compiled: Any) -> Place:
+    wanted = logits_of(compiled.outputs, lambda output: output.any_name)
+
     def place(batch: Array) -> Placed:
         request = compiled.create_infer_request()
         request.set_input_tensor(ov.Tensor(batch, shared_memory=True))
@@ -109,7 +119,7 @@ def _place_with(ov: Any, compiled: Any) -> Place:
             request.infer()
 
         def read(_held: Array = batch) -> Array:  # the tensor shares the array's memory
-            output: Array = request.get_output_tensor().data.copy()
+            output: Array = request.get_tensor(wanted).data.copy()
             return output
 
         return Placed(run, read)

@@ -9,7 +9,15 @@ from typing import Any
 
 from vgg_deploy.artifact import Artifact, Format, Precision
 from vgg_deploy.backends.base import Array, Device, Missing, Session
-from vgg_deploy.backends.session import CPU_REMEDY, Place, Placed, importable, opened, threads
+from vgg_deploy.backends.session import (
+    CPU_REMEDY,
+    Place,
+    Placed,
+    importable,
+    logits_of,
+    opened,
+    threads,
+)
 from vgg_deploy.errors import BackendNotAvailable
 
 PROVIDER = "CPUExecutionProvider"
@@ -21,7 +29,7 @@ class OrtCpu:
     """An ONNX file in ONNX Runtime's own CPU kernels."""
 
     name: str = "ort-cpu"
-    formats: frozenset[Format] = field(default=frozenset({"onnx"}))
+    formats: frozenset[Format] = field(default=frozenset({"onnx", "embedded"}))
     device: Device = "cpu"
 
     def probe(self) -> Missing | None:
@@ -58,7 +66,9 @@ def _load(path: Path, precision: Precision) -> Place:
 
 
 def _place_with(session: Any) -> Place:
-    (given,), (wanted,) = session.get_inputs(), session.get_outputs()
+    (given,) = session.get_inputs()
+    # an embedded file has probabilities, too; a session gives logits
+    wanted = logits_of(session.get_outputs(), lambda output: output.name)
 
     def place(batch: Array) -> Placed:
         binding = session.io_binding()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from vgg_deploy.errors import (
     require_file,
 )
 
+T = TypeVar("T")
 TORCH_REMEDY = 'pip install "vgg-deploy[torch]"'
 CPU_REMEDY = 'pip install "vgg-deploy[cpu]"'
 
@@ -161,6 +162,13 @@ def translated(doing: str) -> Iterator[None]:
             "export the artifact again; if that does not help, the installed library "
             "cannot read this file",
         ) from error
+
+
+def logits_of(outputs: Sequence[T], name: Callable[[T], str]) -> T:
+    """The output that holds the logits: the only one, or the one of that name."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return next(output for output in outputs if name(output) == "logits")
 
 
 def first_line(error: BaseException) -> str:

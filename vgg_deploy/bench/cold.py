@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact
-from vgg_deploy.backends.base import Array
+from vgg_deploy.backends.base import Array, example_shape
 from vgg_deploy.errors import VggDeployError
 
 TIMEOUT_S = 300
@@ -73,7 +73,7 @@ def _child(factory: str, name: str, root: str, size: str) -> ColdStart:
     module, _, function = factory.partition(":")
     artifact = jsonio.loads(Artifact, sys.stdin.read(), source="standard input")
     backend = getattr(importlib.import_module(module), function)(name)
-    shape = (int(size), *(int(side) for side in artifact.input.shape[1:]))
+    shape = example_shape(artifact.input, int(size))
     low, high = artifact.input.value_range or (0.0, 1.0)
     batch = np.random.default_rng(0).uniform(low, high, shape).astype(artifact.input.dtype)
     start = time.perf_counter()

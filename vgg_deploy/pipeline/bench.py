@@ -124,7 +124,7 @@ def _rows(
         bundle.root,
         cell.subject,
         options.batches,
-        lambda size: make_input(bundle, size),
+        lambda size: make_input(bundle, size, cell.artifact),
         options.measure_options(),
         factory=FACTORY,
         marks=mark_of(cell, found),

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from vgg_deploy.backends.base import Array
+from vgg_deploy.artifact import Artifact
+from vgg_deploy.backends.base import Array, example_shape
 from vgg_deploy.bundle import Bundle
 
 
-def make_input(bundle: Bundle, size: int) -> Array:
-    """Seeded noise over the range that preprocessing makes: float32 ``[N, C, S, S]``."""
+def make_input(bundle: Bundle, size: int, artifact: Artifact | None = None) -> Array:
+    """Seeded noise over the range that preprocessing makes: float32 ``[N, C, S, S]``.
+
+    An embedded file gets pixels: 480×640, or the one size that it takes.
+    """
+    if artifact is not None and artifact.format == "embedded":
+        shape = example_shape(artifact.input, size)
+        return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     spec = bundle.card.spec
     low, high = bundle.card.preprocessing.input_range
     shape = (size, spec.channels, spec.size, spec.size)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from vgg_deploy import jsonio
@@ -36,7 +37,7 @@ class Cell:
     def subject(self) -> Subject:
         """The cell as results name it; without an artifact the path is the wanted format."""
         artifact = self.artifact
-        wanted = min(self.backend.formats)
+        wanted = main_format(self.backend.formats)
         return Subject(
             artifact=str(artifact.path) if artifact else f"({wanted})",
             sha256=artifact.sha256 if artifact else "",
@@ -65,6 +66,17 @@ class Selection:
 
     backends: tuple[str, ...] = ()
     formats: tuple[Format, ...] = ()
+
+
+def main_format(formats: Collection[Format]) -> Format:
+    """The format a backend is known by: the plain one where there is one."""
+    return min(formats, key=lambda name: (name == "embedded", name))
+
+
+def how_to_make(root: Path, format: Format) -> str:
+    """The command that makes an artifact of a format."""
+    options = "onnx --embedded" if format == "embedded" else format
+    return f"make it: vgg-deploy export {root} --format {options}"
 
 
 def selection_of(backends: Sequence[str] | None, formats: Sequence[str] | None) -> Selection:
@@ -126,7 +138,7 @@ def _check(bundle: Bundle, selection: Selection) -> None:
         if bundle.find(name) is None:
             raise RefusedInput(
                 f"{bundle.root} holds no {name} artifact",
-                f"make it: vgg-deploy export {bundle.root} --format {name}",
+                how_to_make(bundle.root, name),
             )
 
 
@@ -137,7 +149,7 @@ def _cells(bundle: Bundle, backend: Backend, selection: Selection) -> list[Cell]
     missing = backend.probe()
     artifacts = [a for a in bundle.artifacts if a.format in wanted and _is_for(backend, a)]
     if not artifacts and missing is None:
-        first = min(wanted)
+        first = main_format(wanted)
         missing = Missing(
             f"the bundle holds no {first} artifact for it", _how(bundle, backend, first)
         )
@@ -156,7 +168,7 @@ def _how(bundle: Bundle, backend: Backend, format: Format) -> str:
     flavour = getattr(backend, "flavour", None)
     if flavour:
         return f"make it: vgg-deploy build {bundle.root} --flavour {flavour.replace('_', '-')}"
-    return f"make it: vgg-deploy export {bundle.root} --format {format}"
+    return how_to_make(bundle.root, format)
 
 
 def _refusal(backend: Backend, artifact: Artifact) -> Missing | None:

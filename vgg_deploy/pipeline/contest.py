@@ -9,7 +9,7 @@ from itertools import chain
 
 from vgg_deploy import stored
 from vgg_deploy.backends import get_backend
-from vgg_deploy.backends.base import Described
+from vgg_deploy.backends.base import Array, Described
 from vgg_deploy.bench.clock import stopwatch_for
 from vgg_deploy.bench.contest import Contender, ContestOptions, contest
 from vgg_deploy.bench.like import Traits, unlike
@@ -116,8 +116,17 @@ def _fought(
             contenders.append(Contender(cell.subject, session, stopwatch))
             traits.append(replace(_planned(cell), clock=stopwatch.name, modes=modes, batch=batch))
         _refuse_unlike(traits, options.names)
-        given = make_input(bundle, batch)
+        given = _shared_input(bundle, cells, batch)
         return contest(contenders, given, options.contest_options(), done=watch.advance)
+
+
+def _shared_input(bundle: Bundle, cells: Sequence[Cell], batch: int) -> Array:
+    if len({cell.artifact.input.dtype for cell in cells if cell.artifact}) > 1:
+        raise RefusedInput(
+            "an embedded file takes pixels, the others what preprocessing made of them",
+            "compare embedded files with each other",
+        )
+    return make_input(bundle, batch, cells[0].artifact)
 
 
 def _planned(cell: Cell) -> Traits:

@@ -13,6 +13,7 @@ from vgg_deploy.bundle import Bundle
 from vgg_deploy.data.images import read_image
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
+from vgg_deploy.pipeline.cells import how_to_make, main_format
 from vgg_deploy.verify.compare import softmax
 
 # Deployed runtimes first: they start fast and need no torch.
@@ -43,10 +44,12 @@ def predict_images(
     chosen, artifact = _choose(bundle, backend)
     pixels = [read_image(path, card.spec.channels) for path in images]
     bundle.check([artifact])
+    raw = artifact.format == "embedded"  # it preprocesses itself
     predictions = []
     with chosen.open(artifact, bundle.root) as session:
         for path, image in zip(images, pixels, strict=True):
-            probabilities = softmax(session(preprocess(image, card.preprocessing)))[0]
+            given = image if raw else preprocess(image, card.preprocessing)
+            probabilities = softmax(session(given))[0]
             best = probabilities.argsort()[::-1][:top]
             predictions.append(
                 Prediction(
@@ -68,10 +71,10 @@ def _choose(bundle: Bundle, name: str | None) -> tuple[Backend, Artifact]:
                 f"backend {name} cannot run: {missing.reason}", missing.remedy
             )
         if (artifact := _artifact(bundle, backend)) is None:
-            wanted = min(backend.formats)
+            wanted = main_format(backend.formats)
             raise RefusedInput(
                 f"{bundle.root} holds no {wanted} artifact for {name}",
-                f"make it: vgg-deploy export {bundle.root} --format {wanted}",
+                how_to_make(bundle.root, wanted),
             )
         return backend, artifact
     for candidate in (BACKENDS[n] for n in _PREFERRED):
@@ -84,4 +87,7 @@ def _choose(bundle: Bundle, name: str | None) -> tuple[Backend, Artifact]:
 
 
 def _artifact(bundle: Bundle, backend: Backend) -> Artifact | None:
-    return next((a for a in bundle.artifacts if a.format in backend.formats), None)
+    """What one would ship: a file that preprocesses itself and takes any size, else the first."""
+    fit = [a for a in bundle.artifacts if a.format in backend.formats]
+    whole = (a for a in fit if a.format == "embedded" and isinstance(a.input.shape[1], str))
+    return next(whole, next(iter(fit), None))

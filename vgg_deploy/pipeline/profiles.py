@@ -30,7 +30,9 @@ def profiles(
             continue
         watch.begin(f"layers of {cell.subject.id}")
         try:
-            traces = operator_times(bundle.path(artifact), make_input(bundle, batch), RUNS)
+            traces = operator_times(
+                bundle.path(artifact), make_input(bundle, batch, artifact), RUNS
+            )
             timings = layer_timings(layers, traces)
         except (VggDeployError, ValueError) as error:
             watch.say(f"bench: no profile of {cell.subject.id}: {error}")

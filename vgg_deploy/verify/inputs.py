@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vgg_deploy.artifact import TensorSpec
 from vgg_deploy.data.images import to_channels
+from vgg_deploy.data.patterns import scene
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.spec import Preprocessing
@@ -78,7 +79,7 @@ def make_inputs(
     count: int,
     seed: int,
 ) -> Inputs:
-    """``count`` images drawn from ``images`` ``[N, H, W, C]``, then noise, all 0 and all 255.
+    """``count`` images drawn from ``images`` ``[N, H, W, C]``, noise, all 0, all 255, other sizes.
 
     Raises ``RefusedInput`` for images that cannot support a verdict: too few, all alike, or
     preprocessed to values that the model's card does not allow.
@@ -90,17 +91,34 @@ def make_inputs(
     shape = (NOISE_IMAGES + 2, *side, preprocessing.channels)
     synthetic = random.integers(0, 256, size=shape, dtype=np.uint8)
     synthetic[-2], synthetic[-1] = 0, 255
-    batch = np.concatenate([preprocess(part, preprocessing) for part in (real, synthetic)])
+    sizes = _sizes(preprocessing)
+    groups = (real, synthetic, *sizes.values())
+    batch = np.concatenate([preprocess(group, preprocessing) for group in groups])
     refuse_unfit(real, batch, preprocessing)
     names = [f"{source} #{index}" for index in chosen]
     names += [f"noise {index}" for index in range(NOISE_IMAGES)] + ["all 0", "all 255"]
+    names += list(sizes)
     return Inputs(
         batch=batch,
-        pixels=(real, synthetic),
+        pixels=groups,
         names=tuple(names),
-        counts={"real": len(real), "noise": NOISE_IMAGES, "edge": 2},
+        counts={"real": len(real), "noise": NOISE_IMAGES, "edge": 2, "sizes": len(sizes)},
         source=source,
     )
+
+
+def _sizes(p: Preprocessing) -> dict[str, NDArray[np.uint8]]:
+    """Images that have to be scaled down: a resize without antialias shows nowhere else."""
+    side = p.resize or p.size
+    shapes = {
+        "landscape": (3 * side // 2, 2 * side + 3),
+        "portrait": (2 * side + 1, 4 * side // 3),
+        "very wide": (5, 3 * side),
+    }
+    return {
+        name: scene(*shape, p.channels, seed=seed)[np.newaxis]
+        for seed, (name, shape) in enumerate(shapes.items())
+    }
 
 
 def _fits(group: NDArray[np.uint8], spec: TensorSpec) -> bool:
