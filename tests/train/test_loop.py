@@ -11,6 +11,7 @@ import torch
 
 from tests.conftest import make_card
 from tests.train.conftest import cut
+from vgg_deploy import jsonio
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import RefusedInput, TrainingDiverged
@@ -19,13 +20,14 @@ from vgg_deploy.model.checkpoint import load_model, load_state, read_card
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train import run as run_module
 from vgg_deploy.train import step as step_module
+from vgg_deploy.train.epoch import Classified
 from vgg_deploy.train.hardware import has_bf16
 from vgg_deploy.train.loop import train
 from vgg_deploy.train.options import TrainOptions
-from vgg_deploy.train.outcome import EpochRow, RunPlan, Silent, TrainResult
+from vgg_deploy.train.outcome import EpochRow, Evaluation, RunPlan, Silent, TrainResult
 from vgg_deploy.train.recipes import RECIPES
 
-FILES = ["best.safetensors", "last.safetensors", "metrics.jsonl"]
+FILES = ["best.safetensors", "evaluation.json", "last.safetensors", "metrics.jsonl"]
 
 
 def quick(**changes: object) -> TrainOptions:
@@ -36,6 +38,11 @@ def quick(**changes: object) -> TrainOptions:
 def names(folder: Path) -> list[str]:
     """Files of a run; its checkpoints are looked at in test_restart.py."""
     return sorted(p.name for p in folder.iterdir() if p.name != "checkpoints")
+
+
+def of_accuracy(accuracy: float) -> Classified:
+    nothing = torch.zeros(40, dtype=torch.int64)
+    return Classified(loss=1.0, accuracy=accuracy, predicted=nothing, probability=nothing.double())
 
 
 class Recorder(Silent):
@@ -87,7 +94,7 @@ def test_best_is_not_overwritten_by_a_worse_epoch(
     tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accuracies = iter((0.2, 0.6, 0.6, 0.1))
-    monkeypatch.setattr(run_module, "evaluate", lambda *a: (1.0, next(accuracies)))
+    monkeypatch.setattr(run_module, "evaluate", lambda *a: of_accuracy(next(accuracies)))
     digests: list[str] = []
 
     class Watch(Silent):
@@ -162,7 +169,7 @@ def test_divergence_keeps_the_last_good_checkpoint(
     assert "lower --lr" in caught.value.remedy
     assert str(tmp_path / "last.safetensors") in caught.value.remedy
     assert names(tmp_path) == FILES
-    assert all(torch.isfinite(v).all() for v in load_state(tmp_path / FILES[1]).values())
+    assert all(torch.isfinite(v).all() for v in load_state(tmp_path / FILES[2]).values())
     assert len(watch.rows) == 1
     assert watch.steps[-1][0] < 2 * len(few.train)  # at once, not at the end of the epoch
 
@@ -178,7 +185,7 @@ def test_weights_ruined_by_the_very_last_step(
     tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step_module, "learning_rate", explode(0.95))
-    monkeypatch.setattr(run_module, "evaluate", lambda *a: (1.0, 0.5))
+    monkeypatch.setattr(run_module, "evaluate", lambda *a: of_accuracy(0.5))
     monkeypatch.setattr(torch.optim.SGD, "step", ruin)
     with pytest.raises(TrainingDiverged, match="weights"):
         train(card, few, quick(epochs=1, batch=100), tmp_path)
@@ -273,3 +280,24 @@ def test_refusals(tmp_path: Path, card: ModelCard, few: Dataset, empty: Dataset)
 def test_grey_images_for_an_rgb_network(tmp_path: Path, few: Dataset) -> None:
     result = train(make_card("1x4", size=16, channels=3), few, quick(epochs=1), tmp_path)
     assert math.isfinite(result.best.test_loss)
+
+
+def test_the_evaluation_is_that_of_the_best_weights(
+    done: TrainResult, few: Dataset, card: ModelCard, tmp_path: Path
+) -> None:
+    found = jsonio.load(Evaluation, tmp_path / "run" / "evaluation.json")
+    with torch.inference_mode():
+        x = torch.from_numpy(preprocess(few.test.images, card.preprocessing))
+        logits = load_model(done.best_path)(x)
+    predicted, truth = logits.argmax(1).numpy(), few.test.labels
+    matrix = np.zeros((10, 10), int)
+    np.add.at(matrix, (truth, predicted), 1)
+    assert np.array_equal(np.array(found.confusion), matrix)
+    assert found.mistakes == (predicted != truth).sum()
+    assert [m.probability for m in found.worst] == sorted(
+        (m.probability for m in found.worst), reverse=True
+    )
+    for mistake in found.worst:
+        assert mistake.truth == truth[mistake.index] != predicted[mistake.index]
+        expected = logits[mistake.index].double().softmax(0).max()
+        assert mistake.probability == pytest.approx(float(expected), rel=1e-5)

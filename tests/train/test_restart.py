@@ -92,8 +92,8 @@ def test_the_handlers_are_put_back(tmp_path: Path, card: ModelCard, few: Dataset
 def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
     class Impatient(Signalled):
         def on_step(self, done_images: int, total_images: int, loss: float, /) -> None:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         train(card, few, quick(), tmp_path, Impatient(0))

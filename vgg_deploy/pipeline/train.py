@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vgg_deploy import jsonio
@@ -14,12 +16,14 @@ from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
 from vgg_deploy.libraries import import_torch
 from vgg_deploy.model.checkpoint import input_spec, output_spec
+from vgg_deploy.pipeline.board import Board
+from vgg_deploy.pipeline.pictures import draw_training
 from vgg_deploy.pipeline.request import Plan, TrainRequest, planned
 from vgg_deploy.pipeline.told import Told
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.options import RunControl
-from vgg_deploy.train.outcome import TrainResult
+from vgg_deploy.train.outcome import Listener, TrainResult
 
 TRAINING = "training"  # folder of a run inside the bundle
 KEY = "request"  # in made_by: digest of everything asked for
@@ -76,7 +80,7 @@ def train_process(
     result = _trained(plan, request, folder, watch, control)
     if not is_main():
         return None
-    return _bundled(root, plan, result, key, replace=replace)
+    return _bundled(root, plan, result, key, watch, replace=replace)
 
 
 def _trained(
@@ -91,10 +95,28 @@ def _trained(
     start = None
     if plan.source:
         start = Start(load_state(plan.source.path(plan.source.checkpoint)))
-    return train(plan.card, plan.dataset, request.options, folder, Told(watch), control, start)
+    with _heard(folder, watch, control) as listener:
+        return train(plan.card, plan.dataset, request.options, folder, listener, control, start)
 
 
-def _bundled(root: Path, plan: Plan, result: TrainResult, key: str, *, replace: bool) -> Bundle:
+@contextmanager
+def _heard(folder: Path, watch: Watcher, control: RunControl) -> Iterator[Listener]:
+    """Who is told how training proceeds: the watcher, and event files where they are wanted."""
+    from vgg_deploy.train.distributed import is_main
+
+    if not (control.tensorboard and is_main()):
+        yield Told(watch)
+        return
+    board = Board(folder, Told(watch))
+    try:
+        yield board
+    finally:
+        board.close()
+
+
+def _bundled(
+    root: Path, plan: Plan, result: TrainResult, key: str, watch: Watcher, *, replace: bool
+) -> Bundle:
     """Make the bundle; then the run is finished and its checkpoints are not needed."""
     from vgg_deploy.train.store import Store
 
@@ -113,6 +135,7 @@ def _bundled(root: Path, plan: Plan, result: TrainResult, key: str, *, replace: 
         root, plan.card, draft, lambda path: _copy(result.best_path, path), replace=replace
     )
     Store(root / TRAINING).clear()
+    draw_training(root / TRAINING, plan.dataset.test, watch)
     return bundle
 
 

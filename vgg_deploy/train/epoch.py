@@ -97,25 +97,44 @@ def _told(progress: Progress, arrived: Iterable[StepFigures], steps: Steps) -> b
     return stopping
 
 
-@torch.inference_mode()
-def evaluate(
-    model: VGG, data: Images, p: Preprocessing, world: World | None = None
-) -> tuple[float, float]:
-    """Mean loss and accuracy on the test images, in fp32 and eval mode.
+@dataclass(frozen=True, kw_only=True)
+class Classified:
+    """What a network made of the test images."""
 
-    With several processes each takes its part.
+    loss: float  # mean
+    accuracy: float  # 0..1
+    predicted: torch.Tensor  # int64 [N] on the CPU
+    probability: torch.Tensor  # float64 [N]: of the class predicted
+
+
+@torch.inference_mode()
+def evaluate(model: VGG, data: Images, p: Preprocessing, world: World | None = None) -> Classified:
+    """Classify the test images in fp32 and eval mode.
+
+    With several processes each takes its part, and all get the whole.
     """
     world = world or World()
     model.eval()
-    sums = torch.zeros(2, dtype=torch.float64, device=data.pixels.device)
-    mine = world.part(torch.arange(len(data), device=data.pixels.device))
+    device, count = data.pixels.device, len(data)
+    predicted = torch.zeros(count, dtype=torch.int64, device=device)
+    probability = torch.zeros(count, dtype=torch.float64, device=device)
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    mine = world.part(torch.arange(count, device=device))
     for chosen in torch.split(mine, _TEST_BATCH):
         x = preprocess_torch(data.pixels[chosen], p).contiguous(memory_format=torch.channels_last)
         logits, labels = model(x), data.labels[chosen]
-        sums[0] += F.cross_entropy(logits, labels, reduction="sum")
-        sums[1] += (logits.argmax(1) == labels).sum()
-    loss, hits = world.total(sums).tolist()
-    return loss / len(data), hits / len(data)
+        loss += F.cross_entropy(logits, labels, reduction="sum")
+        best = logits.double().softmax(1).max(1)
+        probability[chosen], predicted[chosen] = best.values, best.indices
+    for part in (loss, predicted, probability):
+        world.total(part)
+    hits = int((predicted == data.labels).sum())
+    return Classified(
+        loss=float(loss) / count,
+        accuracy=hits / count,
+        predicted=predicted.cpu(),
+        probability=probability.cpu(),
+    )
 
 
 def require_finite(value: float, what: str, where: str) -> None:

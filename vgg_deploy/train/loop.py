@@ -19,8 +19,8 @@ from vgg_deploy.train.distributed import World, joined, local_device, was_restar
 from vgg_deploy.train.hardware import choose_device, tuned
 from vgg_deploy.train.make import made_by, make_trainer
 from vgg_deploy.train.options import RunControl, TrainOptions
-from vgg_deploy.train.outcome import Listener, RunPlan, Silent, TrainResult, best_of
-from vgg_deploy.train.run import BEST_FILE, LAST_FILE, METRICS_FILE, Run
+from vgg_deploy.train.outcome import METRICS_FILE, Listener, RunPlan, Silent, TrainResult, best_of
+from vgg_deploy.train.run import BEST_FILE, LAST_FILE, Run
 from vgg_deploy.train.setup import place
 from vgg_deploy.train.state import Identity, exact_context, require_same, restore
 from vgg_deploy.train.step import Images, Trainer

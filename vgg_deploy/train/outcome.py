@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+METRICS_FILE = "metrics.jsonl"
+EVALUATION_FILE = "evaluation.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRow:
@@ -84,6 +87,26 @@ class TrainResult:
     best_path: Path  # highest test accuracy; of equals the earliest
     last_path: Path
     made_by: Mapping[str, str]  # every option that shaped the weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """One test image of which the network thinks something else."""
+
+    index: int  # in the test split
+    truth: int
+    predicted: int
+    probability: float  # of the class predicted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Contents of ``evaluation.json``: the best epoch on the test split."""
+
+    labels: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]  # images by [truth][predicted]
+    mistakes: int
+    worst: tuple[Mistake, ...]  # those the network was most sure of
 
 
 def best_of(rows: tuple[EpochRow, ...]) -> EpochRow:

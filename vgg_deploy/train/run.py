@@ -12,17 +12,24 @@ from vgg_deploy import jsonio
 from vgg_deploy.errors import Interrupted, ResourceLimit, TrainingDiverged
 from vgg_deploy.files import atomic, sha256_of, write_text
 from vgg_deploy.model.checkpoint import save_checkpoint
-from vgg_deploy.train.epoch import Progress, Steps, evaluate, require_finite, train_epoch
+from vgg_deploy.train.epoch import (
+    Classified,
+    Progress,
+    Steps,
+    evaluate,
+    require_finite,
+    train_epoch,
+)
+from vgg_deploy.train.evaluation import save_evaluation
 from vgg_deploy.train.meter import Meter, StepFigures
 from vgg_deploy.train.options import RunControl
-from vgg_deploy.train.outcome import EpochRow, Listener, best_of
+from vgg_deploy.train.outcome import METRICS_FILE, EpochRow, Listener, best_of
 from vgg_deploy.train.profile import StepProfiler
 from vgg_deploy.train.state import SCHEMA_VERSION, Identity, TrainState, prepare, tensors_of
 from vgg_deploy.train.step import Images, Trainer
 from vgg_deploy.train.stop import StopWish
 from vgg_deploy.train.store import Store
 
-METRICS_FILE = "metrics.jsonl"
 BEST_FILE = "best.safetensors"
 LAST_FILE = "last.safetensors"
 
@@ -86,41 +93,40 @@ class Run:
     def epochs(self) -> None:
         """Train until the last epoch is done."""
         if self.rows and self.progress.batches == 0:
-            self._write_epoch()  # the files of an epoch whose checkpoint came first
+            self._write_epoch(None)  # the files of an epoch whose checkpoint came first
         while self.progress.epoch < self.trainer.epochs:
             try:
-                row = self._epoch()
+                row, tested = self._epoch()
             except TrainingDiverged as error:
                 raise self._with_checkpoint(error) from error
             self.rows.append(row)
             self.progress = self.progress.next_epoch()
             self._save()  # before the files that follow from it
-            self._write_epoch()
+            self._write_epoch(tested)
             self.listener.on_epoch(row)
             if self._profiler:
                 self._profiler.finish()
 
-    def _epoch(self) -> EpochRow:
+    def _epoch(self) -> tuple[EpochRow, Classified]:
         start = time.perf_counter() - self.progress.seconds
         trainer = self.trainer
         train_epoch(trainer, self.data, self.progress, self._meter, self._steps)
         _require_finite_weights(trainer, self.progress.epoch)
         trainer.world.share(list(trainer.model.buffers()))  # batch norm as rank 0 saw it
-        test_loss, test_accuracy = evaluate(
-            trainer.model, self.test, trainer.preprocessing, trainer.world
-        )
+        tested = evaluate(trainer.model, self.test, trainer.preprocessing, trainer.world)
         done = self.progress
-        require_finite(test_loss, "test loss", f"after epoch {done.epoch + 1}")
-        return EpochRow(
+        require_finite(tested.loss, "test loss", f"after epoch {done.epoch + 1}")
+        row = EpochRow(
             epoch=done.epoch + 1,
             loss=done.loss / done.images,
             train_accuracy=done.hits / done.images,
-            test_loss=test_loss,
-            test_accuracy=test_accuracy,
+            test_loss=tested.loss,
+            test_accuracy=tested.accuracy,
             examples_per_second=done.images / done.seconds,
             seconds=time.perf_counter() - start,
             lr=done.lr,
         )
+        return row, tested
 
     def _wishes_to_stop(self) -> bool:
         return bool(self.stop)
@@ -158,7 +164,7 @@ class Run:
             best_sha256=self.best_sha256,
         )
 
-    def _write_epoch(self) -> None:
+    def _write_epoch(self, tested: Classified | None) -> None:
         """The files that speak of the epoch that was just done; metrics last."""
         if not self.trainer.world.main:
             return
@@ -168,6 +174,8 @@ class Run:
             with atomic(self.folder / name) as partial:
                 save_checkpoint(partial, self.identity.card, state)
         if BEST_FILE in names:
+            tested = tested or evaluate(self.trainer.model, self.test, self.trainer.preprocessing)
+            save_evaluation(self.folder, self.identity.card.labels, self.test, tested)
             self.best_sha256 = sha256_of(self.folder / BEST_FILE)
         lines = (jsonio.dumps(row, indent=None) + "\n" for row in rows)
         write_text(self.folder / METRICS_FILE, "".join(lines))

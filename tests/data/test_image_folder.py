@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vgg_deploy import environment
+from vgg_deploy.data.image_folder import Geometry, load_image_folder, squared
+from vgg_deploy.data.images import read_image
+from vgg_deploy.data.preprocess import preprocess
+from vgg_deploy.data.sources import is_folder, open_dataset
+from vgg_deploy.errors import RefusedInput, ResourceLimit, UsageError
+from vgg_deploy.spec import Preprocessing
+
+RGB = Geometry(side=8, channels=3)
+COLOURS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "owl": (30, 30, 200)}
+
+
+def draw(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (10, 12)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+def tree(root: Path, counts: Sequence[int] = (10, 10), below: str = "") -> Path:
+    for (name, colour), count in zip(COLOURS.items(), counts, strict=False):
+        for index in range(count):
+            draw(root / below / name / f"{index:03d}.png", colour)
+    return root
+
+
+def test_labels_images_and_a_split_of_each_class(tmp_path: Path) -> None:
+    data = load_image_folder(tree(tmp_path / "pets"), RGB)
+    assert data.labels == ("cat", "dog")
+    assert (data.name, data.remarks) == ("folder pets", ())
+    assert data.train.images.shape == (16, 8, 8, 3)
+    assert np.bincount(data.train.labels).tolist() == [8, 8]
+    assert np.bincount(data.test.labels).tolist() == [2, 2]
+    for split in (data.train, data.test):
+        for image, label in zip(split.images, split.labels, strict=True):
+            assert tuple(image[4, 4]) == list(COLOURS.values())[label]
+
+
+def test_the_split_depends_on_names_alone(tmp_path: Path) -> None:
+    one = load_image_folder(tree(tmp_path / "a"), RGB)
+    draw(tmp_path / "b" / "cat" / "000.png", (1, 2, 3))  # made first, other pixels
+    two = load_image_folder(tree(tmp_path / "b"), RGB)
+    assert one.test.labels.tolist() == two.test.labels.tolist()
+    assert np.array_equal(one.train.images, two.train.images)
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "test"])
+def test_a_split_of_its_own(tmp_path: Path, name: str) -> None:
+    tree(tmp_path, (5, 6), "train")
+    data = load_image_folder(tree(tmp_path, (2, 3), name), RGB)
+    assert (len(data.train), len(data.test)) == (11, 5)
+
+
+def test_other_classes_in_the_split(tmp_path: Path) -> None:
+    tree(tmp_path, (5, 5), "train")
+    with pytest.raises(RefusedInput, match=r"other classes.*owl"):
+        load_image_folder(tree(tmp_path, (2, 2, 2), "val"), RGB)
+
+
+def test_unreadable_images_are_named(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    for name in ("x.jpg", "y.png"):
+        (root / "cat" / name).write_bytes(b"no image")
+    whole = (root / "dog" / "000.png").read_bytes()
+    (root / "dog" / "z.png").write_bytes(whole[: len(whole) // 2])
+    data = load_image_folder(root, RGB)
+    assert len(data.train) + len(data.test) == 20
+    (remark,) = data.remarks
+    assert remark.startswith("skipped 3 unreadable images: ")
+    assert "cat/x.jpg (is not an image that Pillow can read)" in remark
+    assert "dog/z.png" in remark
+
+
+def test_uneven_classes_are_told(tmp_path: Path) -> None:
+    (remark,) = load_image_folder(tree(tmp_path, (40, 10)), RGB).remarks
+    assert remark.startswith("classes are uneven: 32 images of cat, 8 of dog")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda root: None, "not a folder"),
+        (lambda root: root.mkdir(), "no class folders with images"),
+        (lambda root: tree(root, (3,)), "only one class, cat"),
+        (lambda root: tree(root, (3, 1)), "no readable training images of dog"),
+        (lambda root: _spoil(tree(root) / "dog"), "no readable training images of dog"),
+    ],
+)
+def test_refusals(tmp_path: Path, make: object, said: str) -> None:
+    root = tmp_path / "data"
+    make(root)  # type: ignore[operator]
+    with pytest.raises(RefusedInput, match=said):
+        load_image_folder(root, RGB)
+
+
+def _spoil(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.write_bytes(b"x")
+
+
+def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(RefusedInput, match="Permission denied"):
+        load_image_folder(tmp_path, RGB)
+
+
+def test_too_much_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = replace(environment.capture(), memory_bytes=5000)
+    monkeypatch.setattr(environment, "capture", lambda: small)
+    with pytest.raises(ResourceLimit, match="20 images of 8 px") as caught:
+        load_image_folder(tree(tmp_path), RGB)
+    assert caught.value.exit_code == 6
+
+
+def test_training_and_predicting_see_the_same(tmp_path: Path) -> None:
+    """A photograph of any shape: squared and preprocessed, or preprocessed at once."""
+    random = np.random.default_rng(0)
+    smooth = random.integers(0, 256, (5, 8, 3), np.uint8)
+    picture = Image.fromarray(smooth).resize((90, 56), Image.Resampling.BICUBIC)
+    picture.save(tmp_path / "x.png")
+    p = Preprocessing(size=24, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3, resize=28)
+    image = read_image(tmp_path / "x.png", 3)
+    at_once = preprocess(image, p)
+    stored = preprocess(squared(image[0], 28)[np.newaxis], p)
+    assert np.abs(at_once - stored).max() < 2.5 / 255  # two roundings to whole values
+
+
+def test_grey_networks_get_grey_images(tmp_path: Path) -> None:
+    data = load_image_folder(tree(tmp_path), Geometry(side=8, channels=1))
+    assert data.train.images.shape[3] == 1
+
+
+def test_what_is_a_name_and_what_a_path(tmp_path: Path) -> None:
+    p = Preprocessing(size=8, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
+    assert not is_folder("sample")
+    assert not is_folder("sampel")  # a wrong name gets the nearest one
+    assert is_folder("./sample")
+    assert open_dataset(str(tree(tmp_path)), None, p).labels == ("cat", "dog")
+    with pytest.raises(UsageError, match="--data-dir"):
+        open_dataset(str(tmp_path), tmp_path, p)
+    with pytest.raises(UsageError, match="unknown data set"):
+        open_dataset("sampel", None, p)

@@ -1,0 +1,203 @@
+"""From data to a bundle: image folders, fine-tuning, interruptions, pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import make_bundle, make_card
+from vgg_deploy import jsonio
+from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.cli import main
+from vgg_deploy.errors import BackendNotAvailable, Interrupted, RefusedInput, UsageError
+from vgg_deploy.model.checkpoint import load_state
+from vgg_deploy.pipeline import pictures
+from vgg_deploy.pipeline.cells import Selection
+from vgg_deploy.pipeline.export import export_bundle
+from vgg_deploy.pipeline.request import TrainRequest
+from vgg_deploy.pipeline.train import train_bundle
+from vgg_deploy.pipeline.verify import VerifyOptions, verdict_error, verify_bundle
+from vgg_deploy.pipeline.watch import Silent
+from vgg_deploy.train.options import RunControl, TrainOptions
+from vgg_deploy.train.outcome import Evaluation
+
+OPTIONS = TrainOptions(epochs=2, batch=32, device="cpu", precision="fp32", max_images=200)
+SAMPLE = TrainRequest(
+    arch="1x4-1x8", width=1.0, size=16, fc_width=32, data="sample", options=OPTIONS
+)
+
+
+class Heard(Silent):
+    """Keeps what is said; sends this process a signal after so many images."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.lines: list[str] = []
+        self._left = stop_after
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def advance(self, done: int = 1) -> None:
+        if self._left is not None:
+            self._left -= done
+            if self._left <= 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+                self._left = None
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of noisy colours, RGB, of several shapes; one file is broken."""
+    root = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for channel, name in enumerate(("blue", "green", "red")):
+        (root / name).mkdir()
+        for index in range(30):
+            shape = (int(random.integers(20, 40)), int(random.integers(20, 40)), 3)
+            image = random.integers(0, 120, shape, np.uint8)
+            image[..., 2 - channel] += 120
+            Image.fromarray(image).save(root / name / f"{index}.png")
+    (root / "red" / "broken.jpg").write_bytes(b"broken")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle trained on the photos."""
+    options = replace(OPTIONS, epochs=6, batch=16, lr=0.05)
+    request = replace(SAMPLE, data=str(photos), options=options)
+    return train_bundle(tmp_path_factory.mktemp("b") / "bundle", request)
+
+
+def test_an_image_folder_from_training_to_verdict(trained: Bundle, photos: Path) -> None:
+    card = trained.card
+    assert (card.labels, card.spec.channels) == (("blue", "green", "red"), 3)
+    assert card.preprocessing.resize == 16
+    rows = (trained.root / "training" / "metrics.jsonl").read_text().splitlines()
+    assert max(json.loads(row)["test_accuracy"] for row in rows) > 0.8  # chance is 1/3
+    bundle = export_bundle(trained, ("onnx",))[0]
+    options = VerifyOptions(selection=Selection(backends=("ort-cpu",)), images=8)
+    report = verify_bundle(bundle, replace(options, data=str(photos)))
+    assert verdict_error(report) is None
+    assert report.rows[0].accuracy is not None
+    assert report.rows[0].accuracy.total == 18  # a fifth of each class
+    assert verdict_error(verify_bundle(bundle, options)) is None  # without the photos, too
+
+
+def test_what_is_wrong_with_the_images_is_said(photos: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    train_bundle(tmp_path / "b", replace(SAMPLE, data=str(photos)), heard)
+    assert any("skipped 1 unreadable images: red/broken.jpg" in line for line in heard.lines)
+
+
+def test_fine_tuning_with_frozen_features(trained: Bundle, tmp_path: Path) -> None:
+    """Grey clothes for a network of coloured noise: other classes, the same preprocessing."""
+    options = replace(OPTIONS, recipe="fine-tune", freeze="features", batch=16)
+    request = TrainRequest(start=trained.root, data="sample", options=options)
+    heard = Heard()
+    tuned = train_bundle(tmp_path / "tuned", request, heard)
+    assert tuned.card.preprocessing == trained.card.preprocessing
+    assert tuned.card.spec.arch == trained.card.spec.arch
+    assert len(tuned.card.labels) == 10
+    before, after = (load_state(b.path(b.checkpoint)) for b in (trained, tuned))
+    assert all(before[k].equal(after[k]) for k in before if k.startswith("blocks"))
+    assert not before["head.fc6.weight"].equal(after["head.fc6.weight"])
+    assert after["head.fc8.weight"].shape[0] == 10
+    assert tuned.checkpoint.made_by["fine_tuned_from"] == trained.checkpoint.sha256
+    assert any("of them frozen" in line for line in heard.lines)
+
+
+def test_frozen_batch_norm_keeps_its_statistics(tmp_path: Path) -> None:
+    base = make_bundle(tmp_path / "base", make_card("1x4-1x8_bn", size=16))
+    options = replace(OPTIONS, recipe="fine-tune", freeze="features")
+    request = TrainRequest(start=base.root, data="sample", options=options)
+    tuned = train_bundle(tmp_path / "tuned", request)
+    before, after = (load_state(b.path(b.checkpoint)) for b in (base, tuned))
+    assert all(before[k].equal(after[k]) for k in before if k.startswith("blocks"))
+
+
+def test_random_features_are_not_frozen(tmp_path: Path) -> None:
+    request = replace(SAMPLE, options=replace(OPTIONS, freeze="features"))
+    with pytest.raises(UsageError, match="random features"):
+        train_bundle(tmp_path / "b", request)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_bundle_after_an_interruption(tmp_path: Path) -> None:
+    whole = train_bundle(tmp_path / "whole", SAMPLE)
+    with pytest.raises(Interrupted):
+        train_bundle(tmp_path / "cut", SAMPLE, Heard(stop_after=60))
+    with pytest.raises(RefusedInput, match="was interrupted") as caught:
+        train_bundle(tmp_path / "cut", SAMPLE)
+    assert "--resume" in caught.value.remedy
+    cut = train_bundle(tmp_path / "cut", SAMPLE, control=RunControl(resume="must"))
+    assert cut.checkpoint.sha256 == whole.checkpoint.sha256
+    assert not (tmp_path / "cut" / "training" / "checkpoints").exists()
+
+
+def test_the_main_job_goes_on_by_itself(tmp_path: Path) -> None:
+    may = RunControl(resume="may")
+    with pytest.raises(Interrupted):
+        train_bundle(tmp_path, SAMPLE, Heard(stop_after=60), replace=True, control=may)
+    heard = Heard()
+    train_bundle(tmp_path, SAMPLE, heard, replace=True, control=may)
+    assert any("resumed in epoch 1" in line for line in heard.lines)
+    with pytest.raises(Interrupted):
+        train_bundle(tmp_path, SAMPLE, Heard(stop_after=60), replace=True, control=may)
+    other = replace(SAMPLE, options=replace(OPTIONS, seed=1))
+    train_bundle(tmp_path, other, heard, replace=True, control=may)  # afresh, not an error
+    assert open_bundle(tmp_path).checkpoint.made_by["seed"] == "1"
+
+
+def test_pictures_and_event_files(tmp_path: Path) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+
+    root = train_bundle(tmp_path, SAMPLE, control=RunControl(tensorboard=True)).root
+    for name in (pictures.CURVES, pictures.CONFUSION, pictures.MISTAKES):
+        with Image.open(root / "training" / name) as picture:
+            assert picture.format == "PNG"
+            assert min(picture.size) > 300
+    found = jsonio.load(Evaluation, root / "training" / "evaluation.json")
+    assert sum(map(sum, found.confusion)) == 1000
+    (events,) = (root / "training" / "tensorboard").iterdir()
+    content = events.read_bytes()
+    tags: set[str] = set()
+    while content:  # length, its checksum, the event, its checksum
+        length = int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12 : 12 + length])
+        tags |= {value.tag for value in event.summary.value}
+        content = content[16 + length :]
+    assert {"step/loss", "epoch/test_accuracy", "epoch/lr"} <= tags
+
+
+def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_arguments: object) -> None:
+        raise BackendNotAvailable("pictures need matplotlib", "install it")
+
+    monkeypatch.setattr(pictures, "curves_png", missing)
+    heard = Heard()
+    train_bundle(tmp_path, SAMPLE, heard)
+    assert heard.lines[-1] == "train: no pictures: pictures need matplotlib; install it"
+
+
+def test_command_lines_that_cannot_work(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    train = ["train", "-o", str(tmp_path / "b"), "--data"]
+    for words, code, said in (
+        ([*train, str(tmp_path)], 3, "no class folders"),
+        ([*train, "sample", "--resume"], 3, "nothing to resume"),
+        ([*train, "sample", "--freeze", "head"], 2, "unknown part to freeze"),
+        ([*train, "sample", "--save-every", "-1"], 2, "save-every"),
+        ([*train, "sample", "--from", str(tmp_path / "x")], 3, "no bundle at"),
+    ):
+        assert main(words) == code, words
+        error = capfd.readouterr().err
+        assert said in error
+        assert "remedy:" in error
+        assert "Traceback" not in error

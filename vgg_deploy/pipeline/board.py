@@ -1,0 +1,55 @@
+"""TensorBoard event files of a run, on request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.train.outcome import EpochRow, Listener, RunPlan
+
+FOLDER = "tensorboard"
+
+
+class Board:
+    """Passes on what it is told and writes the figures beside; ``close`` at the end.
+
+    Written by tensorboardX, which is a protobuf writer and needs neither TensorFlow nor
+    TensorBoard. Raises ``BackendNotAvailable`` without it.
+    """
+
+    def __init__(self, folder: Path, listener: Listener) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise BackendNotAvailable(
+                "--tensorboard needs tensorboardX, which is not installed",
+                'pip install "vgg-deploy[tensorboard]"',
+            ) from error
+        self._listener = listener
+        self._writer: Any = SummaryWriter(str(folder / FOLDER), write_to_disk=True)
+
+    def on_start(self, plan: RunPlan, /) -> None:
+        """Pass it on."""
+        self._listener.on_start(plan)
+
+    def on_step(self, done_images: int, total_images: int, loss: float, /) -> None:
+        """The loss of a step, over images."""
+        self._writer.add_scalar("step/loss", loss, done_images)
+        self._listener.on_step(done_images, total_images, loss)
+
+    def on_epoch(self, row: EpochRow, /) -> None:
+        """All figures of an epoch."""
+        for name in ("loss", "train_accuracy", "test_loss", "test_accuracy", "lr"):
+            self._writer.add_scalar(f"epoch/{name}", getattr(row, name), row.epoch)
+        self._writer.add_scalar("epoch/examples_per_second", row.examples_per_second, row.epoch)
+        self._writer.flush()
+        self._listener.on_epoch(row)
+
+    def on_note(self, text: str, /) -> None:
+        """Pass it on."""
+        self._listener.on_note(text)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()

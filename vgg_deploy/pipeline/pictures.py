@@ -1,0 +1,34 @@
+"""Pictures of a finished training run, into its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vgg_deploy import jsonio
+from vgg_deploy.data.dataset import Split
+from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.pipeline.watch import Watcher
+from vgg_deploy.report.training_pictures import confusion_png, curves_png, mistakes_png
+from vgg_deploy.train.outcome import EVALUATION_FILE, METRICS_FILE, Evaluation
+
+CURVES, CONFUSION, MISTAKES = "curves.png", "confusion.png", "mistakes.png"
+
+
+def draw_training(folder: Path, test: Split, watch: Watcher) -> None:
+    """Learning curves, confusion matrix and worst mistakes; without matplotlib a line says so."""
+    lines = (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()
+    found = jsonio.load(Evaluation, folder / EVALUATION_FILE)
+    try:
+        curves_png(folder / CURVES, [json.loads(line) for line in lines])
+        confusion_png(folder / CONFUSION, found.labels, found.confusion)
+        if found.worst:
+            captions = [
+                (found.labels[m.truth], f"{found.labels[m.predicted]}, {m.probability:.0%}")
+                for m in found.worst
+            ]
+            mistakes_png(folder / MISTAKES, test.images[[m.index for m in found.worst]], captions)
+    except BackendNotAvailable as error:
+        watch.say(f"train: no pictures: {error.cause}; {error.remedy}")
+        return
+    watch.say(f"train: pictures in {folder}: {CURVES}, {CONFUSION}, {MISTAKES}")

@@ -1,0 +1,105 @@
+"""PNG pictures of a training run: learning curves, confusion matrix, worst mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.files import atomic
+
+_INK, _MUTED, _BLUE, _ORANGE = "#1d2226", "#59636b", "#2f6690", "#c2571a"
+_DPI = 120
+_COLUMNS = 6  # images side by side in the gallery
+
+
+def curves_png(path: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
+    """Loss and accuracy of training and test after each epoch.
+
+    Raises ``BackendNotAvailable`` without matplotlib, as all functions here.
+    """
+    figure = _figure(8, 3.2)
+    epochs = [row["epoch"] for row in metrics]
+    for place, (what, name) in enumerate((("loss", "Loss"), ("accuracy", "Accuracy")), start=1):
+        axes = figure.add_subplot(1, 2, place)
+        train = "loss" if what == "loss" else "train_accuracy"
+        for key, label, colour in ((train, "train", _ORANGE), (f"test_{what}", "test", _BLUE)):
+            values = [row[key] for row in metrics]
+            axes.plot(epochs, values, color=colour, marker="o", markersize=3, linewidth=1.4)
+            axes.annotate(
+                f" {label} {values[-1]:.3f}", (epochs[-1], values[-1]), color=colour, va="center"
+            )
+        axes.set_title(name, loc="left", color=_INK, fontsize=11)
+        axes.set_xlabel("epoch", color=_MUTED)
+        axes.margins(x=0.02)
+        axes.set_xlim(right=epochs[-1] + 0.3 * max(1, epochs[-1] - epochs[0]))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        _plain(axes)
+    _saved(figure, path)
+
+
+def confusion_png(path: Path, labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> None:
+    """Rows are the true classes, columns what the network says; shades are shares of a row."""
+    matrix = np.array(confusion, float)
+    count = len(labels)
+    side = max(3.6, 0.42 * min(count, 40) + 2)
+    figure = _figure(side, side)
+    axes = figure.add_subplot(1, 1, 1)
+    shares = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if count <= 30:
+        ticks = range(count)
+        axes.set_xticks(ticks, labels, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(ticks, labels)
+        for (row, column), share in np.ndenumerate(shares):
+            if number := int(matrix[row, column]):
+                colour = "white" if share > 0.5 else _INK
+                axes.text(column, row, number, ha="center", va="center", color=colour, fontsize=7)
+    axes.set_xlabel("predicted", color=_MUTED)
+    axes.set_ylabel("true", color=_MUTED)
+    _plain(axes)
+    _saved(figure, path)
+
+
+def mistakes_png(
+    path: Path, images: NDArray[np.uint8], captions: Sequence[tuple[str, str]]
+) -> None:
+    """A gallery of uint8 ``[N, H, W, C]``, each with what it is and what it was taken for."""
+    rows = -(-len(images) // _COLUMNS)
+    figure = _figure(1.5 * _COLUMNS, 1.95 * rows)
+    for place, (image, (truth, said)) in enumerate(zip(images, captions, strict=True), start=1):
+        axes = figure.add_subplot(rows, _COLUMNS, place)
+        axes.imshow(image[..., 0] if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        axes.set_axis_off()
+        axes.set_title(f"{truth}\nas {said}", fontsize=7, color=_INK)
+    _saved(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise BackendNotAvailable(
+            "pictures need matplotlib, which is not installed", 'pip install "vgg-deploy[report]"'
+        ) from error
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _plain(axes: Any) -> None:
+    for name in ("top", "right"):
+        axes.spines[name].set_visible(False)
+    for name in ("bottom", "left"):
+        axes.spines[name].set_color(_MUTED)
+    axes.tick_params(colors=_MUTED, labelsize=8)
+
+
+def _saved(figure: Any, path: Path) -> None:
+    with atomic(path) as partial:
+        figure.savefig(partial, format="png", metadata={"Software": None})
