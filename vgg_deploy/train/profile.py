@@ -6,8 +6,9 @@ makes a step longer: their times are not comparable, their shares are.
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from vgg_deploy.train.step import Trainer
 
 PROFILE_FILE = "profile.json"
 _WARM_UP, _STEPS = 2, 4  # steps; the same number by the clock and with torch's profiler
+_NEEDED = _WARM_UP + 2 * _STEPS
 # first match counts; names of aten operators and CUDA kernels
 _KINDS: Mapping[str, tuple[str, ...]] = {
     "convolution": ("conv", "cudnn", "implicit_gemm", "wgrad", "dgrad"),
@@ -51,8 +53,8 @@ class StepProfile:
 class StepProfiler:
     """Watches the first steps of a run and writes ``profile.json`` once."""
 
-    def __init__(self, trainer: Trainer, folder: Path) -> None:
-        self._trainer, self._path = trainer, folder / PROFILE_FILE
+    def __init__(self, trainer: Trainer, folder: Path, tell: Callable[[str], None]) -> None:
+        self._trainer, self._path, self._tell = trainer, folder / PROFILE_FILE, tell
         self._count = 0
         self._phases: Mapping[str, float] = {}
         self._profile: Any = None
@@ -70,16 +72,19 @@ class StepProfiler:
             self._phases = self._trainer.phases.end()
             self._profile = _profiler(self._trainer.device)
             self._profile.__enter__()
-        elif self._count == _WARM_UP + 2 * _STEPS:
+        elif self._count == _NEEDED:
             self._finish_kinds()
             self._write()
 
     def finish(self) -> None:
-        """At the end of an epoch: an epoch of few steps gives what it can."""
+        """At the end of an epoch, where testing would be counted: too few steps give nothing."""
+        if self._count >= _NEEDED:
+            return
+        self._count = _NEEDED
+        self._trainer.phases.end()
         if self._profile is not None:
             self._finish_kinds()
-            self._write()
-        self._trainer.phases.end()
+        self._tell(f"no profile: the first epoch has less than {_NEEDED} steps")
 
     def _finish_kinds(self) -> None:
         self._profile.__exit__(None, None, None)
@@ -101,9 +106,19 @@ class StepProfiler:
                 kinds=self._kinds,
             )
             jsonio.save(self._path, result)
+            self._tell(told(result))
+
+
+def told(profile: StepProfile) -> str:
+    """The profile as one line."""
+    phases = ", ".join(f"{k} {v / profile.step_ms:.0%}" for k, v in profile.phases_ms.items())
+    kinds = ", ".join(f"{k} {v:.0%}" for k, v in profile.kinds.items() if v >= 0.01)
+    return f"a step takes {profile.step_ms:.1f} ms: {phases}; by kind: {kinds}"
 
 
 def _profiler(device: torch.device) -> Any:
+    # read when torch first starts it; it reports its own start, and a missing GPU as an error
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from torch.profiler import ProfilerActivity, profile
 
     activities = [ProfilerActivity.CPU]

@@ -55,7 +55,9 @@ class Run:
     def __post_init__(self) -> None:
         self._meter = Meter(self.trainer.device, self.trainer.world)
         self._steps = Steps(stop=self._wishes_to_stop, arrived=self._arrived, after=self._after)
-        self._profiler = StepProfiler(self.trainer, self.folder) if self.control.profile else None
+        self._profiler = None
+        if self.control.profile:
+            self._profiler = StepProfiler(self.trainer, self.folder, self.listener.on_note)
 
     @property
     def done_images(self) -> int:
@@ -104,13 +106,13 @@ class Run:
             self._save()  # before the files that follow from it
             self._write_epoch(tested)
             self.listener.on_epoch(row)
-            if self._profiler:
-                self._profiler.finish()
 
     def _epoch(self) -> tuple[EpochRow, Classified]:
         start = time.perf_counter() - self.progress.seconds
         trainer = self.trainer
         train_epoch(trainer, self.data, self.progress, self._meter, self._steps)
+        if self._profiler:
+            self._profiler.finish()
         _require_finite_weights(trainer, self.progress.epoch)
         trainer.world.share(list(trainer.model.buffers()))  # batch norm as rank 0 saw it
         tested = evaluate(trainer.model, self.test, trainer.preprocessing, trainer.world)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.train.test_auto_batch import Notes
+from tests.train.test_loop import quick
+from vgg_deploy import jsonio
+from vgg_deploy.data.dataset import Dataset
+from vgg_deploy.files import sha256_of
+from vgg_deploy.spec import ModelCard
+from vgg_deploy.train.loop import train
+from vgg_deploy.train.options import RunControl
+from vgg_deploy.train.profile import StepProfile
+
+
+def test_where_a_step_goes(
+    tmp_path: Path, card: ModelCard, few: Dataset, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options, watch = quick(batch=8, epochs=1), Notes()
+    train(card, few, options, tmp_path, watch, RunControl(profile=True))
+    found = jsonio.load(StepProfile, tmp_path / "profile.json")
+    assert set(found.phases_ms) == {"forward and loss", "backward", "optimiser", "rest"}
+    assert all(value > 0 for value in found.phases_ms.values())
+    assert sum(found.phases_ms.values()) == pytest.approx(found.step_ms)
+    assert sum(found.kinds.values()) == pytest.approx(1)
+    assert {"convolution", "ReLU", "pooling", "fully connected"} <= set(found.kinds)
+    (line,) = watch.notes
+    assert line.startswith("a step takes ")
+    assert capfd.readouterr().err == ""  # torch's profiler is kept quiet
+    train(card, few, options, tmp_path / "plain")
+    names = ("last.safetensors", "plain/last.safetensors")
+    assert len({sha256_of(tmp_path / name) for name in names}) == 1  # looking changes nothing
+
+
+def test_an_epoch_of_few_steps(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    watch = Notes()
+    train(card, few, quick(epochs=5), tmp_path, watch, RunControl(profile=True))
+    assert watch.notes == ["no profile: the first epoch has less than 10 steps"]
+    assert not (tmp_path / "profile.json").exists()
