@@ -184,7 +184,7 @@ class Run:
 
     def _stopped(self) -> Exception:
         where = f"in epoch {self.progress.epoch + 1} after step {self.progress.step}"
-        remedy = "a checkpoint was saved: go on with the same command and --resume"
+        remedy = "a checkpoint was saved: run it again to go on (train: with --resume)"
         if self.stop.timed_out and not self.stop.signal:
             minutes = self.control.max_minutes
             return ResourceLimit(f"the {minutes:g} minutes ran out {where}", remedy)
