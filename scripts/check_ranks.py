@@ -125,6 +125,8 @@ def kill_all(job: Job, kills: int, seed: int) -> list[Kill]:
         start, reached = time.monotonic(), job.step() + 1  # one may be under way
         outcome = job.wait_beyond(reached, LIMIT)
         seconds = time.monotonic() - start
+        if outcome == "hung":  # late is not good, but the others are to have their turn
+            job.wait_beyond(reached, 300)
         done.append(Kill(rank=rank, after_step=reached - 1, outcome=outcome, seconds=seconds))
         print(f"{len(done)}: rank {rank} after step {reached - 1}: {outcome}, {seconds:.1f} s")
         sys.stdout.flush()

@@ -141,9 +141,11 @@ def _bundled(
 
 def _require_finished(folder: Path, control: RunControl, *, replace: bool) -> None:
     """Refuse to throw away what an interrupted run has done."""
+    from vgg_deploy.train.distributed import was_restarted
     from vgg_deploy.train.store import Store
 
-    if control.resume == "no" and not replace and Store(folder).found():
+    afresh = control.resume == "no" and not replace and not was_restarted()
+    if afresh and Store(folder).found():
         raise RefusedInput(
             f"{folder} holds a run that was interrupted",
             "go on with --resume, or start afresh with --replace",

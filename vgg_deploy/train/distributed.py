@@ -8,6 +8,7 @@ gradient, does not depend on how many there are. Only rank 0 writes.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,13 +94,13 @@ def joined(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+        _meet("nccl" if device.type == "cuda" else "gloo")
         yield World(rank=dist.get_rank(), size=dist.get_world_size())
     except (dist.DistError, RuntimeError) as error:
         if not _is_loss(error):
             raise
         raise ResourceLimit(
-            f"another process of this run is gone: {next(iter(str(error).splitlines()), '')}",
+            f"another process of this run is gone: {_short(error)}",
             "torchrun --max-restarts 3 goes on by itself; else run it again with --resume",
         ) from error
     finally:
@@ -107,14 +108,54 @@ def joined(device: torch.device) -> Iterator[World]:
             dist.destroy_process_group()
 
 
-def parallel(view: nn.Module, world: World, device: torch.device) -> nn.Module:
-    """The network with gradients averaged over all processes; itself where it is alone."""
+def _meet(backend: str) -> None:
+    """Join the process group, under names of this start alone.
+
+    torchrun's own store outlives a restart, and with it the addresses of processes that are
+    gone: under the usual names the new ones would try to reach those (seen with torch 2.14,
+    ``--standalone``, where every restart failed).
+    """
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
+    store.set_timeout(TIMEOUT)
+    start = f"vgg-deploy/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{size}"
+    dist.init_process_group(
+        backend,
+        store=PrefixStore(start, store),
+        rank=rank,
+        world_size=size,
+        timeout=TIMEOUT,
+    )
+
+
+def _short(error: Exception) -> str:
+    """What a transport says without the place in its source and its advice."""
+    text = next(iter(str(error).splitlines()), type(error).__name__)
+    return re.sub(r"\[/\S+\] ?", "", text).split(". ")[0][:160]
+
+
+def parallel(
+    view: nn.Module, world: World, device: torch.device, *, deterministic: bool = False
+) -> nn.Module:
+    """The network with gradients averaged over all processes; itself where it is alone.
+
+    After its first step torch sorts the gradients anew into the pieces it sends, and with that
+    the order in which they are added changes: a run that is resumed would differ in the last
+    bit. It does not sort while it looks for parameters without a gradient, so with
+    ``deterministic`` it looks.
+    """
     if world.size == 1:
         return view
     from torch.nn.parallel import DistributedDataParallel
 
-    ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(view, device_ids=ids, gradient_as_bucket_view=True)
+    return DistributedDataParallel(
+        view,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        gradient_as_bucket_view=True,
+        find_unused_parameters=deterministic,
+    )
 
 
 def local_device(device: torch.device) -> torch.device:

@@ -88,7 +88,8 @@ def _same_bits() -> Iterator[None]:
     memory.fill_uninitialized_memory = False  # nothing here reads any
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="max_pool2d_with_indices_backward")
+            for message in ("max_pool2d_with_indices_backward", "find_unused_parameters=True"):
+                warnings.filterwarnings("ignore", message=message)
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])

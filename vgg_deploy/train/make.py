@@ -45,7 +45,7 @@ def make_trainer(
     view = TrainingView(model, frozen=options.freeze == "features")
     return Trainer(
         model=model,
-        network=parallel(view, world, device),
+        network=parallel(view, world, device, deterministic=options.deterministic),
         optimiser=make_optimiser(model, recipe, peak),
         recipe=recipe,
         preprocessing=card.preprocessing,
