@@ -13,7 +13,7 @@ from vgg_deploy.cli import main
 from vgg_deploy.cli.app import COMMANDS, app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def command_lines(page: Path) -> list[str]:

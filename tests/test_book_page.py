@@ -1,0 +1,65 @@
+"""The figures of docs/book.md are those that are counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vgg_deploy.model.layers import Layer, alexnet_layers, vgg_layers
+from vgg_deploy.spec import ModelSpec
+
+TEXT = " ".join((Path(__file__).parent.parent / "docs" / "book.md").read_text("utf-8").split())
+
+
+def vgg(arch: str, size: int = 224, width: float = 1.0) -> list[Layer]:
+    return vgg_layers(ModelSpec.named(arch, size=size, width=width, channels=1, classes=10))
+
+
+def counts(layers: list[Layer]) -> tuple[float, float, float, float]:
+    """Multiply-adds, those of convolutions, parameters, bytes kept for the gradient."""
+    return (
+        sum(layer.macs for layer in layers),
+        sum(layer.macs for layer in layers if layer.kind == "conv"),
+        sum(layer.params for layer in layers),
+        sum(layer.saved_bytes for layer in layers),
+    )
+
+
+@pytest.mark.parametrize(("name", "layers"), [("AlexNet", None), ("VGG-11", "vgg11")])
+def test_beside_alexnet(name: str, layers: str | None) -> None:
+    macs, convs, params, saved = counts(vgg(layers) if layers else alexnet_layers(224, 1, 10))
+    row = f"| {name} | {macs / 1e9:.2f} G | {convs / 1e9:.2f} G | {params / 1e6:.1f} M | "
+    assert row + f"{saved / 1e6:.1f} MB |" in TEXT
+
+
+def test_ratios() -> None:
+    one, other = counts(vgg("vgg11")), counts(alexnet_layers(224, 1, 10))
+    ratios = " | ".join(f"{a / b:.1f}" for a, b in zip(one, other, strict=True))
+    assert f"| ratio | {ratios} |" in TEXT
+    large, small = counts(vgg("vgg11", 224, 0.25)), counts(vgg("vgg11", 96, 0.25))
+    shown = ("{:.0f} M", "{:.0f} M", "{:.1f} M", "{:.1f} MB")
+    for form, a, b in zip(shown, large, small, strict=True):
+        assert f"| {form.format(a / 1e6)} | {form.format(b / 1e6)} | {a / b:.1f} |" in TEXT
+
+
+@pytest.mark.parametrize("number", [11, 13, 16, 19])
+def test_depths(number: int) -> None:
+    layers = vgg(f"vgg{number}")
+    macs, _, params, _ = counts(layers)
+    convs = sum(layer.kind == "conv" for layer in layers)
+    assert convs == number - 3
+    assert f"| VGG-{number} | {convs} | {macs / 1e9:.2f} G | {params / 1e6:.1f} M |" in TEXT
+
+
+def test_single_layers() -> None:
+    layers = {layer.name: layer for layer in vgg("vgg11")}
+    alexnet = alexnet_layers(224, 1, 10)
+    outputs = sum(layer.output_bytes for layer in alexnet) / 1e6
+    assert f"`conv1_1` alone is {layers['conv1_1'].output_bytes / 1e6:.1f} MB" in TEXT
+    assert f"({outputs:.1f} MB)" in TEXT
+    assert f"`conv2_1` costs {layers['conv2_1'].macs / 1e6:.0f} M" in TEXT
+    assert layers["conv3_2"].macs == 2 * layers["conv2_1"].macs
+    assert f"{layers['fc6'].params / 1e6:.1f} M of VGG's" in TEXT
+    share = layers["fc6"].macs / sum(layer.macs for layer in layers.values())
+    assert f"{layers['fc6'].macs / 1e6:.0f} M multiply-adds, {share:.1%}".replace("%", " %") in TEXT
