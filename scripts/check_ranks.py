@@ -29,7 +29,6 @@ from vgg_deploy.files import sha256_of
 from vgg_deploy.train.store import Store
 
 LIMIT = 60.0  # seconds
-RANKS = 4
 JOB = shlex.split(
     "--arch 1x4-1x8 --width 1 --size 16 --fc-width 32 --data sample --max-images 2000 --batch 40 "
     "--precision fp32 --device cpu --deterministic --save-every 0"
@@ -66,12 +65,12 @@ class RanksReport:
 class Job:
     """A running torchrun."""
 
-    def __init__(self, out: Path, epochs: int, restarts: int) -> None:
+    def __init__(self, out: Path, ranks: int, epochs: int, restarts: int) -> None:
         self.out = out
         self.store = Store(out / "training")
         self.command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts",
-            str(restarts), "--monitor-interval", "0.5", "--nproc-per-node", str(RANKS),
+            str(restarts), "--monitor-interval", "0.5", "--nproc-per-node", str(ranks),
             "-m", "vgg_deploy.train", *JOB, "--epochs", str(epochs), "-o", str(out),
         ]  # fmt: skip
         environment_ = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -110,10 +109,10 @@ class Job:
         return "hung"
 
 
-def kill_all(job: Job, kills: int, seed: int) -> list[Kill]:
+def kill_all(job: Job, ranks: int, kills: int, seed: int) -> list[Kill]:
     """Kill every rank so many times."""
     dice = random.Random(seed)  # noqa: S311 - no secret
-    order = [rank for rank in range(RANKS) for _ in range(kills)]
+    order = [rank for rank in range(ranks) for _ in range(kills)]
     dice.shuffle(order)
     done: list[Kill] = []
     for rank in order:
@@ -133,14 +132,14 @@ def kill_all(job: Job, kills: int, seed: int) -> list[Kill]:
     return done
 
 
-def check(kills: int, epochs: int, seed: int) -> RanksReport:
+def check(ranks: int, kills: int, epochs: int, seed: int) -> RanksReport:
     """The job with kills and the job without."""
     root = Path(tempfile.mkdtemp(prefix="vgg-ranks-"))
     try:
-        job = Job(root / "killed", epochs, restarts=2 * RANKS * kills)
-        rows = kill_all(job, kills, seed)
+        job = Job(root / "killed", ranks, epochs, restarts=2 * ranks * kills)
+        rows = kill_all(job, ranks, kills, seed)
         code = job.process.wait(600)
-        alone = Job(root / "alone", epochs, restarts=0)
+        alone = Job(root / "alone", ranks, epochs, restarts=0)
         alone.process.wait(600)
         same = not code and all(
             sha256_of(root / "killed" / "training" / name)
@@ -154,7 +153,7 @@ def check(kills: int, epochs: int, seed: int) -> RanksReport:
         made_at=environment.now(),
         environment=environment.capture(),
         command="torchrun " + " ".join(job.command[3:-1]) + " BUNDLE",
-        ranks=RANKS,
+        ranks=ranks,
         limit_seconds=LIMIT,
         kills=tuple(rows),
         good=sum(row.outcome in ("recovered", "ended") for row in rows),
@@ -167,12 +166,13 @@ def check(kills: int, epochs: int, seed: int) -> RanksReport:
 def main() -> None:
     """Parse, check, print, save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--ranks", type=int, default=4)
     parser.add_argument("--kills", type=int, default=5, help="per rank")
     parser.add_argument("--epochs", type=int, default=40, help="of 50 steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, help="JSON file")
     options = parser.parse_args()
-    report = check(options.kills, options.epochs, options.seed)
+    report = check(options.ranks, options.kills, options.epochs, options.seed)
     weights = "the same" if report.same_weights else "differ"
     print(
         f"{report.good} of {len(report.kills)} recovered or ended within {LIMIT:g} s, the longest "

@@ -89,7 +89,8 @@ DataOption = Annotated[
 OptionalDataOption = Annotated[
     str | None,
     typer.Option(
-        help="Data set of the images; without it the one the model was trained on.",
+        help="Data set of the images, by name or as a folder with one per class; without it the "
+        "one the model was trained on.",
         autocompletion=complete(_datasets),
     ),
 ]

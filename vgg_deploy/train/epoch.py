@@ -64,7 +64,7 @@ def train_epoch(
     Raises ``TrainingDiverged`` at the first loss seen that is not finite.
     """
     trainer.network.train()
-    order = epoch_order(len(data), trainer.seed, progress.epoch)
+    order = epoch_order(len(data), trainer.seed, progress.epoch).to(trainer.device)
     batches = trainer.batches(order)
     whole = sum(map(len, batches))
     done = sum(map(len, batches[: progress.batches]))
@@ -72,7 +72,7 @@ def train_epoch(
     for chosen in batches[progress.batches :]:
         progress.lr = trainer.set_rate((progress.epoch + done / whole) / trainer.epochs)
         torch.manual_seed(seed_of(trainer.seed, "step", progress.step, trainer.world.rank))
-        mine = trainer.world.part(chosen).to(trainer.device, non_blocking=True)
+        mine = trainer.world.part(chosen)
         sums = trainer.step(data.pixels[mine], data.labels[mine], len(chosen))
         done += len(chosen)
         progress.batches += 1

@@ -45,9 +45,12 @@ class Meter:
         self, loss: torch.Tensor, hits: torch.Tensor, images: int, *, stop: bool
     ) -> Iterator[StepFigures]:
         """Take a step; gives the figures of the steps that have arrived."""
-        here = torch.tensor([images, int(stop)], dtype=torch.float64).to(self._device)
-        sums = torch.cat([torch.stack([loss.double(), hits.double()]), here])
-        self._waiting.append(self._sent(sums))
+        # filled on the device: a copy from the host would wait for it
+        counts = (
+            torch.full((), value, dtype=torch.float64, device=self._device)
+            for value in (images, float(stop))
+        )
+        self._waiting.append(self._sent(torch.stack([loss.double(), hits.double(), *counts])))
         while len(self._waiting) > self._lag:
             yield self._waiting.popleft()()
 
