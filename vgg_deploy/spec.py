@@ -236,6 +236,11 @@ class Preprocessing:
         return (min(lows), max(highs))
 
 
+def unnamed_labels(classes: int) -> tuple[str, ...]:
+    """What stands for the labels of weights that came without any."""
+    return tuple(f"class {index}" for index in range(classes))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """A checkpoint's identity: spec, preprocessing and labels; everything but the weights."""

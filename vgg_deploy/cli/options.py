@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vgg_deploy.errors import UsageError, unknown_choice
 from vgg_deploy.spec import ARCHS, HEADS, Head
+
+if TYPE_CHECKING:
+    from vgg_deploy.embed.targets import TargetName
 
 
 def complete(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
@@ -152,6 +155,15 @@ def head_of(text: str) -> Head:
     """A head's name, or ``UsageError`` with the nearest one."""
     if text not in HEADS:
         raise unknown_choice("head", text, HEADS)
+    return text
+
+
+def target_of(text: str) -> TargetName:
+    """A target of embed, or ``UsageError`` with the nearest one."""
+    from vgg_deploy.embed.targets import TARGETS
+
+    if text not in TARGETS:
+        raise unknown_choice("target", text, TARGETS)
     return text
 
 

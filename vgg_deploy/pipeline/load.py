@@ -19,7 +19,7 @@ from vgg_deploy.model.torchvision import (
     load_torchvision,
     read_state,
 )
-from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing
+from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing, unnamed_labels
 
 _FILE_ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 
@@ -94,7 +94,7 @@ def _preprocessing(spec: ModelSpec) -> Preprocessing:
 
 def _labels(options: LoadOptions, classes: int) -> tuple[str, ...]:
     if options.labels is None:
-        return tuple(f"class {index}" for index in range(classes))
+        return unnamed_labels(classes)
     require_file(options.labels, "labels file")
     try:
         lines = options.labels.read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,69 @@
+"""Plans: the limit holds, fewer replicas do not suffice, and what cannot be planned is said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vgg_deploy.bench.batching import ServiceTimes, simulate, traffic
+from vgg_deploy.bench.capacity import MAX_LOAD, CapacityOptions, Plan, plan
+from vgg_deploy.errors import RefusedInput, UsageError
+
+
+@pytest.fixture(scope="module")
+def service() -> ServiceTimes:
+    """A GPU-like device: 2 ms, and 0.5 ms for each image more."""
+    random = np.random.default_rng(0)
+    spread = random.lognormal(0, 0.05, 300)
+    return ServiceTimes([(b, (0.0015 + 0.0005 * b) * spread) for b in (1, 4, 16)])
+
+
+@pytest.fixture(scope="module")
+def planned(service: ServiceTimes) -> Plan:
+    return plan(service, CapacityOptions(qps=10_000, p99_ms=20, price_per_hour=2.0))
+
+
+def test_the_plan_keeps_the_limit_on_other_traffic(service: ServiceTimes, planned: Plan) -> None:
+    load = planned.load
+    assert load.p99_ms <= 20
+    assert 0 < load.filled <= MAX_LOAD
+    assert 0 < load.busy <= 1
+    other = traffic(service, requests=100_000, seed=99)
+    met = simulate(other, 10_000 / load.replicas, planned.policy)
+    assert met.percentile(99) * 1e3 == pytest.approx(load.p99_ms, rel=0.05)
+
+
+def test_a_replica_takes_no_more(service: ServiceTimes, planned: Plan) -> None:
+    other = traffic(service, requests=100_000, seed=99)
+    met = simulate(other, 1.06 * planned.most_per_replica, planned.policy)
+    assert met.percentile(99) > 0.020
+
+
+def test_batching_pays(service: ServiceTimes, planned: Plan) -> None:
+    alone = plan(ServiceTimes([(1, np.full(100, 0.002))]), CapacityOptions(qps=10_000, p99_ms=20))
+    assert planned.policy.max_batch == 16
+    assert planned.load.replicas < 0.7 * alone.load.replicas
+
+
+def test_cost_grows_with_load_and_with_tighter_limits(planned: Plan) -> None:
+    replicas = [load.replicas for load in planned.by_load]
+    assert replicas == sorted(replicas)
+    assert replicas[-1] >= 1.7 * planned.load.replicas
+    # A lone replica for little traffic is the dearest per image.
+    per_million = [load.replica_hours_per_million for load in planned.by_load]
+    assert per_million[0] == max(per_million)
+    within = [load.replicas for load in planned.by_limit]
+    assert within == sorted(within, reverse=True)
+    price = planned.load.price_per_million
+    assert price == pytest.approx(2.0 * planned.load.replicas / 10_000 / 3600 * 1e6)
+
+
+def test_a_limit_below_one_run_is_refused(service: ServiceTimes) -> None:
+    with pytest.raises(RefusedInput, match=r"meets an idle replica has a p99 of 2\.\d+ ms"):
+        plan(service, CapacityOptions(qps=10, p99_ms=1.5))
+
+
+@pytest.mark.parametrize(("qps", "limit"), [(0, 20), (-1, 20), (10, 0), (float("inf"), 20)])
+def test_loads_that_are_none(qps: float, limit: float) -> None:
+    with pytest.raises(UsageError, match="above 0"):
+        CapacityOptions(qps=qps, p99_ms=limit)

@@ -1,0 +1,34 @@
+"""Bundles with an embedded ONNX file and golden vectors, made once."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.export.networks import lively_bundle, named
+from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.cli import main
+
+# Text that breaks careless quoting in JSON, Markdown, C, protobuf and HTML.
+LABELS = ("shirt", 'a "quoted"', "back\\slash", "Schuh für Läufer", "靴", "<b>", "a: b", "x y z")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    card = named("1x8-1x16-2x16", size=32, channels=3)
+    card = replace(card, spec=replace(card.spec, classes=len(LABELS)), labels=LABELS, dataset=None)
+    root = tmp_path_factory.mktemp("embed") / "bundle"
+    lively_bundle(root, card)
+    assert main(["export", str(root), "--format", "onnx", "--embedded"]) == 0
+    return root
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path) -> Bundle:
+    """A copy that a test may spoil."""
+    root = tmp_path / "bundle"
+    shutil.copytree(made, root)
+    return open_bundle(root)

@@ -1,0 +1,62 @@
+"""Each app installed, built and run as its README says: its own test against the golden vectors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.cli import main
+from vgg_deploy.embed import TABLE, TARGETS, TargetName
+from vgg_deploy.golden import FOLDER, INDEX
+
+# The versions that the Python apps pin have no wheels for 3.10.
+PINNED_PYTHON = (3, 11)
+
+
+def skip_reason(target: TargetName) -> str | None:
+    missing = [tool.names[0] for tool in TABLE[target].tools if tool.find() is None]
+    if missing:
+        return f"not on this machine: {', '.join(missing)}"
+    if target in ("python", "triton") and sys.version_info < PINNED_PYTHON:
+        return "needs Python 3.11"
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_its_own_test_passes(
+    target: TargetName,
+    made: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if reason := skip_reason(target):
+        pytest.skip(reason)
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # the app must do without this package
+    monkeypatch.setenv("npm_config_prefer_offline", "true")
+    out = tmp_path / "app"
+    words = ["embed", str(made), "--target", target, "-o", str(out), "--test"]
+    assert main(words) == 0, capsys.readouterr().err
+    left = {path.name for path in out.iterdir()}
+    assert not left & {"node_modules", "build", ".venv"}  # it is handed over as it was written
+
+
+@pytest.mark.slow
+def test_an_app_that_computes_something_else_is_not_written(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if reason := skip_reason("c"):
+        pytest.skip(reason)
+    path = bundle.root / FOLDER / INDEX
+    index = json.loads(path.read_text(encoding="utf-8"))
+    index["images"][1]["logits"][0] += 0.1
+    path.write_text(json.dumps(index), encoding="utf-8")
+    out = tmp_path / "app"
+    assert main(["embed", str(bundle.root), "--target", "c", "-o", str(out), "--test"]) == 7
+    assert "ctest" in capsys.readouterr().err
+    assert not out.exists()

@@ -1,0 +1,171 @@
+"""What an app holds, and what is refused: nothing here needs a tool of another language."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.embed.conftest import LABELS
+from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.cli import main
+from vgg_deploy.embed import TABLE, TARGETS, EmbedOptions, TargetName, embed_bundle, write
+from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError
+from vgg_deploy.files import sha256_of
+from vgg_deploy.golden import FOLDER, load_index
+
+TEMPLATES = Path(write.__file__).parent / "templates"
+HOSTS = r"registry\.npmjs|registry\.yarnpkg|pypi\.org|pythonhosted|\"resolved\""
+
+
+def texts(folder: Path) -> Iterator[tuple[str, str]]:
+    for path in folder.rglob("*"):
+        if path.is_file() and path.suffix not in (".onnx", ".raw", ".bin"):
+            yield str(path), path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_app_is_complete(target: TargetName, bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "app"
+    written = embed_bundle(bundle, out, EmbedOptions(target=target))
+    row, artifact = TABLE[target], bundle.find("embedded")
+    assert artifact is not None
+    assert sha256_of(out / row.model) == artifact.sha256 == written.model_sha256
+    assert load_index(out / FOLDER) == load_index(bundle.golden_folder)
+    readme = (out / "README.md").read_text(encoding="utf-8")
+    assert artifact.sha256 in readme
+    assert "classify(" in readme
+    assert not list(out.rglob("*.j2"))
+    assert {name for name, text in texts(out) if "{{" in text or "{%" in text} == set()
+    for name in written.files:
+        assert (out / name).exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["app", "bundle"]  # nothing beside it
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_labels_survive(target: TargetName, bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "app"
+    embed_bundle(bundle, out, EmbedOptions(target=target))
+    text = (out / TABLE[target].labels).read_text(encoding="utf-8")
+    found = json.loads(text) if TABLE[target].labels.endswith(".json") else text.splitlines()
+    assert tuple(found) == LABELS
+
+
+def test_no_template_names_a_registry() -> None:
+    named = [name for name, text in texts(TEMPLATES) if re.search(HOSTS, text)]
+    assert named == []
+
+
+@pytest.mark.parametrize("file", [*TEMPLATES.rglob("requirements.txt")], ids=str)
+def test_python_requirements_are_pinned(file: Path) -> None:
+    for line in file.read_text(encoding="utf-8").splitlines():
+        assert re.match(r"[a-z\[\],-]+==\d", line), line
+
+
+@pytest.mark.parametrize("file", [*TEMPLATES.rglob("package.json")], ids=str)
+def test_npm_packages_are_pinned_and_locked(file: Path) -> None:
+    package = json.loads(file.read_text(encoding="utf-8"))
+    lock = json.loads(file.with_name("package-lock.json").read_text(encoding="utf-8"))["packages"]
+    wanted = package["dependencies"] | package.get("devDependencies", {})
+    for name, version in wanted.items():
+        assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+        assert lock[f"node_modules/{name}"]["version"] == version
+    assert all("integrity" in entry for name, entry in lock.items() if name)
+
+
+def test_an_interrupted_write_leaves_nothing(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(write, "_copy_model", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        embed_bundle(bundle, tmp_path / "app", EmbedOptions(target="node"))
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_used_folder_is_refused_and_an_empty_one_taken(bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "app"
+    out.mkdir()
+    embed_bundle(bundle, out, EmbedOptions(target="python"))
+    before = sorted(out.rglob("*"))
+    with pytest.raises(RefusedInput, match="not empty"):
+        embed_bundle(bundle, out, EmbedOptions(target="node"))
+    assert sorted(out.rglob("*")) == before
+    with pytest.raises(RefusedInput, match="not a folder"):
+        embed_bundle(bundle, out / "README.md", EmbedOptions(target="node"))
+
+
+def test_what_a_bundle_lacks_is_said(bundle: Bundle, tmp_path: Path) -> None:
+    options, out = EmbedOptions(target="c"), tmp_path / "app"
+    plain = replace(bundle.manifest, artifacts=bundle.artifacts[:-1])
+    with pytest.raises(RefusedInput, match="no fp32 ONNX file for other apps") as refused:
+        embed_bundle(Bundle(bundle.root, plain), out, options)
+    assert "--format onnx --embedded" in refused.value.remedy
+    labels = tuple(f"class {i}" for i in range(len(LABELS)))
+    unnamed = replace(bundle.manifest, card=replace(bundle.card, labels=labels))
+    with pytest.raises(RefusedInput, match="has no labels") as refused:
+        embed_bundle(Bundle(bundle.root, unnamed), out, options)
+    assert "--labels" in refused.value.remedy
+    with pytest.raises(UsageError, match="unknown target"):
+        EmbedOptions(target="nod")  # type: ignore[arg-type]
+    assert not out.exists()
+
+
+def test_an_edited_model_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    artifact = bundle.find("embedded")
+    assert artifact is not None
+    path = bundle.path(artifact)
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(DigestMismatch):
+        embed_bundle(bundle, tmp_path / "app", EmbedOptions(target="python"))
+    assert not (tmp_path / "app").exists()
+
+
+@pytest.mark.parametrize(
+    ("resize", "target", "word"),
+    [("native", "openvino", "computes wrongly"), ("none", "python", "one size")],
+)
+def test_a_file_that_does_not_suit_the_target(
+    resize: str, target: TargetName, word: str, bundle: Bundle, tmp_path: Path
+) -> None:
+    words = ["export", str(bundle.root), "--format", "onnx", "--embedded", "--resize", resize]
+    assert main(words) == 0
+    with pytest.raises(RefusedInput, match=word):
+        embed_bundle(open_bundle(bundle.root), tmp_path / "app", EmbedOptions(target=target))
+
+
+def test_the_command(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "app"
+    words = ["embed", str(bundle.root), "--target", "python", "-o", str(out)]
+    assert main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["target"] == "python"
+    assert told["tested"] is False
+    assert main(words) == 3  # not empty now
+    assert "is not empty" in capsys.readouterr().err
+    assert main([*words[:3], "pyhton", *words[4:]]) == 2
+    assert "did you mean 'python'" in capsys.readouterr().err
+
+
+def test_a_missing_tool_is_named_before_anything_is_written(
+    bundle: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    out = tmp_path / "app"
+    words = ["embed", str(bundle.root), "--target", "c", "-o", str(out)]
+    assert main([*words, "--test"]) == 10
+    said = capsys.readouterr().err
+    assert "needs cmake" in said
+    assert "apt-get install cmake" in said
+    assert not out.exists()
+    assert main(words) == 0  # writing needs no tool
+    assert "apt-get install cmake" in capsys.readouterr().err

@@ -1,0 +1,130 @@
+"""Plans from a bundle's stored timings, and the command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vgg_deploy import stored
+from vgg_deploy.artifact import Artifact
+from vgg_deploy.bench.capacity import CapacityOptions
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.cli import main
+from vgg_deploy.environment import capture, now
+from vgg_deploy.errors import RefusedInput
+from vgg_deploy.pipeline.capacity import plan_capacity, service_times
+from vgg_deploy.results import BENCH_FILE, SCHEMA_VERSION, BenchReport, Subject, Timing
+
+OPTIONS = CapacityOptions(qps=1000, p99_ms=50)
+
+
+def timing(artifact: Artifact, backend: str, batch: int, ms: float, runs: int = 100) -> Timing:
+    subject = Subject(
+        artifact=str(artifact.path),
+        sha256=artifact.sha256,
+        size_bytes=artifact.size_bytes,
+        format=artifact.format,
+        precision=artifact.precision,
+        backend=backend,
+        device="cpu",
+    )
+    samples = np.random.default_rng(0).normal(ms * 1e6, ms * 1e4, runs).astype(int)
+    return Timing(
+        subject=subject, batch=batch, status="measured", samples_ns=tuple(map(int, samples))
+    )
+
+
+def save(bundle: Bundle, *rows: Timing) -> Path:
+    report = BenchReport(
+        schema_version=SCHEMA_VERSION,
+        made_at=now(),
+        environment=capture(),
+        key="tests",
+        clock="host",
+        options={},
+        rows=rows,
+    )
+    path = bundle.root / BENCH_FILE
+    stored.save(path, report)
+    return path
+
+
+@pytest.fixture
+def timed(tiny_bundle: Bundle) -> Bundle:
+    artifact = tiny_bundle.checkpoint
+    save(
+        tiny_bundle,
+        *(timing(artifact, "slow", batch, 4.0 * batch) for batch in (1, 8)),
+        *(timing(artifact, "fast", batch, 2.0 + 0.5 * batch) for batch in (1, 8)),
+        timing(artifact, "few-runs", 1, 0.1, runs=10),
+    )
+    return tiny_bundle
+
+
+def test_the_backend_that_needs_fewest_comes_first(timed: Bundle) -> None:
+    report = plan_capacity(timed, OPTIONS)
+    assert [c.subject.backend for c in report.candidates] == ["fast", "slow"]
+    fast, slow = (c.plan for c in report.candidates)
+    assert fast is not None
+    assert slow is not None
+    assert fast.load.replicas < slow.load.replicas
+    assert slow.policy.max_batch == 1  # batches gain nothing there
+
+
+def test_only_the_backends_asked_for(timed: Bundle) -> None:
+    report = plan_capacity(timed, OPTIONS, ["slow"])
+    assert [c.subject.backend for c in report.candidates] == ["slow"]
+    with pytest.raises(RefusedInput, match="no timings of few-runs"):
+        plan_capacity(timed, OPTIONS, ["few-runs"])
+
+
+def test_one_that_cannot_is_told_beside_one_that_can(timed: Bundle) -> None:
+    report = plan_capacity(timed, CapacityOptions(qps=100, p99_ms=3.5))
+    assert [c.plan is not None for c in report.candidates] == [True, False]
+    assert "idle replica" in report.candidates[1].reason
+    with pytest.raises(RefusedInput, match="no number of replicas"):
+        plan_capacity(timed, CapacityOptions(qps=100, p99_ms=1))
+
+
+def test_timings_of_a_file_that_is_gone_do_not_count(timed: Bundle) -> None:
+    other = timing(timed.checkpoint, "fast", 1, 1.0)
+    gone = Timing(
+        subject=Subject(**{**vars(other.subject), "sha256": "0" * 64}),
+        batch=1,
+        status="measured",
+        samples_ns=other.samples_ns,
+    )
+    save(timed, gone)
+    with pytest.raises(RefusedInput, match="still there"):
+        plan_capacity(timed, OPTIONS)
+
+
+def test_without_timings_the_command_to_make_them_is_said(tiny_bundle: Bundle) -> None:
+    with pytest.raises(RefusedInput, match="has no timings") as refused:
+        plan_capacity(tiny_bundle, OPTIONS)
+    assert "vgg-deploy bench" in refused.value.remedy
+
+
+def test_the_command(timed: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan-capacity", str(timed.root), "--qps", "1000", "--p99-ms", "50", "-b", "fast"]
+    assert main([*words, "--json"]) == 0
+    (candidate,) = json.loads(capsys.readouterr().out)["candidates"]
+    assert candidate["plan"]["load"]["replicas"] >= 1
+    assert main([*words, "--price", "1.5"]) == 0
+    said = capsys.readouterr().out
+    assert "Price per million images" in said
+    assert "Other limits" in said
+    assert main([*words[:-2], "--p99-ms", "-1"]) == 2
+
+
+def test_service_times_are_host_to_host_with_the_spread_of_the_runs(tiny_bundle: Bundle) -> None:
+    row = timing(tiny_bundle.checkpoint, "fast", 1, 2.0)
+    copied = replace(row, end_to_end_ns=(3_000_000, 3_000_000, 9_000_000))
+    service = service_times([copied])
+    assert service.median(1) == pytest.approx(0.003)
+    drawn = service.draw(np.random.default_rng(0), 1000)[1]
+    assert np.std(drawn) / 0.003 == pytest.approx(np.std(row.samples_ns) / 2e6, rel=0.1)

@@ -1,0 +1,53 @@
+"""``vgg-deploy embed``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vgg_deploy.cli.console import print_json, remark
+from vgg_deploy.cli.options import BundleArgument, JsonOption, complete, target_of
+
+
+def _targets() -> tuple[str, ...]:
+    from vgg_deploy.embed.targets import TARGETS
+
+    return TARGETS
+
+
+def embed(
+    bundle: BundleArgument,
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            "-t",
+            help="python, node, browser, c, openvino or triton.",
+            autocompletion=complete(_targets),
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the new app.", metavar="FOLDER")
+    ],
+    test: Annotated[
+        bool, typer.Option("--test", help="Also install, build and run the app's own test.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a small, complete app around the bundle's embedded ONNX file.
+
+    Example: vgg-deploy embed artifacts/fmnist --target node -o my-app
+    """
+    from vgg_deploy.bundle import open_bundle
+    from vgg_deploy.embed import EmbedOptions, embed_bundle
+
+    options = EmbedOptions(target=target_of(target), test=test)
+    written = embed_bundle(open_bundle(bundle), out, options)
+    if as_json:
+        print_json(written)
+        return
+    remark(f"made {out}: {written.title}; {'tested' if test else 'see README.md in it'}")
+    for remedy in written.missing_tools:
+        remark(f"to run it here: {remedy}")

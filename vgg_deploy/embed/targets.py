@@ -1,0 +1,121 @@
+"""The targets of ``embed``: one row each, and what its app's own test needs on a machine."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+TargetName = Literal["python", "node", "browser", "c", "openvino", "triton"]
+TARGETS: tuple[TargetName, ...] = get_args(TargetName)
+
+Command = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A program that a test needs: any of ``names``, or ``remedy``."""
+
+    names: tuple[str, ...]
+    remedy: str
+
+    def find(self) -> str | None:
+        """Where the program lies, if it is on this machine."""
+        return next((path for name in self.names if (path := shutil.which(name))), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """How one kind of app is laid out and how it tests itself.
+
+    ``parts`` are folders below ``templates/`` and where each goes in the app.
+    ``ignores_antialias`` says that its runtime gets ONNX's own ``Resize`` wrong.
+    """
+
+    title: str
+    parts: tuple[tuple[str, str], ...]
+    model: str = "model.onnx"
+    labels: str = "labels.json"  # .txt: one label per line
+    ignores_antialias: bool = False
+    tools: tuple[Tool, ...] = ()
+    test: Callable[[], tuple[Command, ...]] = tuple
+
+
+_NODE = Tool(names=("node",), remedy="install Node.js 20 or newer")
+_NPM = Tool(names=("npm",), remedy="install npm, which comes with Node.js")
+_CMAKE = Tool(names=("cmake",), remedy="install CMake 3.18 or newer: apt-get install cmake")
+_CC = Tool(names=("cc", "gcc", "clang"), remedy="install a C compiler: apt-get install gcc")
+_CXX = Tool(names=("c++", "g++", "clang++"), remedy="install a C++ compiler: apt-get install g++")
+_CHROMIUM = Tool(
+    names=("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+    remedy="install Chromium or Chrome: apt-get install chromium",
+)
+_NPM_TEST: tuple[Command, ...] = (("npm", "ci"), ("npm", "test"))
+
+
+def _npm() -> tuple[Command, ...]:
+    return _NPM_TEST
+
+
+def _python() -> tuple[Command, ...]:
+    """An environment of the app's own, so that exactly its pinned versions are tested."""
+    return (
+        (sys.executable, "-m", "venv", ".venv"),
+        (".venv/bin/python", "-m", "pip", "install", "--quiet", "-r", "requirements.txt"),
+        (".venv/bin/python", "-m", "unittest", "--verbose"),
+    )
+
+
+def _cmake() -> tuple[Command, ...]:
+    return (
+        ("cmake", "-S", ".", "-B", "build", f"-DPython3_EXECUTABLE={sys.executable}"),
+        ("cmake", "--build", "build"),
+        ("ctest", "--test-dir", "build", "--output-on-failure"),
+    )
+
+
+TABLE: Mapping[TargetName, Target] = {
+    "python": Target(
+        title="Python (numpy and ONNX Runtime)",
+        parts=(("_py", ""), ("python", "")),
+        test=_python,
+    ),
+    "node": Target(
+        title="Node.js (onnxruntime-node)",
+        parts=(("_js", ""), ("node", "")),
+        tools=(_NODE, _NPM),
+        test=_npm,
+    ),
+    "browser": Target(
+        title="a web page (onnxruntime-web)",
+        parts=(("_js", "public"), ("browser", "")),
+        model="public/model.onnx",
+        labels="public/labels.json",
+        tools=(_NODE, _NPM, _CHROMIUM),
+        test=_npm,
+    ),
+    "c": Target(
+        title="C (ONNX Runtime's C API)",
+        parts=(("_cpp", ""), ("c", "")),
+        labels="labels.txt",
+        tools=(_CMAKE, _CC),
+        test=_cmake,
+    ),
+    "openvino": Target(
+        title="C++ (OpenVINO)",
+        parts=(("_cpp", ""), ("openvino", "")),
+        labels="labels.txt",
+        ignores_antialias=True,
+        tools=(_CMAKE, _CXX),
+        test=_cmake,
+    ),
+    "triton": Target(
+        title="Triton Inference Server",
+        parts=(("_py", ""), ("triton", "")),
+        model="models/classifier/1/model.onnx",
+        labels="models/classifier/labels.txt",
+        test=_python,
+    ),
+}

@@ -1,0 +1,68 @@
+/**
+ * @typedef {object} Image  Pixels row by row, channels interleaved; an ImageData is one.
+ * @property {Uint8Array | Uint8ClampedArray} data  height × width × channels bytes
+ * @property {number} width
+ * @property {number} height
+ */
+
+/**
+ * An image with the channels the model takes: 1 to 4 (grey, grey + alpha, RGB, RGBA) become 1 or 3.
+ * What is transparent lies on black; grey is ITU-R 601-2 luma in 16-bit fixed point.
+ *
+ * @param {Image} image
+ * @param {number} channels  1 or 3
+ * @returns {Uint8Array} height × width × channels bytes
+ */
+export function toChannels({ data, width, height }, channels) {
+  const given = channelsOf(data, width, height);
+  const colours = given < 3 ? 1 : 3;
+  const hasAlpha = given % 2 === 0;
+  if (!hasAlpha && colours === channels) return new Uint8Array(data.buffer, data.byteOffset, data.length);
+
+  const pixels = new Uint8Array(width * height * channels);
+  for (let from = 0, to = 0; from < data.length; from += given, to += channels) {
+    const alpha = hasAlpha ? data[from + colours] : 255;
+    const shade = (i) => Math.floor((data[from + i] * alpha + 127) / 255);
+    if (colours === channels) {
+      for (let i = 0; i < channels; i++) pixels[to + i] = shade(i);
+    } else if (channels === 3) {
+      pixels.fill(shade(0), to, to + 3);
+    } else {
+      pixels[to] = (19595 * shade(0) + 38470 * shade(1) + 7471 * shade(2) + 0x8000) >>> 16;
+    }
+  }
+  return pixels;
+}
+
+function channelsOf(data, width, height) {
+  if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) {
+    throw new TypeError('pixels must be 8-bit: give a Uint8Array (of 16 bits divide by 257)');
+  }
+  const channels = data.length / (width * height);
+  if (!(width > 0 && height > 0 && [1, 2, 3, 4].includes(channels))) {
+    throw new RangeError(`${data.length} bytes are no ${width}×${height} image of 1 to 4 channels`);
+  }
+  return channels;
+}
+
+/**
+ * The most probable labels, best first.
+ *
+ * @param {Float32Array} probabilities
+ * @param {string[]} labels
+ * @param {number} top
+ * @returns {[label: string, score: number][]}
+ */
+export function best(probabilities, labels, top) {
+  const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
+  return order.slice(0, top).map((i) => [labels[i], probabilities[i]]);
+}
+
+/** Throws when a runtime's version, such as "1.30.0", is below `oldest`, such as "1.20". */
+export function refuseOldRuntime(name, version, oldest) {
+  const [major, minor] = (version ?? '0.0').split('.').map(Number);
+  const [oldMajor, oldMinor] = oldest.split('.').map(Number);
+  if (major < oldMajor || (major === oldMajor && minor < oldMinor)) {
+    throw new Error(`${name} ${version ?? ''} is too old for this model: use ${oldest} or newer`);
+  }
+}

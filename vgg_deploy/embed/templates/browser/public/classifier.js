@@ -1,0 +1,95 @@
+/**
+ * Classify images in the browser.
+ *
+ *     import { classify } from './classifier.js';
+ *     await classify(imageData); // [['sneaker', 0.97], ['sandal', 0.02], …]
+ *
+ * The model resizes and normalises by itself: give it the image as it is.
+ */
+import * as ort from './ort/ort.wasm.min.mjs';
+
+import { best, refuseOldRuntime, toChannels } from './pixels.js';
+
+const OLDEST_RUNTIME = '1.22'; // the first that tells a model's input shape
+
+ort.env.wasm.proxy = true; // compute in a worker: the page stays responsive
+
+export class Classifier {
+  #session;
+  #channels;
+
+  /** @private use `Classifier.load` */
+  constructor(session, labels) {
+    this.#session = session;
+    this.#channels = session.inputMetadata[0].shape[3];
+    this.labels = labels;
+  }
+
+  /**
+   * Load `model.onnx` and `labels.json` of a folder, by default the one of this file.
+   *
+   * @param {(share: number) => void} [onProgress]  called with 0..1 while the model arrives
+   */
+  static async load(folder = new URL('./', import.meta.url), onProgress = () => {}) {
+    refuseOldRuntime('onnxruntime-web', ort.env.versions?.web, OLDEST_RUNTIME);
+    const [labels, model] = await Promise.all([
+      get(new URL('labels.json', folder)).then((response) => response.json()),
+      get(new URL('model.onnx', folder)).then((response) => download(response, onProgress)),
+    ]);
+    return new Classifier(await ort.InferenceSession.create(model), labels);
+  }
+
+  /**
+   * The most probable labels of one image with their probabilities, best first.
+   *
+   * @param {import('./pixels.js').Image} image  such as an ImageData, of any size
+   * @param {number} [top]
+   * @returns {Promise<[label: string, score: number][]>}
+   */
+  async classify(image, top = 5) {
+    const pixels = toChannels(image, this.#channels);
+    const { probabilities } = await this.run(pixels, [1, image.height, image.width, this.#channels]);
+    return best(probabilities, this.labels, top);
+  }
+
+  /**
+   * Images of equal size in one run.
+   *
+   * @param {Uint8Array} pixels
+   * @param {number[]} dims  [N, H, W, C]
+   * @returns {Promise<{ probabilities: Float32Array, logits: Float32Array }>}  N × classes each
+   */
+  async run(pixels, dims) {
+    const image = new ort.Tensor('uint8', pixels, dims);
+    const { probabilities, logits } = await this.#session.run({ image });
+    return { probabilities: probabilities.data, logits: logits.data };
+  }
+}
+
+let shared;
+
+/** `classify` of a model that is loaded once, at the first call. */
+export async function classify(image, top) {
+  shared ??= Classifier.load();
+  return (await shared).classify(image, top);
+}
+
+async function get(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url.pathname}: ${response.status} ${response.statusText}`);
+  return response;
+}
+
+async function download(response, onProgress) {
+  const size = Number(response.headers.get('Content-Length'));
+  if (!size) return new Uint8Array(await response.arrayBuffer());
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  for (const reader = response.body.getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) return bytes;
+    bytes.set(value, at);
+    at += value.length;
+    onProgress(at / size);
+  }
+}

@@ -1,0 +1,41 @@
+/// Classify an image: classify photo.ppm (any tool writes PPM: convert photo.jpg photo.ppm).
+#include <cstdio>
+#include <exception>
+#include <fstream>
+#include <stdexcept>
+
+#include "classifier.hpp"
+
+namespace {
+
+/// A binary PGM or PPM of 8 bits: its pixels, and an Image that points to them.
+std::pair<std::vector<std::uint8_t>, Image> read_pnm(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::string kind;
+    std::size_t width = 0, height = 0, most = 0;
+    file >> kind >> width >> height >> most;
+    file.get();
+    if (!file || (kind != "P5" && kind != "P6") || most != 255 || width > 65535 || height > 65535)
+        throw std::runtime_error(path + " is not an 8-bit binary PGM or PPM");
+    const std::size_t channels = kind == "P6" ? 3 : 1;
+    std::vector<std::uint8_t> pixels(width * height * channels);
+    file.read(reinterpret_cast<char*>(pixels.data()), static_cast<std::streamsize>(pixels.size()));
+    if (!file) throw std::runtime_error(path + " is truncated");
+    const Image image{pixels.data(), height, width, channels};
+    return {std::move(pixels), image};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+    if (argc != 2) {
+        std::fprintf(stderr, "usage: classify IMAGE.ppm\n");
+        return 2;
+    }
+    const auto [pixels, image] = read_pnm(argv[1]);
+    for (const auto& [label, score] : Classifier(".").classify(image))
+        std::printf("%7.2f%%  %s\n", 100 * score, label.c_str());
+} catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+}

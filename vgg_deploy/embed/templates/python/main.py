@@ -1,0 +1,31 @@
+"""Classify image files: python main.py photo.jpg ..."""
+
+import sys
+
+import numpy as np
+from classifier import classify
+from PIL import Image, ImageOps
+
+
+def read_image(path: str) -> np.ndarray:
+    """An image file as uint8 ``[H, W, C]``, the right way up."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode not in ("L", "LA", "RGB", "RGBA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return np.asarray(image)
+
+
+def main(paths: list[str]) -> int:
+    """Print the five best labels of each file."""
+    if not paths:
+        print("usage: python main.py IMAGE...", file=sys.stderr)
+        return 2
+    for path in paths:
+        print(path)
+        for label, score in classify(read_image(path)):
+            print(f"{score:8.2%}  {label}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,194 @@
+"""Write an app: its template, the model, the labels and the golden vectors; whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from vgg_deploy import __version__
+from vgg_deploy.artifact import Artifact, Precision
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.embed.check import check_app, require_tools
+from vgg_deploy.embed.targets import TABLE, TARGETS, Target, TargetName
+from vgg_deploy.errors import RefusedInput, os_errors, unknown_choice
+from vgg_deploy.files import commit, staged
+from vgg_deploy.golden import FOLDER as GOLDEN
+from vgg_deploy.golden import GoldenIndex, GoldenTolerance, load_index
+from vgg_deploy.spec import unnamed_labels
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATE = ".j2"  # rendered, and dropped from the name; every other file is copied
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedOptions:
+    """Which app, and whether it proves itself before it gets its name."""
+
+    target: TargetName
+    precision: Precision = "fp32"
+    test: bool = False  # install, build and run the app's own test; needs its tools
+
+    def __post_init__(self) -> None:
+        if self.target not in TABLE:
+            raise unknown_choice("target", self.target, TARGETS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """An app that was written."""
+
+    folder: Path
+    target: TargetName
+    title: str
+    model_sha256: str
+    files: tuple[str, ...]  # relative to the folder
+    missing_tools: tuple[str, ...]  # what to install here before its test can run
+    tested: bool
+
+
+def embed_bundle(bundle: Bundle, out: Path, options: EmbedOptions) -> Written:
+    """Write the app of ``options.target`` to the folder ``out``.
+
+    Raises ``RefusedInput`` when the bundle holds no embedded file or no labels, or ``out`` holds
+    something; ``DigestMismatch`` for an edited model; ``BackendNotAvailable`` when the app is to
+    be tested and a tool is missing; ``NotEquivalent`` when its test fails.
+    """
+    target = TABLE[options.target]
+    _refuse_used(out)
+    missing = require_tools(target, refuse=options.test)
+    artifact = _embedded(bundle, options)
+    _check_resize(bundle, artifact, options.target)
+    _check_labels(bundle)
+    bundle.check([artifact])
+    values = _values(bundle, artifact, options.target)
+    with staged(out.absolute()) as partial, os_errors(f"write {out}"):
+        _fill(partial, target, bundle, artifact, values)
+        files = tuple(str(p.relative_to(partial)) for p in sorted(partial.rglob("*")))
+        if options.test:
+            check_app(target, partial)
+        commit(partial, out.absolute())
+    return Written(
+        folder=out,
+        target=options.target,
+        title=target.title,
+        model_sha256=artifact.sha256,
+        files=files,
+        missing_tools=missing,
+        tested=options.test,
+    )
+
+
+def _refuse_used(out: Path) -> None:
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise RefusedInput(f"{out} is not a folder", "choose a new folder with -o")
+    with os_errors(f"read {out}"):
+        used = out.is_dir() and any(out.iterdir())
+    if used:
+        raise RefusedInput(f"{out} is not empty", "choose a new or an empty folder with -o")
+
+
+def _embedded(bundle: Bundle, options: EmbedOptions) -> Artifact:
+    artifact = bundle.find("embedded", options.precision)
+    if artifact is None:
+        raise RefusedInput(
+            f"{bundle.root} holds no {options.precision} ONNX file for other apps",
+            f"make it: vgg-deploy export {bundle.root} --format onnx --embedded",
+        )
+    return artifact
+
+
+def _check_resize(bundle: Bundle, artifact: Artifact, name: TargetName) -> None:
+    resize = artifact.made_by.get("resize", "portable")
+    again = f"make it again: vgg-deploy export {bundle.root} --format onnx --embedded"
+    if resize == "none":
+        raise RefusedInput(f"{artifact.path} takes images of one size only", again)
+    if resize == "native" and TABLE[name].ignores_antialias:
+        raise RefusedInput(
+            f"{artifact.path} resizes with ONNX's Resize, which {name} computes wrongly", again
+        )
+
+
+def _check_labels(bundle: Bundle) -> None:
+    labels = bundle.card.labels
+    if labels == unnamed_labels(len(labels)):
+        raise RefusedInput(
+            f"{bundle.root} has no labels, only numbers for its {len(labels)} classes",
+            "load the weights again with --labels labels.txt (one label per line)",
+        )
+
+
+def _values(bundle: Bundle, artifact: Artifact, name: TargetName) -> dict[str, Any]:
+    """What templates may use."""
+    card, golden = bundle.card, load_index(bundle.root / GOLDEN)
+    return {
+        "title": f"{card.spec.arch} ({len(card.labels)} classes)",
+        "labels": card.labels,
+        "classes": len(card.labels),
+        "channels": card.spec.channels,
+        "size": card.spec.size,
+        "precision": artifact.precision,
+        "sha256": artifact.sha256,
+        "megabytes": f"{artifact.size_bytes / 1e6:.1f}",
+        "target": TABLE[name],
+        "version": __version__,
+        "golden": golden,
+        "limits": _limits(golden, artifact),
+    }
+
+
+def _limits(golden: GoldenIndex, artifact: Artifact) -> GoldenTolerance:
+    limits = golden.tolerances.get(artifact.precision)
+    if limits is None:
+        raise RefusedInput(
+            f"the golden vectors have no tolerance for {artifact.precision}",
+            "export again: the vectors are made with the file",
+        )
+    return limits
+
+
+def _fill(
+    folder: Path, target: Target, bundle: Bundle, artifact: Artifact, values: Mapping[str, Any]
+) -> None:
+    environment = jinja2.Environment(  # noqa: S701  source code and Markdown, no HTML
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    for part, below in target.parts:
+        for source in _files(_TEMPLATES / part):
+            path = folder / below / source.relative_to(_TEMPLATES / part)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if source.suffix == _TEMPLATE:
+                template = environment.get_template(str(source.relative_to(_TEMPLATES)))
+                path.with_suffix("").write_text(template.render(values), encoding="utf-8")
+            else:
+                shutil.copyfile(source, path)
+    _copy_model(folder, target, bundle, artifact)
+
+
+def _copy_model(folder: Path, target: Target, bundle: Bundle, artifact: Artifact) -> None:
+    model, labels = folder / target.model, folder / target.labels
+    model.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(bundle.path(artifact), model)
+    labels.write_text(_label_text(bundle.card.labels, labels.suffix), encoding="utf-8")
+    shutil.copytree(bundle.root / GOLDEN, folder / GOLDEN)
+
+
+def _label_text(labels: tuple[str, ...], suffix: str) -> str:
+    if suffix == ".txt":
+        return "".join(" ".join(label.split()) + "\n" for label in labels)
+    return json.dumps(labels, ensure_ascii=False, indent=1) + "\n"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files of a template, without what a tool may have left there."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not {"__pycache__", "node_modules"} & set(path.parts):
+            yield path

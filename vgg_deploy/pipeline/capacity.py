@@ -1,0 +1,110 @@
+"""``plan-capacity``: replicas for a load, from what bench measured in this bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from vgg_deploy import stored
+from vgg_deploy.bench.batching import Seconds, ServiceTimes
+from vgg_deploy.bench.capacity import CandidatePlan, CapacityOptions, CapacityReport, plan
+from vgg_deploy.bench.stats import MIN_QUERIES, NS
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.errors import RefusedInput
+from vgg_deploy.results import BENCH_FILE, BenchReport, Subject, Timing
+
+_FEWEST = MIN_QUERIES[90]  # samples of a size: the tail of the service time decides the p99
+
+
+def plan_capacity(
+    bundle: Bundle, options: CapacityOptions, backends: Iterable[str] | None = None
+) -> CapacityReport:
+    """Plan for each file that bench timed in this bundle, on ``backends`` or on all.
+
+    Raises ``RefusedInput`` when nothing usable was timed, or when no file keeps the limit.
+    """
+    report = stored.load(BenchReport, _bench_file(bundle))
+    groups = _usable(bundle, report, set(backends or ()))
+    candidates = [_candidate(subject, rows, options) for subject, rows in groups.items()]
+    candidates.sort(key=lambda c: (c.plan is None, c.plan.load.replicas if c.plan else 0))
+    if not any(c.plan for c in candidates):
+        first = candidates[0]
+        raise RefusedInput(
+            f"{first.subject.id}: {first.reason}",
+            "allow a longer p99, or bench a faster backend, precision or machine",
+        )
+    return CapacityReport(
+        options=options,
+        environment=report.environment,
+        measured_at=report.made_at,
+        candidates=tuple(candidates),
+    )
+
+
+def service_times(rows: Iterable[Timing]) -> ServiceTimes:
+    """Service times of the rows of one subject, in seconds.
+
+    A server also copies input and output, so the runs, which are timed without, are stretched to
+    the median of the calls from host to host. Their spread stays: there are far more of them.
+    """
+    return ServiceTimes([(row.batch, _seconds(row)) for row in rows])
+
+
+def _seconds(row: Timing) -> Seconds:
+    runs = np.asarray(row.samples_ns, np.float64) / NS
+    if not row.end_to_end_ns:
+        return runs
+    stretched: Seconds = runs * (np.median(row.end_to_end_ns) / NS / np.median(runs))
+    return stretched
+
+
+def _bench_file(bundle: Bundle) -> Path:
+    path = bundle.root / BENCH_FILE
+    if not path.exists():
+        raise RefusedInput(
+            f"{bundle.root} has no timings",
+            f"measure some: vgg-deploy bench {bundle.root} --batch 1 --batch 4 --batch 16",
+        )
+    return path
+
+
+def _usable(bundle: Bundle, report: BenchReport, backends: set[str]) -> dict[Subject, list[Timing]]:
+    """Measured rows by subject, of files that the bundle still holds as they were."""
+    current = {a.sha256 for a in bundle.artifacts}
+    groups: dict[Subject, list[Timing]] = {}
+    for row in report.rows:
+        wanted = not backends or row.subject.backend in backends
+        if wanted and row.subject.sha256 in current and len(row.samples_ns) >= _FEWEST:
+            groups.setdefault(row.subject, []).append(row)
+    groups = {s: rows for s, rows in groups.items() if min(r.batch for r in rows) == 1}
+    if not groups:
+        named = f" of {', '.join(sorted(backends))}" if backends else ""
+        raise RefusedInput(
+            f"{bundle.root} has no timings{named} at batch 1 with at least {_FEWEST} runs of a "
+            "file that is still there",
+            f"measure some: vgg-deploy bench {bundle.root} --batch 1 --batch 4 --batch 16",
+        )
+    return groups
+
+
+def _candidate(subject: Subject, rows: list[Timing], options: CapacityOptions) -> CandidatePlan:
+    try:
+        found, reason = plan(service_times(rows), options), ""
+    except RefusedInput as refused:
+        found, reason = None, refused.cause
+    return CandidatePlan(
+        subject=subject,
+        batches=tuple(sorted(row.batch for row in rows)),
+        clock="host to host" if all(row.end_to_end_ns for row in rows) else "run alone",
+        marks=_marks(rows),
+        plan=found,
+        reason=reason,
+    )
+
+
+def _marks(rows: Iterable[Timing]) -> tuple[str, ...]:
+    """What bench said of any of the rows, one of each kind: "noisy: CV 12 %"."""
+    kinds = {mark.partition(":")[0]: mark for row in rows for mark in row.marks}
+    return tuple(kinds.values())
