@@ -1,6 +1,6 @@
 """Does a comparison say what is true? Counted on planted truths.
 
-    python scripts/bench_comparison.py -o docs/results/comparison.json
+    python -m scripts.bench_comparison -o docs/results/comparison.json
 
 *virtual*: sessions on a clock of their own with 5 % noise per run, a speed that wanders and an
 outlier in a hundred; 200 comparisons of a session with its equal, 100 with one that takes 5 %

@@ -29,7 +29,7 @@ def marks_of(
         marks.append(f"{len(samples)} queries are too few for p{percentile} ({least})")
     if (spread := _cv(samples)) > NOISY_CV[clock]:
         marks.append(f"noisy: CV {100 * spread:.1f} %")
-    if abs(drift := _drift(samples)) > DRIFT:
+    if abs(drift := drift_of(samples)) > DRIFT:
         word = "slower" if drift > 0 else "faster"
         marks.append(f"drifting: {100 * abs(drift):.0f} % {word} at the end than at the start")
     return (*marks, *others_mark(others), *_gpu_marks(gpu))
@@ -61,7 +61,7 @@ def _cv(samples: Sequence[int]) -> float:
     return float(variance**0.5 / mean)
 
 
-def _drift(samples: Sequence[int]) -> float:
+def drift_of(samples: Sequence[int]) -> float:
     """How much slower the last third is than the first; 0 for few samples."""
     if len(samples) < _THIRDS:
         return 0.0

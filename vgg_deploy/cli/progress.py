@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,10 +20,19 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+from vgg_deploy.pipeline.stages import Stage, tree_text
+
+_EVERY_S = 0.125  # between two drawings
+_LINES = 4  # of each stage in the live tree; the log has all
 
 
 class RichWatcher:
-    """Draws what a stage tells; see ``pipeline.watch.Watcher``."""
+    """Draws what a stage tells; see ``pipeline.watch.Watcher``.
+
+    It draws from a thread of its own, which stands still while something is being timed.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -31,14 +45,22 @@ class RichWatcher:
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
             console=console,
-            transient=True,
+            auto_refresh=False,
+        )
+        self._stages: list[Stage] = []
+        self._live = Live(
+            console=console, auto_refresh=False, transient=True, get_renderable=self._drawing
         )
         self._task: TaskID | None = None
         self._unit = ""
+        self._still = self._over = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._keep_drawing, daemon=True)
 
     def __enter__(self) -> RichWatcher:
         if self._console.is_terminal:
-            self._progress.start()
+            self._live.start()
+            self._thread.start()
         return self
 
     def __exit__(
@@ -47,8 +69,27 @@ class RichWatcher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._over = True
         if self._console.is_terminal:
-            self._progress.stop()
+            self._thread.join()
+            self._live.stop()
+            if self._stages:  # the tree stays when the progress line goes
+                self._console.print(self._tree())
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """A branch of the live tree."""
+        stage = Stage(name, time.monotonic())
+        self._stages.append(stage)
+        try:
+            yield
+        except BaseException:
+            stage.state = "failed"
+            raise
+        else:
+            stage.state = "done"
+        finally:
+            stage.ended = time.monotonic()
 
     def begin(self, what: str, total: int | None = None, unit: str = "") -> None:
         """Replace the progress line by one for the next step."""
@@ -56,6 +97,7 @@ class RichWatcher:
             self._progress.remove_task(self._task)
         self._unit = unit
         self._task = self._progress.add_task(what, total=total, rate="")
+        self._draw()
 
     def advance(self, done: int = 1) -> None:
         """Move the bar and its rate."""
@@ -65,7 +107,38 @@ class RichWatcher:
         speed = self._progress.tasks[-1].speed
         if speed and self._unit:
             self._progress.update(self._task, rate=f"{speed:,.0f} {self._unit}/s")
+        if self._still:  # nobody else draws now
+            self._draw()
 
     def say(self, text: str) -> None:
-        """A line above the progress line."""
-        self._console.print(text, markup=False, highlight=False)
+        """A line in its branch of the tree, or above the progress line."""
+        if self._stages and self._console.is_terminal:
+            self._stages[-1].lines.append(text)
+        else:
+            self._console.print(text, markup=False, highlight=False)
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """The thread that draws stands still; ``advance`` draws instead."""
+        self._still = True
+        try:
+            yield
+        finally:
+            self._still = False
+
+    def _keep_drawing(self) -> None:
+        while not self._over:
+            time.sleep(_EVERY_S)
+            if not self._still:
+                self._draw()
+
+    def _draw(self) -> None:
+        if self._console.is_terminal:
+            with self._lock:
+                self._live.refresh()
+
+    def _drawing(self) -> Group | Progress:
+        return Group(self._tree(), self._progress) if self._stages else self._progress
+
+    def _tree(self) -> Text:
+        return Text(tree_text(self._stages, time.monotonic(), _LINES))

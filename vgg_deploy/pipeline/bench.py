@@ -118,18 +118,19 @@ def _rows(
 ) -> tuple[Timing, ...]:
     if cell.artifact is None or cell.missing:
         return (Timing(subject=cell.subject, batch=0, status="skipped", reason=cell.reason),)
-    rows = bench_cell(
-        cell.backend,
-        cell.artifact,
-        bundle.root,
-        cell.subject,
-        options.batches,
-        lambda size: make_input(bundle, size, cell.artifact),
-        options.measure_options(),
-        factory=FACTORY,
-        marks=mark_of(cell, found),
-        begin=lambda size: _watched(watch, f"bench {cell.subject.id}, batch {size}", options),
-    )
+    with watch.undisturbed():
+        rows = bench_cell(
+            cell.backend,
+            cell.artifact,
+            bundle.root,
+            cell.subject,
+            options.batches,
+            lambda size: make_input(bundle, size, cell.artifact),
+            options.measure_options(),
+            factory=FACTORY,
+            marks=mark_of(cell, found),
+            begin=lambda size: _watched(watch, f"bench {cell.subject.id}, batch {size}", options),
+        )
     watch.say(f"bench: {cell.subject.id} {', '.join(row.status for row in rows)}")
     return rows
 

@@ -117,7 +117,8 @@ def _fought(
             traits.append(replace(_planned(cell), clock=stopwatch.name, modes=modes, batch=batch))
         _refuse_unlike(traits, options.names)
         given = _shared_input(bundle, cells, batch)
-        return contest(contenders, given, options.contest_options(), done=watch.advance)
+        with watch.undisturbed():
+            return contest(contenders, given, options.contest_options(), done=watch.advance)
 
 
 def _shared_input(bundle: Bundle, cells: Sequence[Cell], batch: int) -> Array:

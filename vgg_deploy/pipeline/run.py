@@ -6,17 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vgg_deploy.bundle import Bundle
+from vgg_deploy.bundle import MANIFEST, Bundle
+from vgg_deploy.environment import now
 from vgg_deploy.errors import unknown_choice
+from vgg_deploy.files import write_text
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
 from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.pipeline.request import TrainRequest
+from vgg_deploy.pipeline.stages import Recorder
 from vgg_deploy.pipeline.train import train_bundle
 from vgg_deploy.pipeline.verify import VerifyOptions, verdict_error, verify_bundle
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.report.html import REPORT_FILE, write_report
 from vgg_deploy.results import BenchReport, VerifyReport
 from vgg_deploy.train.options import RunControl, TrainOptions
+
+LOG_FILE = "results/run.log"  # relative to the bundle: the tree of stages as text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,25 +72,39 @@ def run_preset(name: str, out: Path | None = None, watch: Watcher | None = None)
     The report is written in either case; the caller turns ``verified`` and ``timed`` into an
     exit code.
     """
-    watch = watch or Silent()
     if name not in PRESETS:
         raise unknown_choice("preset", name, PRESETS)
     preset = PRESETS[name]
-    bundle = train_bundle(
-        out or preset.folder,
-        preset.train,
-        watch,
-        replace=True,
-        reuse=True,
-        control=RunControl(resume="may"),
-    )
-    bundle, _, _ = export_bundle(bundle, (), watch)
-    verified = verify_bundle(bundle, preset.verify, watch, reuse=True)
+    folder = out or preset.folder
+    recorder = Recorder(watch or Silent())
+    try:
+        return _run(preset, folder, recorder)
+    finally:
+        if (folder / MANIFEST).exists():  # not for a folder that is no bundle
+            write_text(folder / LOG_FILE, f"vgg-deploy run, {now()}\n{recorder.text()}\n")
+
+
+def _run(preset: Preset, folder: Path, watch: Watcher) -> Outcome:
+    with watch.stage("train"):
+        bundle = train_bundle(
+            folder,
+            preset.train,
+            watch,
+            replace=True,
+            reuse=True,
+            control=RunControl(resume="may"),
+        )
+    with watch.stage("export"):
+        bundle, _, _ = export_bundle(bundle, (), watch)
+    with watch.stage("verify"):
+        verified = verify_bundle(bundle, preset.verify, watch, reuse=True)
     timed = None
     if verdict_error(verified) is None:
-        timed = bench_bundle(bundle, preset.bench, watch, reuse=True)
-    page = write_report(bundle, bundle.root / REPORT_FILE)
-    watch.say(f"report: {page}")
+        with watch.stage("bench"):
+            timed = bench_bundle(bundle, preset.bench, watch, reuse=True)
+    with watch.stage("report"):
+        page = write_report(bundle, bundle.root / REPORT_FILE)
+        watch.say(f"report: {page}")
     return Outcome(bundle, verified, timed, page)
 
 

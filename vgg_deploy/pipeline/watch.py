@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 
 class Watcher(Protocol):
     """Somebody who is told what happens; the command line draws it."""
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """A part of a longer job, for as long as the block runs."""
+        ...
 
     def begin(self, what: str, total: int | None = None, unit: str = "") -> None:
         """A step starts; ``total`` units of work, if that is known."""
@@ -20,9 +25,17 @@ class Watcher(Protocol):
         """One line that stays: a step was finished, reused, skipped, and why."""
         ...
 
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """While the block runs, draw nothing unless told to: something is being timed."""
+        ...
+
 
 class Silent:
     """Nobody looks."""
+
+    def stage(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Ignore it."""
+        return nullcontext()
 
     def begin(self, what: str, total: int | None = None, unit: str = "") -> None:
         """Ignore it."""
@@ -32,3 +45,7 @@ class Silent:
 
     def say(self, text: str) -> None:
         """Ignore it."""
+
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """Nothing to keep still."""
+        return nullcontext()
