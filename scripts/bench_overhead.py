@@ -28,10 +28,10 @@ from vgg_deploy import environment
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.base import Array
-from vgg_deploy.backends.session import threads
 from vgg_deploy.bench.measure import MeasureOptions, measure
 from vgg_deploy.bench.paired import paired
 from vgg_deploy.bundle import Bundle
+from vgg_deploy.environment import threads
 from vgg_deploy.files import write_text
 
 OVERHEAD_LIMIT_NS = 5_000

@@ -82,6 +82,12 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def threads() -> int:
+    """Threads every CPU backend gets: ``OMP_NUM_THREADS`` where set, else the usable cores."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else usable_cores()
+
+
 def now() -> str:
     """The time in UTC, ISO 8601, whole seconds."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -13,9 +13,9 @@ import pytest
 
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends import get_backend
-from vgg_deploy.backends.session import threads, translated
+from vgg_deploy.backends.session import translated
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.environment import usable_cores
+from vgg_deploy.environment import threads, usable_cores
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, ResourceLimit
 from vgg_deploy.export import export
 

@@ -17,6 +17,7 @@ from vgg_deploy.bench.cell import bench_cell
 from vgg_deploy.bench.cold import cold_start
 from vgg_deploy.bench.measure import MeasureOptions
 from vgg_deploy.bundle import Bundle
+from vgg_deploy.environment import threads
 from vgg_deploy.errors import UsageError
 from vgg_deploy.results import Subject, Timing
 
@@ -60,6 +61,9 @@ def test_every_batch_size_is_a_row_with_its_cold_start(tiny_bundle: Bundle) -> N
     for row in rows:
         assert len(row.samples_ns) >= 64
         assert "noted" in row.marks
+        assert row.threads == threads()
+        assert row.clock == "host"
+        assert len(row.end_to_end_ns) >= 10
         assert row.import_s is not None
         assert row.load_s is not None
         assert row.first_s is not None

@@ -44,14 +44,15 @@ def test_what_changed_by_much_is_told_and_what_did_not_is_not() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"threads": 4}, "threads None and 4"),
+        ({"threads": 4}, "threads 2 and 4"),
         ({"clock": "cuda-events"}, "clock host and cuda-events"),
         ({"modes": {"tf32": "on"}}, "tf32 off and on"),
         ({"modes": {"transfers": "on"}}, "transfers off and on"),
     ],
 )
 def test_unlike_cells_are_refused(change: dict[str, Any], said: str) -> None:
-    (found,) = differences(report([row("a", 10)]), report([row("a", 13, **change)]))
+    old = row("a", 10, threads=2)
+    (found,) = differences(report([old]), report([replace(old, **change)]))
     assert found.ratio is None
     assert found.reason == f"unlike: {said}"
     assert found.word == "not told"

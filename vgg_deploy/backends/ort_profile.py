@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from vgg_deploy.backends.base import Array
-from vgg_deploy.backends.session import threads, translated
+from vgg_deploy.backends.session import translated
+from vgg_deploy.environment import threads
 
 PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3

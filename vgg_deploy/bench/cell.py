@@ -12,6 +12,7 @@ from vgg_deploy.bench.clock import stopwatch_for
 from vgg_deploy.bench.cold import ColdStart, cold_start
 from vgg_deploy.bench.measure import Instruments, Measurement, MeasureOptions, measure
 from vgg_deploy.bench.nvml import probe_for
+from vgg_deploy.environment import threads
 from vgg_deploy.errors import VggDeployError
 from vgg_deploy.results import Subject, Timing
 
@@ -92,6 +93,7 @@ def _timing(subject: Subject, batch: int, found: Measurement) -> Timing:
         clock=found.clock,
         samples_ns=found.samples_ns,
         end_to_end_ns=found.end_to_end_ns,
+        threads=threads() if subject.device == "cpu" else None,
         burst_runs=found.burst_runs,
         burst_ns=found.burst_ns,
         warmup_runs=found.warmup_runs,

@@ -41,7 +41,9 @@ def unlike(a: Traits, b: Traits) -> str:
     """The first thing in which they differ: ``precision fp32 and int8``; empty when alike."""
     pairs: list[tuple[str, object, object]] = [
         (name, getattr(a, name), getattr(b, name))
-        for name in ("precision", "device", "batch", "clock", "threads")
+        for name in ("precision", "device", "batch", "clock")
     ]
+    if a.threads and b.threads:  # older results do not know theirs
+        pairs.append(("threads", a.threads, b.threads))
     pairs += [(mode, a.modes.get(mode, "off"), b.modes.get(mode, "off")) for mode in _MODES]
     return next((f"{name} {one} and {other}" for name, one, other in pairs if one != other), "")

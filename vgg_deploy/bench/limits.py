@@ -7,7 +7,6 @@ timed. The best of several runs counts: it is a ceiling.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from vgg_deploy.artifact import Precision
-from vgg_deploy.environment import usable_cores
+from vgg_deploy.environment import threads
 from vgg_deploy.results import Ceiling
 
 TIMEOUT_S = 120
@@ -51,7 +50,7 @@ def measure_ceilings(device: str) -> tuple[Ceiling, ...]:
         return tuple(found)
     if device == "cuda" and not torch.cuda.is_available():
         return ()
-    torch.set_num_threads(_threads())
+    torch.set_num_threads(threads())
     found += _torch_gemms(torch, device)
     if device == "cuda":
         found.append(_torch_copy(torch))
@@ -70,16 +69,16 @@ def _numpy_copy() -> Ceiling:
     """Each thread copies its own part; bytes read and bytes written both count."""
     source = np.ones(_COPY_BYTES, np.uint8)
     target = np.empty_like(source)
-    threads = _threads()
-    parts = np.array_split(np.arange(0, _COPY_BYTES + 1, 4096), threads)
+    count = threads()
+    parts = np.array_split(np.arange(0, _COPY_BYTES + 1, 4096), count)
     slices = [slice(int(p[0]), int(p[-1])) for p in parts]
 
     def part(piece: slice) -> None:
         np.copyto(target[piece], source[piece])
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(count) as pool:
         best = _best(lambda: list(pool.map(part, slices)))
-    how = f"numpy copy of {_COPY_BYTES >> 20} MiB in {threads} threads, read and written"
+    how = f"numpy copy of {_COPY_BYTES >> 20} MiB in {count} threads, read and written"
     return Ceiling(kind="copy", precision=None, device="cpu", per_s=2 * _COPY_BYTES / best, how=how)
 
 
@@ -148,12 +147,6 @@ def _best(run: Callable[[], object], sync: Callable[[], None] | None = None) -> 
             sync()
         times.append(time.perf_counter() - begin)
     return min(times[1:])
-
-
-def _threads() -> int:
-    """As many as the CPU backends get."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else usable_cores()
 
 
 if __name__ == "__main__":

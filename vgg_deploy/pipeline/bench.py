@@ -155,8 +155,8 @@ def _ceilings(rows: Sequence[Timing], watch: Watcher) -> tuple[Ceiling, ...]:
 
 
 def _watched(watch: Watcher, what: str, options: BenchOptions) -> Callable[[float], None]:
-    """Begin a step of known length; what is returned moves it on by so many seconds."""
-    watch.begin(what, round(10 * options.seconds), "tenths of a second")
+    """Begin a step of known length, in tenths of seconds; what is returned moves it on."""
+    watch.begin(what, round(10 * options.seconds))
     return lambda seconds: watch.advance(round(10 * seconds))
 
 
