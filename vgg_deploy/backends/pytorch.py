@@ -28,8 +28,8 @@ from vgg_deploy.backends.session import (
     first_line,
     importable,
     opened,
-    threads,
 )
+from vgg_deploy.environment import threads
 from vgg_deploy.errors import BackendNotAvailable
 
 if TYPE_CHECKING:
