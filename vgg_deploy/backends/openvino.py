@@ -19,8 +19,8 @@ from vgg_deploy.backends.session import (
     importable,
     logits_of,
     opened,
-    threads,
 )
+from vgg_deploy.environment import threads
 from vgg_deploy.errors import BackendNotAvailable
 
 

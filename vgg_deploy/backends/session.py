@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import TypeVar, cast
 
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends.base import Array, Backend, Missing, Selective, as_input
-from vgg_deploy.environment import usable_cores
 from vgg_deploy.errors import (
     BackendNotAvailable,
     RefusedInput,
@@ -188,12 +186,6 @@ def importable(module: str, remedy: str) -> Missing | None:
     except Exception as error:
         return Missing(f"{module} cannot be imported: {first_line(error)}", remedy)
     return None
-
-
-def threads() -> int:
-    """Threads every CPU backend gets: ``OMP_NUM_THREADS`` where set, else the usable cores."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else usable_cores()
 
 
 def _is_out_of_memory(message: str) -> bool:
