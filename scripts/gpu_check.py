@@ -11,19 +11,23 @@ Stopped, it goes on where it was when called again with the same file. The steps
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vgg_deploy import environment
+from vgg_deploy import environment, jsonio
+from vgg_deploy.bundle import open_bundle
 from vgg_deploy.cli.console import show as show_table
 from vgg_deploy.cli.console import watching
 from vgg_deploy.errors import UsageError, VggDeployError
 from vgg_deploy.pipeline.machine import PRECISIONS, TRAINED, Options, Report, check, merged
 from vgg_deploy.report.bench_tables import bench_table
+from vgg_deploy.report.limit_tables import ceilings_table
 from vgg_deploy.report.tables import verify_table
 from vgg_deploy.results import BenchReport, VerifyReport
+from vgg_deploy.trt.layers import EngineNotes
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -83,7 +87,8 @@ def show(report: Report) -> None:
         for one in merged(report, network, VerifyReport, "verify"):
             show_table(verify_table(one))
         for two in merged(report, network, BenchReport, "bench"):
-            show_table(bench_table(two))
+            spec = open_bundle(Path(report.options.work, network)).card.spec
+            show_table(bench_table(two, spec=spec), *ceilings_table(two))
     for done in report.done:
         for engine in (done.answer or {}).get("engines", ()) if done.step.kind == "build" else ():
             print(f"{done.step.network}: {engine_line(engine)}")
@@ -95,15 +100,11 @@ def engine_line(engine: dict[str, Any]) -> str:
     """Build time, size and in what its products are computed, as TensorRT itself reports it."""
     if not engine.get("engine"):
         return f"{engine['precision']} was not built: {engine['reason']}"
-    notes = engine["notes"] or {"layers": (), "seconds": 0.0, "source": "nothing"}
-    kinds: dict[str, int] = {}
-    for layer in notes["layers"]:
-        for kind in layer["inputs"][:1]:
-            kinds[kind] = kinds.get(kind, 0) + 1
-    told = ", ".join(f"{count} × {kind}" for kind, count in sorted(kinds.items()))
-    size = engine["engine"]["size_bytes"] / 1e6
-    name = engine["engine"]["path"]
-    return f"{name}: {notes['seconds']:.1f} s, {size:.1f} MB; {told} ({notes['source']})"
+    name, size = engine["engine"]["path"], engine["engine"]["size_bytes"] / 1e6
+    notes = jsonio.loads(EngineNotes, json.dumps(engine["notes"]), source=f"the notes of {name}")
+    kinds = sorted(notes.computed_in().items())
+    told = ", ".join(f"{count} products in {kind}" for kind, count in kinds)
+    return f"{name}: {notes.seconds:.1f} s, {size:.1f} MB; {told} ({notes.source})"
 
 
 if __name__ == "__main__":

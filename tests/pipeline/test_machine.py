@@ -162,14 +162,16 @@ def test_other_options_are_refused(scripted: list[Step], tmp_path: Path) -> None
 
 
 def test_an_engine_is_told_with_what_it_computes_in() -> None:
-    notes = {
-        "seconds": 12.34,
-        "source": "engine inspector",
-        "layers": [{"inputs": ["fp16", "fp16"]}, {"inputs": ["fp16"]}, {"inputs": ["fp32"]}],
-    }
+    layers = [
+        {"name": name, "kind": kind, "tactic": "", "inputs": ["fp16"], "outputs": ["fp16"],
+         "nodes": [node]}
+        for name, kind, node in (("a", "conv", "node_conv2d"), ("b", "gemm", "node_linear"))
+    ]  # fmt: skip
+    notes = {"sha256": "0" * 64, "made_at": "2026-11-25T00:00:00+00:00", "seconds": 12.34,
+             "source": "engine inspector", "layers": layers, "warnings": []}  # fmt: skip
     engine = {"precision": "fp16", "engine": {"path": "m.plan", "size_bytes": 2e6}, "notes": notes}
     assert gpu_check.engine_line(engine) == (
-        "m.plan: 12.3 s, 2.0 MB; 2 × fp16, 1 × fp32 (engine inspector)"
+        "m.plan: 12.3 s, 2.0 MB; 2 products in fp16 (engine inspector)"
     )
     failed = {"precision": "fp8", "engine": None, "notes": None, "reason": "not on this GPU"}
     assert gpu_check.engine_line(failed) == "fp8 was not built: not on this GPU"
@@ -187,7 +189,7 @@ def test_it_runs_to_the_end_here(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert {"verify", "bench", "build", "export", "make", "doctor"} == {
         done.step.kind for done in report.done
     }
-    for text in ("model.int8.onnx", "model.fp32.onnx", "ort-cpu", "int8"):
+    for text in ("model.int8.onnx", "model.fp32.onnx", "ort-cpu", "products in int8"):
         assert text in out
     assert "bench tiny exit 0" in said
 

@@ -131,9 +131,11 @@ def steps(options: Options, found: Sequence[Done]) -> Iterator[Step]:
         script = ("export", bundle, "-f", "torchscript", "--json")
         yield Step(kind="export", network=network, python=options.python, words=script)
         yield from _builds(options, network, bundle, found)
+        first = True
         for python, backends in usable_backends(options, found).items():
             for backend in backends:
-                yield from _cells(options, network, bundle, python, backend, found)
+                yield from _cells(options, network, bundle, python, backend, found, limits=first)
+                first = False
 
 
 def _make_words(options: Options, network: str, bundle: str) -> tuple[str, ...]:
@@ -160,9 +162,19 @@ def _builds(options: Options, network: str, bundle: str, found: Sequence[Done]) 
 
 
 def _cells(
-    options: Options, network: str, bundle: str, python: str, backend: str, found: Sequence[Done]
+    options: Options,
+    network: str,
+    bundle: str,
+    python: str,
+    backend: str,
+    found: Sequence[Done],
+    *,
+    limits: bool,
 ) -> Iterator[Step]:
-    """Verify a backend, then time it at each batch while its verdicts are the stored ones."""
+    """Verify a backend, then time it at each batch while its verdicts are the stored ones.
+
+    ``limits``: the first of these steps also measures what the machine can do at most.
+    """
     batches = [word for size in options.batches for word in ("--batch", str(size))]
     verify = ("verify", bundle, "-b", backend, "--images", str(options.images), *batches, "--json")
     if "torch" in _doctor(python, found).get("environment", {}).get("versions", {}):
@@ -171,7 +183,8 @@ def _cells(
         yield Step(kind="golden", network=network, python=python, words=(backend, bundle))
     for size in options.batches:
         words = ("bench", bundle, "-b", backend, "--batch", str(size))
-        timing = ("--seconds", f"{options.seconds:g}", "--json")
+        with_limits = "--limits" if limits and size == options.batches[0] else "--no-limits"
+        timing = ("--seconds", f"{options.seconds:g}", with_limits, "--json")
         yield Step(kind="bench", network=network, python=python, words=(*words, *timing))
 
 
@@ -218,7 +231,9 @@ def merged(report: Report, network: str, kind: type[Any], step: Kind) -> list[An
     if not reports:
         return []
     rows = tuple(row for one in reports for row in one.rows)
-    more = {"ceilings": reports[0].ceilings} if kind is BenchReport else {}
+    more = {}
+    if kind is BenchReport:
+        more["ceilings"] = next((one.ceilings for one in reports if one.ceilings), ())
     return [replace(reports[0], rows=rows, **more)]
 
 

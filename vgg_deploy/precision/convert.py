@@ -13,7 +13,7 @@ from vgg_deploy.errors import RefusedInput, unknown_choice
 from vgg_deploy.precision import graph
 from vgg_deploy.precision.calibration import CalibrationSet, batches, calibration_set
 from vgg_deploy.precision.cast import check_range, to_half
-from vgg_deploy.precision.graph import DIALECTS, layer_of
+from vgg_deploy.precision.graph import DIALECTS, layer_of, layers
 from vgg_deploy.precision.observe import observe
 from vgg_deploy.precision.options import CalibrationOptions
 from vgg_deploy.precision.qdq import QuantizedPrecision
@@ -108,7 +108,8 @@ def _fp16(
     model: onnx.ModelProto, card: ModelCard, options: CalibrationOptions
 ) -> tuple[onnx.ModelProto, Notes]:
     images = _any_images(card, options)
-    names = [name for node in model.graph.node for name in node.output]
+    # ReLU, pooling and normalisation give nothing larger than what they get
+    names = [model.graph.input[0].name, *(node.output[0] for node in layers(model))]
     seen = observe(model, names, batches(images.measured, card.preprocessing))
     largest = {name: histogram.largest for name, histogram in seen.items()}
     where = {name: layer_of(model, name) for name in names}
