@@ -147,31 +147,39 @@ def _cells(bundle: Bundle, backend: Backend, selection: Selection) -> list[Cell]
     if not wanted:
         return []
     missing = backend.probe()
-    artifacts = [a for a in bundle.artifacts if a.format in wanted and _is_for(backend, a)]
+    artifacts = [a for a in bundle.artifacts if a.format in wanted and is_for(backend, a)]
     if not artifacts and missing is None:
         first = main_format(wanted)
         missing = Missing(
-            f"the bundle holds no {first} artifact for it", _how(bundle, backend, first)
+            f"the bundle holds no {first} artifact for it", how_for(bundle, backend, first)
         )
     if not artifacts:
         return [Cell(backend, None, missing)]
-    return [Cell(backend, a, missing or _refusal(backend, a)) for a in artifacts]
+    return [Cell(backend, a, missing or refusal(bundle, backend, a)) for a in artifacts]
 
 
-def _is_for(backend: Backend, artifact: Artifact) -> bool:
+def is_for(backend: Backend, artifact: Artifact) -> bool:
     """Engines of one TensorRT flavour are nothing to the backend of the other."""
     flavour = getattr(backend, "flavour", None)
     return artifact.target is None or artifact.target.flavour == flavour
 
 
-def _how(bundle: Bundle, backend: Backend, format: Format) -> str:
+def how_for(bundle: Bundle, backend: Backend, format: Format) -> str:
+    """The command that makes what a backend opens."""
     flavour = getattr(backend, "flavour", None)
     if flavour:
         return f"make it: vgg-deploy build {bundle.root} --flavour {flavour.replace('_', '-')}"
     return how_to_make(bundle.root, format)
 
 
-def _refusal(backend: Backend, artifact: Artifact) -> Missing | None:
+def refusal(bundle: Bundle, backend: Backend, artifact: Artifact) -> Missing | None:
+    """Why a backend that is usable here would not open this artifact, if it would not."""
+    known = {a.sha256 for a in bundle.artifacts}
+    if artifact.format == "engine" and artifact.parent not in known:
+        return Missing(
+            f"{artifact.path} was built from an ONNX file that is no longer in the bundle",
+            how_for(bundle, backend, "engine"),
+        )
     return backend.refuses(artifact) if isinstance(backend, Selective) else None
 
 

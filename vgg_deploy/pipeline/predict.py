@@ -13,11 +13,11 @@ from vgg_deploy.bundle import Bundle
 from vgg_deploy.data.images import read_image
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
-from vgg_deploy.pipeline.cells import how_to_make, main_format
+from vgg_deploy.pipeline.cells import how_for, is_for, main_format, refusal
 from vgg_deploy.verify.compare import softmax
 
 # Deployed runtimes first: they start fast and need no torch.
-_PREFERRED = ("ort-cpu", "openvino", "torchscript", "aoti", "torch")
+_PREFERRED = ("trt", "trt-rtx", "ort-cpu", "openvino", "torchscript", "aoti", "torch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def _choose(bundle: Bundle, name: str | None) -> tuple[Backend, Artifact]:
             wanted = main_format(backend.formats)
             raise RefusedInput(
                 f"{bundle.root} holds no {wanted} artifact for {name}",
-                how_to_make(bundle.root, wanted),
+                how_for(bundle, backend, wanted),
             )
         return backend, artifact
     for candidate in (BACKENDS[n] for n in _PREFERRED):
@@ -88,6 +88,8 @@ def _choose(bundle: Bundle, name: str | None) -> tuple[Backend, Artifact]:
 
 def _artifact(bundle: Bundle, backend: Backend) -> Artifact | None:
     """What one would ship: a file that preprocesses itself and takes any size, else the first."""
-    fit = [a for a in bundle.artifacts if a.format in backend.formats]
+    known = [a for a in bundle.artifacts if a.format in backend.formats and is_for(backend, a)]
+    # an engine for another GPU only where there is no other: opening it says what differs
+    fit = [a for a in known if refusal(bundle, backend, a) is None] or known
     whole = (a for a in fit if a.format == "embedded" and isinstance(a.input.shape[1], str))
     return next(whole, next(iter(fit), None))
