@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
 from vgg_deploy.embed import TABLE, TARGETS, TargetName
-from vgg_deploy.golden import FOLDER, INDEX
+from vgg_deploy.golden import INDEX
 
 # The versions that the Python apps pin have no wheels for 3.10.
 PINNED_PYTHON = (3, 11)
@@ -52,10 +53,14 @@ def test_an_app_that_computes_something_else_is_not_written(
 ) -> None:
     if reason := skip_reason("c"):
         pytest.skip(reason)
-    path = bundle.root / FOLDER / INDEX
-    index = json.loads(path.read_text(encoding="utf-8"))
+    index = json.loads((bundle.golden_folder / INDEX).read_text(encoding="utf-8"))
     index["images"][1]["logits"][0] += 0.1
-    path.write_text(json.dumps(index), encoding="utf-8")
+
+    def other_answers(folder: Path) -> None:
+        shutil.copytree(bundle.golden_folder, folder, dirs_exist_ok=True)
+        (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+    bundle.add_golden({"made_by": "tests"}, other_answers)
     out = tmp_path / "app"
     assert main(["embed", str(bundle.root), "--target", "c", "-o", str(out), "--test"]) == 7
     assert "ctest" in capsys.readouterr().err

@@ -127,6 +127,14 @@ def test_an_edited_model_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     assert not (tmp_path / "app").exists()
 
 
+def test_an_edited_golden_vector_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    image = bundle.golden_folder / load_index(bundle.golden_folder).images[0].file
+    image.write_bytes(bytes(len(image.read_bytes())))
+    with pytest.raises(DigestMismatch):
+        embed_bundle(bundle, tmp_path / "app", EmbedOptions(target="python"))
+    assert not (tmp_path / "app").exists()
+
+
 @pytest.mark.parametrize(
     ("resize", "target", "word"),
     [("native", "openvino", "computes wrongly"), ("none", "python", "one size")],

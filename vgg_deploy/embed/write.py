@@ -56,8 +56,8 @@ def embed_bundle(bundle: Bundle, out: Path, options: EmbedOptions) -> Written:
     """Write the app of ``options.target`` to the folder ``out``.
 
     Raises ``RefusedInput`` when the bundle holds no embedded file or no labels, or ``out`` holds
-    something; ``DigestMismatch`` for an edited model; ``BackendNotAvailable`` when the app is to
-    be tested and a tool is missing; ``NotEquivalent`` when its test fails.
+    something; ``DigestMismatch`` for an edited model or golden vector; ``BackendNotAvailable``
+    when the app is to be tested and a tool is missing; ``NotEquivalent`` when its test fails.
     """
     target = TABLE[options.target]
     _refuse_used(out)
@@ -66,6 +66,7 @@ def embed_bundle(bundle: Bundle, out: Path, options: EmbedOptions) -> Written:
     _check_resize(bundle, artifact, options.target)
     _check_labels(bundle)
     bundle.check([artifact])
+    bundle.check_golden()
     values = _values(bundle, artifact, options.target)
     with staged(out.absolute()) as partial, os_errors(f"write {out}"):
         _fill(partial, target, bundle, artifact, values)
