@@ -13,7 +13,7 @@ from vgg_deploy import environment
 from vgg_deploy.data.image_folder import Geometry, load_image_folder, squared
 from vgg_deploy.data.images import read_image
 from vgg_deploy.data.preprocess import preprocess
-from vgg_deploy.data.sources import is_folder, open_dataset
+from vgg_deploy.data.sources import geometry_of, is_folder, open_dataset
 from vgg_deploy.errors import RefusedInput, ResourceLimit, UsageError
 from vgg_deploy.spec import Preprocessing
 
@@ -124,17 +124,23 @@ def test_too_much_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert caught.value.exit_code == 6
 
 
-def test_training_and_predicting_see_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("resize", [28, None])
+def test_training_and_predicting_see_the_same(tmp_path: Path, resize: int | None) -> None:
     """A photograph of any shape: squared and preprocessed, or preprocessed at once."""
     random = np.random.default_rng(0)
     smooth = random.integers(0, 256, (5, 8, 3), np.uint8)
     picture = Image.fromarray(smooth).resize((90, 56), Image.Resampling.BICUBIC)
     picture.save(tmp_path / "x.png")
-    p = Preprocessing(size=24, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3, resize=28)
+    p = Preprocessing(size=24, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3, resize=resize)
     image = read_image(tmp_path / "x.png", 3)
     at_once = preprocess(image, p)
-    stored = preprocess(squared(image[0], 28)[np.newaxis], p)
+    stored = preprocess(squared(image[0], geometry_of(p))[np.newaxis], p)
     assert np.abs(at_once - stored).max() < 2.5 / 255  # two roundings to whole values
+
+
+def test_the_first_few_are_of_all_classes(tmp_path: Path) -> None:
+    data = load_image_folder(tree(tmp_path, (40, 40)), RGB)
+    assert 4 <= data.train.take(16).labels.sum() <= 12
 
 
 def test_grey_networks_get_grey_images(tmp_path: Path) -> None:

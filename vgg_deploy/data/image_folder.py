@@ -37,11 +37,13 @@ Pixels = NDArray[np.uint8]
 class Geometry:
     """How images of any size become squares of one: what comes before the preprocessing.
 
-    The shorter side is resized to ``side``, then the centre is cut out.
+    The shorter side is resized to ``side``, then the centre is cut out; or, where the preprocessing
+    does that, too, both sides are resized to ``side``.
     """
 
     side: int  # pixels
     channels: int
+    cropped: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,8 @@ def load_image_folder(root: Path, geometry: Geometry) -> Dataset:
     ``ResourceLimit`` when the images do not fit into memory.
     """
     labels, train_files, test_files = _found(root)
+    for files in (train_files, test_files):  # mixed, so that the first few are of all classes
+        files.sort(key=lambda f: _digest(f.path.relative_to(root)))
     _require_memory(len(train_files) + len(test_files), geometry)
     skipped: list[str] = []
     train = _read(root, train_files, geometry, skipped)
@@ -122,12 +126,10 @@ def _is_image(path: Path) -> bool:
 
 def _kept_for_test(root: Path, files: Sequence[_File]) -> set[_File]:
     """Of each class every fifth in the order of a digest of its name, at least one."""
-    kept: set[_File] = set()
-    for label in {f.label for f in files}:
-        own = [f for f in files if f.label == label]
-        own.sort(key=lambda f: _digest(f.path.relative_to(root)))
-        kept.update(own[: max(1, len(own) // _KEPT_FOR_TEST)])
-    return kept
+    classes: dict[int, list[_File]] = {}
+    for file in sorted(files, key=lambda f: _digest(f.path.relative_to(root))):
+        classes.setdefault(file.label, []).append(file)
+    return {f for own in classes.values() for f in own[: max(1, len(own) // _KEPT_FOR_TEST)]}
 
 
 def _digest(path: Path) -> bytes:
@@ -150,7 +152,7 @@ def _read(root: Path, files: Sequence[_File], geometry: Geometry, skipped: list[
 
     def one(file: _File) -> Pixels | str:
         try:
-            return squared(read_image(file.path, geometry.channels)[0], geometry.side)
+            return squared(read_image(file.path, geometry.channels)[0], geometry)
         except VggDeployError as error:
             name = file.path.relative_to(root)
             return f"{name} ({error.cause.removeprefix(str(file.path)).strip()})"
@@ -168,11 +170,14 @@ def _read(root: Path, files: Sequence[_File], geometry: Geometry, skipped: list[
     return Split(images[: len(labels)], np.array(labels, np.int64))
 
 
-def squared(image: Pixels, side: int) -> Pixels:
-    """uint8 ``[H, W, C]`` with its shorter side resized, antialiased, and the centre cut out."""
+def squared(image: Pixels, geometry: Geometry) -> Pixels:
+    """uint8 ``[H, W, C]`` as ``[side, side, C]``; resizing is bilinear and antialiased."""
     height, width, channels = image.shape
-    scale = side / min(height, width)
-    size = (max(side, round(width * scale)), max(side, round(height * scale)))
+    side = geometry.side
+    size = (side, side)
+    if geometry.cropped:
+        scale = side / min(height, width)
+        size = (max(side, round(width * scale)), max(side, round(height * scale)))
     picture = Image.fromarray(image[..., 0] if channels == 1 else image)
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.BILINEAR)

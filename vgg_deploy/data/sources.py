@@ -32,4 +32,4 @@ def open_dataset(name: str, data_dir: Path | None, preprocessing: Preprocessing)
 
 def geometry_of(p: Preprocessing) -> Geometry:
     """The squares that a preprocessing cuts its input from."""
-    return Geometry(side=p.resize or p.size, channels=p.channels)
+    return Geometry(side=p.resize or p.size, channels=p.channels, cropped=p.resize is not None)
