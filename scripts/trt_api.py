@@ -56,6 +56,7 @@ ENUMS = (
     "LayerType",
     "MemoryPoolType",
     "NetworkDefinitionCreationFlag",
+    "PreviewFeature",
     "ProfilingVerbosity",
 )
 _FOREIGN = re.compile(r"infer|nvonnx|parser|plugin|TRT|refit|runtime|builder|logger", re.IGNORECASE)

@@ -50,6 +50,7 @@ class Fake:
     cached: list[bytes] = field(default_factory=list)  # timing caches that were given
     shapes: list[tuple[int, ...]] = field(default_factory=list)  # input shapes that were set
     used_profiles: list[int] = field(default_factory=list)
+    in_use: set[int] = field(default_factory=set)  # profiles that some context has
     refitted: list[str] = field(default_factory=list)
     capturable: bool = True
 
@@ -220,6 +221,9 @@ class _Config:
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
         self.fake.settings[pool.name] = size
 
+    def set_preview_feature(self, feature: Any, on: bool) -> None:
+        self.fake.settings[feature.name] = on
+
     def set_compute_capability(self, capability: Any, index: int) -> None:
         assert index < self.num_compute_capabilities  # type: ignore[attr-defined]
         self.fake.settings["compute_capability"] = capability.name
@@ -309,6 +313,10 @@ class _Context:
         self.runs = 0
 
     def set_optimization_profile_async(self, index: int, _stream: int) -> bool:
+        if self.fake.name == "8.6" and not self.fake.settings.get("PROFILE_SHARING_0806"):
+            if index in self.fake.in_use:
+                return False  # "Profile 0 has been chosen by another IExecutionContext"
+            self.fake.in_use.add(index)
         self.fake.used_profiles.append(index)
         return True
 

@@ -10,8 +10,9 @@ from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends.tensorrt import TensorRt
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cuda import Gpu
-from vgg_deploy.trt.build import Place, build_engine
+from vgg_deploy.trt.build import build_engine
 from vgg_deploy.trt.options import BuildOptions
+from vgg_deploy.trt.place import Place
 
 ADA = replace(H100, name="NVIDIA RTX 4090", compute_capability="8.9")
 

@@ -13,7 +13,7 @@ import pytest
 from tests.trt.fake_cuda import H100
 from tests.trt.fake_tensorrt import Fake
 from tests.trt.helpers import ADA, Told, built, fake_of, place_of
-from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.bundle import Bundle, Draft, open_bundle
 from vgg_deploy.errors import (
     BackendNotAvailable,
     DigestMismatch,
@@ -104,6 +104,29 @@ def test_engines_of_several_kinds_live_side_by_side(bundle: Bundle) -> None:
     bundle.check()
 
 
+def test_an_onnx_file_with_equal_bytes_keeps_its_engines(bundle: Bundle) -> None:
+    bundle, engine, _ = built(bundle, fake_of("11"))
+    source = bundle.find("onnx")
+    assert source is not None
+    content = bundle.path(source).read_bytes()
+    draft = Draft(
+        format="onnx",
+        precision="fp32",
+        input=source.input,
+        output=source.output,
+        parent=source.parent,
+        made_by={"exported": "again"},
+    )
+    bundle, again = bundle.add(draft, lambda path: save(path, content))
+    assert again.sha256 == source.sha256
+    bundle, other, _ = built(bundle, fake_of("10"))
+    assert [a for a in bundle.artifacts if a.format == "engine"] == [engine, other]
+
+
+def save(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
 def test_a_new_onnx_file_takes_its_engines_and_their_notes_along(bundle: Bundle) -> None:
     bundle, _, _ = built(bundle, fake_of("11"))
     plant(bundle, onnx.helper.make_node("Identity", ["input"], ["unused"], name="more"))
@@ -114,8 +137,6 @@ def test_a_new_onnx_file_takes_its_engines_and_their_notes_along(bundle: Bundle)
 
 def plant(bundle: Bundle, node: onnx.NodeProto) -> None:
     """Enter the ONNX file with one more node into the manifest, as an export would."""
-    from vgg_deploy.bundle import Draft
-
     source = bundle.find("onnx")
     assert source is not None
     model = onnx.load(bundle.path(source))
@@ -294,23 +315,23 @@ def test_a_machine_without_a_gpu_builds_rtx_for_a_named_one_only(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vgg_deploy import cuda
-    from vgg_deploy.trt import build
+    from vgg_deploy.trt import place as places
 
     fake = fake_of("rtx")
     fake.driver.missing = "no NVIDIA driver is installed"
-    monkeypatch.setattr(build, "load", lambda _: fake.library())
+    monkeypatch.setattr(places, "load", lambda _: fake.library())
     monkeypatch.setattr(cuda, "driver", lambda: fake.driver)
     options = BuildOptions(flavour="tensorrt_rtx", compute_capability="8.6")
-    place = build.find_place(options)
+    place = places.find_place(options)
     assert (place.driver, place.gpu) == (None, None)
     _, engine, _ = build_engine(bundle, options, Told(), place)
     assert engine.made_by["gpu"] == "none"
     with pytest.raises(BackendNotAvailable, match="no GPU to build for: no NVIDIA dri") as caught:
-        build.find_place(replace(options, compute_capability=None))
+        places.find_place(replace(options, compute_capability=None))
     assert "--compute-capability 8.9" in caught.value.remedy
-    monkeypatch.setattr(build, "load", lambda _: fake_of("11").library())
+    monkeypatch.setattr(places, "load", lambda _: fake_of("11").library())
     with pytest.raises(BackendNotAvailable, match="no NVIDIA driver"):
-        build.find_place(BuildOptions())
+        places.find_place(BuildOptions())
 
 
 def test_the_cache_folder_follows_xdg(bundle: Bundle, tmp_path: Path) -> None:

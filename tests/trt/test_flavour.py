@@ -30,6 +30,7 @@ def test_every_name_of_the_table_is_one_that_version_has(name: str) -> None:
     flags = {flag for names in row.options.values() for flag in names}
     assert flags | set(row.type_flags.values()) <= set(enums["BuilderFlag"])
     assert set(row.type_flags) <= {"FLOAT16", "INT8"}
+    assert set(row.preview_features) <= set(enums["PreviewFeature"])
     assert row.device_memory in listed["classes"]["ICudaEngine"]
     known = {c.replace(".", "") for c in row.compute_capabilities}
     assert {f"SM{c}" for c in known} <= set(enums.get("ComputeCapability", ()))
@@ -113,9 +114,13 @@ def test_the_meta_package_of_rtx_comes_first(
 ) -> None:
     (tmp_path / "tensorrt_rtx.py").write_text("__version__ = '1.9.0'\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
-    assert load("tensorrt_rtx").version == "1.9.0"
-    monkeypatch.delitem(sys.modules, "tensorrt_rtx")
+    kept = sys.modules.pop("tensorrt_rtx", None)
+    try:
+        assert load("tensorrt_rtx").version == "1.9.0"
+    finally:
+        del sys.modules["tensorrt_rtx"]
+        if kept is not None:
+            sys.modules["tensorrt_rtx"] = kept
 
 
 def test_the_cuda_calls_are_ones_that_the_bindings_have() -> None:

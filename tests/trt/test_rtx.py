@@ -19,9 +19,10 @@ from vgg_deploy.cli import main
 from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.precision.options import CalibrationOptions
-from vgg_deploy.trt.build import Place, build_engine, read_notes
+from vgg_deploy.trt.build import build_engine, read_notes
 from vgg_deploy.trt.flavour import load
 from vgg_deploy.trt.options import BuildOptions
+from vgg_deploy.trt.place import Place
 from vgg_deploy.trt.profile import Profile
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="pip install vgg-deploy[rtx]")
@@ -87,9 +88,10 @@ def test_what_the_table_calls_impossible_the_builder_refuses(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the table would refuse what a newer library can build."""
-    from vgg_deploy.trt import build
+    from vgg_deploy.trt import build, config
 
-    monkeypatch.setattr(build, "_capability", lambda options, _: options.compute_capability)
+    for module in (build, config):
+        monkeypatch.setattr(module, "capability_of", lambda options, _: options.compute_capability)
     for precision, capability in (("fp32", "7.5"), ("bf16", "7.5"), ("fp8", "7.5"), ("fp8", "8.6")):
         with pytest.raises(RefusedInput, match="Cannot compile"):
             made(bundle, options_for(precision, capability))  # type: ignore[arg-type]

@@ -10,55 +10,30 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vgg_deploy import cuda, jsonio
+from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact, Target
 from vgg_deploy.bundle import Bundle, Draft, notes_path, open_bundle
 from vgg_deploy.environment import now, versions
-from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
+from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.trt import match
+from vgg_deploy.trt.config import capability_of, make_config, wanted_options
 from vgg_deploy.trt.failure import build_failure, parse_failure
-from vgg_deploy.trt.flavour import Library, Option, Traits, load, require_option
+from vgg_deploy.trt.flavour import require_option
 from vgg_deploy.trt.layers import EngineNotes, Layer, Source, from_inspector, from_log
 from vgg_deploy.trt.log import Log, logger
 from vgg_deploy.trt.options import BuildOptions
+from vgg_deploy.trt.place import Place, find_place
 from vgg_deploy.trt.progress import Phases, Progress, monitor
 from vgg_deploy.trt.timing_cache import timing_cache
 
 NO_GPU = "none"
 _LOCK = ".build.lock"
 _NOTICE_S = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """What a build stands on: the library, and the GPU where there is one."""
-
-    library: Library
-    driver: cuda.Driver | None
-    gpu: cuda.Gpu | None
-
-
-def find_place(options: BuildOptions) -> Place:
-    """Import the library and look for a GPU, which only some builds need."""
-    library = load(options.flavour)
-    try:
-        driver = cuda.driver()
-        return Place(library=library, driver=driver, gpu=driver.gpu())
-    except BackendNotAvailable as error:
-        if not library.traits.compute_capabilities:
-            raise
-        if options.compute_capability is None:
-            raise BackendNotAvailable(
-                f"no GPU to build for: {error.cause}",
-                "name its compute capability, for example --compute-capability 8.9",
-            ) from error
-        return Place(library=library, driver=None, gpu=None)
 
 
 def build_engine(
@@ -111,7 +86,7 @@ def _draft(onnx: Artifact, options: BuildOptions, place: Place) -> Draft:
             f"{traits.label} does not build {options.precision}",
             f"it builds {', '.join(sorted(traits.precisions))}",
         )
-    for option in _wanted(options):
+    for option in wanted_options(options):
         require_option(traits, option)
     gpu = place.gpu
     return Draft(
@@ -123,7 +98,7 @@ def _draft(onnx: Artifact, options: BuildOptions, place: Place) -> Draft:
         target=Target(
             flavour=traits.flavour,
             version=place.library.version,
-            compute_capability=_capability(options, place),
+            compute_capability=capability_of(options, place),
             batches=tuple(profile.sizes for profile in options.profiles),
         ),
         made_by={
@@ -148,41 +123,6 @@ def _text(level: int | None) -> str:
 
 def _yes(value: bool) -> str:
     return match.YES if value else match.NO
-
-
-def _wanted(options: BuildOptions) -> list[Option]:
-    asked: dict[Option, bool] = {
-        "hardware-compatible": options.hardware_compatible,
-        "version-compatible": options.version_compatible,
-        "strip-weights": options.strip_weights,
-    }
-    return [option for option, wanted in asked.items() if wanted]
-
-
-def _capability(options: BuildOptions, place: Place) -> str:
-    """What to build for, or an error where the flavour or its compiler cannot."""
-    traits, here = place.library.traits, place.gpu
-    wanted = options.compute_capability or (here.compute_capability if here else "")
-    if not traits.compute_capabilities:
-        if here and wanted != here.compute_capability:
-            raise UsageError(
-                f"{traits.label} builds for the GPU it runs on, which has compute capability "
-                f"{here.compute_capability}, not {wanted}",
-                f"build on a GPU of {wanted}, or use --flavour tensorrt-rtx",
-            )
-        return "8.0+" if options.hardware_compatible else wanted
-    if wanted not in traits.compute_capabilities:
-        raise UsageError(
-            f"{traits.label} does not build for compute capability {wanted}",
-            f"it builds for {', '.join(traits.compute_capabilities)}; "
-            "other GPUs run --flavour tensorrt",
-        )
-    if reason := traits.impossible.get((wanted, options.precision)):
-        raise UsageError(
-            f"{traits.label} cannot build {options.precision} for {wanted}: {reason}",
-            "choose another precision for this GPU",
-        )
-    return wanted
 
 
 def _valid(bundle: Bundle, draft: Draft) -> Artifact | None:
@@ -229,7 +169,7 @@ def _build(
     parser = module.OnnxParser(network, keeper)
     if not parser.parse(onnx_path.read_bytes()):
         raise parse_failure(parser, onnx_path, library.traits.label)
-    config = _config(builder, onnx_path, onnx, options, place)
+    config = make_config(builder, onnx_path, onnx, options, place)
     phases = Phases(title, progress)
     if (watching := monitor(module, phases)) is not None:
         config.progress_monitor = watching
@@ -258,53 +198,6 @@ def _build(
         )
 
     return plan, notes
-
-
-def _config(
-    builder: Any, onnx_path: Path, onnx: Artifact, options: BuildOptions, place: Place
-) -> Any:
-    """The builder's configuration: flags by name, profiles, limits, what to build for."""
-    module, traits = place.library.module, place.library.traits
-    flag = module.BuilderFlag
-    config = builder.create_builder_config()
-    config.profiling_verbosity = module.ProfilingVerbosity.DETAILED  # layers with their types
-    if options.precision != "tf32":
-        config.clear_flag(flag.TF32)  # on by default everywhere
-    names = [name for option in _wanted(options) for name in traits.options[option]]
-    if not traits.typed_by_graph:
-        names += _flags_of_types(onnx_path, traits)
-    for name in names:
-        config.set_flag(getattr(flag, name))
-    if options.hardware_compatible:
-        config.hardware_compatibility_level = module.HardwareCompatibilityLevel.AMPERE_PLUS
-    if options.workspace is not None:
-        config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, options.workspace << 20)
-    if options.optimization_level is not None:
-        config.builder_optimization_level = options.optimization_level
-    if traits.compute_capabilities:
-        wanted = _capability(options, place).replace(".", "")
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(module.ComputeCapability, f"SM{wanted}"), 0)
-    for profile in options.profiles:
-        shapes = builder.create_optimization_profile()
-        inner = onnx.input.shape[1:]
-        shapes.set_shape(onnx.input.name, *((size, *inner) for size in profile.sizes))
-        config.add_optimization_profile(shapes)
-    return config
-
-
-def _flags_of_types(onnx_path: Path, traits: Traits) -> list[str]:
-    """Builder flags that allow the types the graph itself uses (before strong typing)."""
-    import onnx
-
-    graph = onnx.load(onnx_path, load_external_data=False).graph
-    kinds = {tensor.data_type for tensor in graph.initializer}
-    for node in graph.node:
-        kinds |= {a.i for a in node.attribute if node.op_type == "Cast" and a.name == "to"}
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            kinds.add(onnx.TensorProto.INT8)
-    names = {onnx.TensorProto.DataType.Name(kind) for kind in kinds}
-    return [flag for name, flag in traits.type_flags.items() if name in names]
 
 
 def _layers(

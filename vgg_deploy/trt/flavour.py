@@ -37,6 +37,7 @@ class Traits:
     # Builder flag per ONNX tensor type, where the graph alone does not decide.
     type_flags: Mapping[str, str] = field(default_factory=dict)
     precisions: frozenset[Precision] = _ALL
+    preview_features: tuple[str, ...] = ()
     timing_cache: bool = True
     # Builder flags of the options it has; others are refused with the reason.
     options: Mapping[Option, tuple[str, ...]] = field(default_factory=dict)
@@ -70,6 +71,8 @@ TRAITS: tuple[Traits, ...] = (
         typed_by_graph=False,
         type_flags={"FLOAT16": "FP16", "INT8": "INT8"},
         precisions=_HALF,
+        # two contexts on one profile, which later versions allow unasked
+        preview_features=("PROFILE_SHARING_0806",),
         options={
             "hardware-compatible": (),
             "version-compatible": ("VERSION_COMPATIBLE",),
