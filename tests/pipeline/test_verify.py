@@ -14,6 +14,8 @@ from tests.export.networks import lively_bundle
 from tests.faults import in_export, in_graph, in_runtime
 from tests.faults.bases import card
 from tests.faults.catalogue import edited, exported, wrapped
+from vgg_deploy.backends import BACKENDS
+from vgg_deploy.backends.base import Missing
 from vgg_deploy.backends.reference import reference
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
@@ -226,3 +228,47 @@ def test_int8_without_labels_cannot_be_judged(bundle: Bundle) -> None:
     error = verdict_error(report)
     assert error is not None
     assert error.exit_code == 7
+
+
+def test_without_a_usable_backend_it_is_exit_10(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = Missing("no library", "install one")
+    for name, backend in BACKENDS.items():
+        if name != "torch":  # the reference needs it
+            monkeypatch.setattr(type(backend), "probe", lambda self: nothing)
+    words = ["verify", str(bundle.root), "--images", "8", "--no-accuracy", "-f", "onnx"]
+    assert main(words) == 10
+    assert "no backend could be verified" in capsys.readouterr().err
+    report = load(VerifyReport, bundle.root / VERIFY_FILE)
+    assert {row.verdict for row in report.rows} == {"skipped"}
+    monkeypatch.setattr(type(BACKENDS["torch"]), "probe", lambda self: nothing)
+    assert main(words) == 10
+    assert "the float64 reference needs torch" in capsys.readouterr().err
+
+
+def test_the_terminal_shows_where_it_went_wrong(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edited(in_graph.IN_PLAIN["bias of a convolution lost"], "fp16")(bundle)
+    words = ["verify", str(bundle.root), "-b", "ort-cpu", "--images", "8", "--no-accuracy"]
+    assert main([*words, "--locate"]) == 7
+    out = " ".join(capsys.readouterr().out.split())
+    assert "model.fp32.onnx → model.fp16.onnx" in out
+    assert "pool2" in out
+
+
+def test_json_holds_every_figure_beside_its_limit(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["verify", str(bundle.root), "-b", "ort-cpu", "--images", "8", "--data", "sample"]
+    main([*words, "--json"])
+    report = json.loads(capsys.readouterr().out)
+    row = report["rows"][0]
+    limits = {f["name"]: f["limit"] for f in row["figures"]}
+    for name in ("rel_l2", "max_abs", "unexcused_flips", "batch_spread", "top1_drop"):
+        assert limits[name] is not None, name
+    assert {"top1_low", "top1_high", "top1_drop_high"} <= set(limits)
+    assert row["accuracy"]["total"] == 1000
+    assert sum(map(sum, row["accuracy"]["confusion"])) == 1000
+    assert set(report["tolerances"]) == {"fp32", "fp16"}
