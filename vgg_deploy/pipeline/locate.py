@@ -59,7 +59,8 @@ def _locate(
     batch = inputs.batch[chosen]
     checkpoint = bundle.path(bundle.checkpoint)
     exact = stages(checkpoint, batch)
-    eager = stages(checkpoint, batch, artifact.precision)
+    precision = row.subject.precision
+    eager = stages(checkpoint, batch, precision)
     names = stage_names(len(bundle.card.spec.conv_arch))
     with tempfile.TemporaryDirectory() as folder:
         if artifact.format in _ONNX:
@@ -67,7 +68,7 @@ def _locate(
             run = _onnx_runner(artifact, backend, bundle, given, Path(folder))
         else:
             run = inner_stages(artifact, bundle.path(artifact), batch, names).__getitem__
-        return locate(run, exact, eager, artifact.precision)
+        return locate(run, exact, eager, precision)
 
 
 def _images(row: Comparison, inputs: Inputs, artifact: Artifact) -> Indices:

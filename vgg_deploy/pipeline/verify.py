@@ -27,7 +27,7 @@ from vgg_deploy.results import (
     TrippedGate,
     VerifyReport,
 )
-from vgg_deploy.verify.tolerance import FIGURES, NEED_LABELS, as_numbers
+from vgg_deploy.verify.tolerance import FIGURES, NEED_LABELS, TOLERANCES, as_numbers
 
 __all__ = ["VerifyOptions", "gates_of", "verdict_error", "verify_bundle"]
 
@@ -59,7 +59,8 @@ def verify_bundle(
     _refuse_orphans(bundle, cells)
     images = images_for(bundle.card, options.data, options.data_dir)
     _refuse_gates(options, images)
-    key = results_key(cells, options, {"images": images.dataset.source})
+    judged_by = {"images": images.dataset.source, "tolerances": repr(TOLERANCES)}
+    key = results_key(cells, options, judged_by)
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say("verify: reused, no file, option or version has changed")
         return earlier
