@@ -48,7 +48,7 @@ def draw(calibration: dict[str, Any], faults: dict[str, Any], out: Path) -> None
     planted = [f["rel_l2"] for f in faults["details"] if f["rel_l2"] and f["group"] != "precision"]
     _strip(axes, len(PRECISIONS), planted, FAULT)
     axes.axhline(FIXED, color=LIMIT, linestyle=(0, (4, 3)), linewidth=1)
-    axes.text(4.45, FIXED * 1.15, "the fixed 1e-5", ha="right", va="bottom")
+    axes.text(1.5, FIXED * 1.15, "the fixed 1e-5", ha="center", va="bottom")
     axes.set_yscale("log")
     axes.set_xlim(-0.6, 4.6)
     axes.set_xticks(range(5), [*PRECISIONS, "faults\nin fp32 files"])
