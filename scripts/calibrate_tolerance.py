@@ -65,6 +65,7 @@ def main() -> None:
         "--network", action="append", choices=[*NETWORKS, "none"], help="only these"
     )
     parser.add_argument("--trained", type=Path, help="a bundle whose weights are added")
+    parser.add_argument("--eager-only", action="store_true", help="without other runtimes")
     args = parser.parse_args()
     names = [n for n in args.network or NETWORKS if n != "none"]
     results = {}
@@ -72,7 +73,7 @@ def main() -> None:
         results = {r["network"]: r for r in json.loads(args.out.read_text())["networks"]}
     for name, bundle in _bundles(names, args.trained):
         start = time.perf_counter()
-        results[name] = {"network": name, **_measured(bundle, args.images)}
+        results[name] = {"network": name, **_measured(bundle, args.images, args.eager_only)}
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
         _save(args.out, list(results.values()))
 
@@ -133,7 +134,7 @@ def he_normal(root: Path, **spec: Any) -> Bundle:
     )[0]
 
 
-def _measured(bundle: Bundle, images: int) -> dict[str, Any]:
+def _measured(bundle: Bundle, images: int, eager_only: bool) -> dict[str, Any]:
     found = images_for(bundle.card)
     inputs = make_inputs(
         found.dataset.test.images, found.source, bundle.card.preprocessing, count=images, seed=0
@@ -144,10 +145,11 @@ def _measured(bundle: Bundle, images: int) -> dict[str, Any]:
     runs: dict[str, dict[str, Any]] = {}
     for precision in PRECISIONS:
         runs[f"{precision} eager"] = _told(eager(path, inputs.batch, precision), exact, scale)
-    for half, kernel in KERNELS.items():
-        runs[f"{half} torch kernels"] = _told(_own(path, inputs.batch, kernel), exact, scale)
-    for label, logits in _runtimes(bundle, inputs.batch):
-        runs[label] = _told(logits, exact, scale)
+    if not eager_only:
+        for half, kernel in KERNELS.items():
+            runs[f"{half} torch kernels"] = _told(_own(path, inputs.batch, kernel), exact, scale)
+        for label, logits in _runtimes(bundle, inputs.batch):
+            runs[label] = _told(logits, exact, scale)
     spec = bundle.card.spec
     return {
         "weight_layers": spec.weight_layers,
