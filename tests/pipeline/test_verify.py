@@ -198,7 +198,9 @@ def test_the_yardstick_is_kept_and_checked(bundle: Bundle, monkeypatch: pytest.M
     monkeypatch.setattr(yardstick, "reference", counted)
     rows_of(bundle)
     rows_of(bundle)
-    assert calls == [14, 1], "all images once, then one to see that the kept ones still hold"
+    every = calls[0]
+    assert every > 8
+    assert calls == [every, 1], "all images once, then one to see that the kept ones still hold"
     path = bundle.root / yardstick.FILE
     with np.load(path) as stored:
         arrays = dict(stored)
@@ -206,11 +208,11 @@ def test_the_yardstick_is_kept_and_checked(bundle: Bundle, monkeypatch: pytest.M
     np.savez(path, **arrays)
     calls.clear()
     rows_of(bundle)
-    assert calls == [1, 14], "an edited yardstick is made again"
+    assert calls == [1, every], "an edited yardstick is made again"
     path.write_bytes(b"PK nothing")
     calls.clear()
     rows_of(bundle)
-    assert calls == [14]
+    assert calls == [every]
 
 
 def test_int8_without_labels_cannot_be_judged(bundle: Bundle) -> None:
