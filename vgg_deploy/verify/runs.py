@@ -64,8 +64,13 @@ def _profiles(artifact: Artifact) -> tuple[tuple[int, int, int], ...]:
     return artifact.target.batches if artifact.target else ()
 
 
-def schedule(parts: Sequence[tuple[int, int]], sizes: Sequence[int]) -> Iterator[Indices]:
-    """Which images each call gets: everything at the largest size, then the probes."""
+def schedule(
+    parts: Sequence[tuple[int, int]], sizes: Sequence[int], *, full: bool = False
+) -> Iterator[Indices]:
+    """Which images each call gets: everything at the largest size, then the probes.
+
+    What is left over after two full batches is a smaller one, unless all have to be ``full``.
+    """
     if not parts:
         raise RefusedInput(
             "it takes images of one size only, and none of these has it",
@@ -75,6 +80,8 @@ def schedule(parts: Sequence[tuple[int, int]], sizes: Sequence[int]) -> Iterator
     for start, end in parts:
         everything = np.arange(start, end)
         chunks = [_filled(everything, at, largest) for at in range(0, len(everything), largest)]
+        if not full and len(chunks) > 2:
+            chunks[-1] = everything[(len(chunks) - 1) * largest :]
         yield from chunks
         if len(chunks) == 1:
             yield chunks[0][::-1]
@@ -99,7 +106,7 @@ def run_calls(
     shows, too.
     """
     calls = []
-    for indices in schedule(inputs.parts(artifact.input), sizes):
+    for indices in _calls_for(inputs, artifact, sizes):
         calls.append(Call(indices, session(inputs.take(indices, artifact.input))))
         on_images(len(indices))
     return tuple(calls)
@@ -107,7 +114,13 @@ def run_calls(
 
 def images_to_run(inputs: Inputs, artifact: Artifact, sizes: Sequence[int]) -> int:
     """How many images the schedule has in all."""
-    return sum(len(indices) for indices in schedule(inputs.parts(artifact.input), sizes))
+    return sum(len(indices) for indices in _calls_for(inputs, artifact, sizes))
+
+
+def _calls_for(inputs: Inputs, artifact: Artifact, sizes: Sequence[int]) -> Iterator[Indices]:
+    """The schedule of an artifact; engines and files for one batch size take no smaller one."""
+    full = isinstance(artifact.input.shape[0], int) or bool(_profiles(artifact))
+    return schedule(inputs.parts(artifact.input), sizes, full=full)
 
 
 def first_outputs(calls: Sequence[Call], count: int) -> Array:
@@ -123,5 +136,5 @@ def first_outputs(calls: Sequence[Call], count: int) -> Array:
 
 
 def _filled(images: Indices, start: int, size: int) -> Indices:
-    """``size`` images from ``start`` on, round and round: a batch is always full."""
+    """``size`` images from ``start`` on, round and round."""
     return images[np.arange(start, start + size) % len(images)]
