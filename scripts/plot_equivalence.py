@@ -71,9 +71,8 @@ def _errors(calibration: dict[str, Any], precision: str, *, own: bool) -> Iterat
 def _strip(axes: Any, x: float, values: list[float], colour: str) -> None:
     """Dots side by side around ``x``, spread by rank so that none hides."""
     ordered = sorted(value for value in values if value > 0)
-    for index, value in enumerate(ordered):
-        offset = ((index * 7) % 11 - 5) / 5 * 0.12
-        axes.plot(x + offset, value, "o", markersize=3, color=colour, alpha=0.55, mew=0)
+    places = [x + ((i * 7) % 11 - 5) / 5 * 0.12 for i in range(len(ordered))]
+    axes.plot(places, ordered, "o", markersize=3, color=colour, alpha=0.55, mew=0)
 
 
 def _legend(axes: Any) -> None:
