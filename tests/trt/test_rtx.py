@@ -21,6 +21,7 @@ from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.precision.options import CalibrationOptions
 from vgg_deploy.trt.build import build_engine, read_notes
 from vgg_deploy.trt.flavour import load
+from vgg_deploy.trt.log import Log
 from vgg_deploy.trt.options import BuildOptions
 from vgg_deploy.trt.place import Place
 from vgg_deploy.trt.profile import Profile
@@ -123,6 +124,24 @@ def test_ctrl_c_stops_a_real_build_and_leaves_nothing(bundle: Bundle) -> None:
         made(bundle, options_for("fp32", "8.9"), told)
     assert not list(bundle.root.glob("*.plan*"))
     assert not list(bundle.root.glob(".partial-*"))
+
+
+def test_ctrl_c_while_the_library_logs_stops_the_build_too(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep, heard = Log.keep, []
+
+    def interrupted(log: Log, severity: str, text: str) -> None:
+        heard.append(text)
+        if "After dead-layer removal" in text:
+            raise KeyboardInterrupt
+        keep(log, severity, text)
+
+    monkeypatch.setattr(Log, "keep", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made(bundle, options_for("fp32", "8.9"))
+    assert not any("Engine generation completed" in text for text in heard), "it was not stopped"
+    assert not list(bundle.root.glob("*.plan*"))
 
 
 def test_two_real_builds_at_once_make_one_engine(bundle: Bundle) -> None:

@@ -170,7 +170,7 @@ def _build(
     if not parser.parse(onnx_path.read_bytes()):
         raise parse_failure(parser, onnx_path, library.traits.label)
     config = make_config(builder, onnx_path, onnx, options, place)
-    phases = Phases(title, progress)
+    phases = Phases(title, progress, log)
     if (watching := monitor(module, phases)) is not None:
         config.progress_monitor = watching
     cache = nullcontext()

@@ -18,6 +18,7 @@ class Log:
 
     lines: list[tuple[str, str]] = field(default_factory=list)
     layers: str = ""  # the builder's own table of the finished engine
+    interrupted: bool = False  # Ctrl-C came while TensorRT was telling something
 
     def keep(self, severity: str, text: str) -> None:
         """Keep errors and warnings, and the layers of the engine."""
@@ -45,6 +46,9 @@ def logger(module: Any, log: Log) -> Any:
             module.ILogger.__init__(self)
 
         def log(self, severity: Any, text: str) -> None:
-            log.keep(severity.name, text)
+            try:
+                log.keep(severity.name, text)
+            except KeyboardInterrupt:  # must not cross TensorRT's own frames
+                log.interrupted = True
 
     return Logger()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from vgg_deploy.trt.log import Log
+
 
 class Progress(Protocol):
     """Who is told; ``pipeline.watch.Watcher`` fits."""
@@ -24,15 +26,20 @@ class Progress(Protocol):
 class Phases:
     """Keeps TensorRT's nested phases apart: the innermost is shown.
 
-    ``interrupted`` is set by Ctrl-C: an exception must not cross TensorRT's own frames, so the
-    build is asked to stop and the caller raises.
+    ``interrupted`` is set by Ctrl-C, here or in the logger: an exception must not cross TensorRT's
+    own frames, so the build is asked to stop and the caller raises.
     """
 
-    def __init__(self, title: str, progress: Progress) -> None:
+    def __init__(self, title: str, progress: Progress, log: Log) -> None:
         self._title = title
+        self._log = log
         self._progress = progress
         self._open: list[tuple[str, int, int]] = []  # name, steps, steps done
-        self.interrupted = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody pressed Ctrl-C since the build began."""
+        return self._log.interrupted
 
     def start(self, name: str, steps: int) -> None:
         """A phase begins inside the one that is open."""
@@ -51,7 +58,7 @@ class Phases:
         try:
             tell()
         except KeyboardInterrupt:
-            self.interrupted = True
+            self._log.interrupted = True
 
     def _push(self, name: str, steps: int) -> None:
         self._open.append((name, steps, 0))
