@@ -7,7 +7,7 @@
 
 /**
  * An image with the channels the model takes: 1 to 4 (grey, grey + alpha, RGB, RGBA) become 1 or 3.
- * What is transparent lies on black; grey is ITU-R 601-2 luma in 16-bit fixed point.
+ * What is transparent lies on black.
  *
  * @param {Image} image
  * @param {number} channels  1 or 3
@@ -17,21 +17,28 @@ export function toChannels({ data, width, height }, channels) {
   const given = channelsOf(data, width, height);
   const colours = given < 3 ? 1 : 3;
   const hasAlpha = given % 2 === 0;
-  if (!hasAlpha && colours === channels) return new Uint8Array(data.buffer, data.byteOffset, data.length);
+  if (given === channels) return new Uint8Array(data.buffer, data.byteOffset, data.length);
 
   const pixels = new Uint8Array(width * height * channels);
+  const rgb = [0, 0, 0];
   for (let from = 0, to = 0; from < data.length; from += given, to += channels) {
     const alpha = hasAlpha ? data[from + colours] : 255;
-    const shade = (i) => Math.floor((data[from + i] * alpha + 127) / 255);
-    if (colours === channels) {
-      for (let i = 0; i < channels; i++) pixels[to + i] = shade(i);
-    } else if (channels === 3) {
-      pixels.fill(shade(0), to, to + 3);
+    for (let i = 0; i < 3; i++) {
+      const value = data[colours === 1 ? from : from + i];
+      rgb[i] = alpha === 255 ? value : ((value * alpha + 127) / 255) | 0;
+    }
+    if (channels === 3) {
+      for (let i = 0; i < 3; i++) pixels[to + i] = rgb[i];
     } else {
-      pixels[to] = (19595 * shade(0) + 38470 * shade(1) + 7471 * shade(2) + 0x8000) >>> 16;
+      pixels[to] = colours === 1 ? rgb[0] : luma(rgb);
     }
   }
   return pixels;
+}
+
+/** ITU-R 601-2 in 16-bit fixed point. */
+function luma([red, green, blue]) {
+  return (19595 * red + 38470 * green + 7471 * blue + 0x8000) >>> 16;
 }
 
 function channelsOf(data, width, height) {
@@ -58,7 +65,7 @@ export function best(probabilities, labels, top) {
   return order.slice(0, top).map((i) => [labels[i], probabilities[i]]);
 }
 
-/** Throws when a runtime's version, such as "1.30.0", is below `oldest`, such as "1.20". */
+/** Throws when a runtime's version, such as "1.30.0", is below `oldest`, such as "1.22". */
 export function refuseOldRuntime(name, version, oldest) {
   const [major, minor] = (version ?? '0.0').split('.').map(Number);
   const [oldMajor, oldMinor] = oldest.split('.').map(Number);
