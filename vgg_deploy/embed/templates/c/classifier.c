@@ -163,7 +163,7 @@ static uint8_t grey_of(const uint8_t rgb[3]) {
 }
 
 /* Pixels with the model's channels, what is transparent on black; to be freed, or NULL. */
-static uint8_t *to_channels(const image *image, int channels) {
+static uint8_t *to_channels(const classifier_image *image, int channels) {
     if (!image->pixels || image->height < 1 || image->width < 1 || image->channels < 1 ||
         image->channels > 4) {
         fail("a %d x %d image with %d channels; give 8-bit pixels with 1 to 4 channels",
@@ -199,7 +199,8 @@ static int copy_out(classifier *c, OrtValue *value, float *to) {
     return 0;
 }
 
-int classifier_run(classifier *c, const image *image, float *probabilities, float *logits) {
+int classifier_run(classifier *c, const classifier_image *image, float *probabilities,
+                   float *logits) {
     uint8_t *pixels = to_channels(image, c->channels);
     if (!pixels) return -1;
     const int64_t dims[4] = {1, image->height, image->width, c->channels};
@@ -221,19 +222,20 @@ int classifier_run(classifier *c, const image *image, float *probabilities, floa
 }
 
 static int by_score(const void *a, const void *b) {
-    float x = ((const classification *)a)->score, y = ((const classification *)b)->score;
+    float x = ((const classifier_label *)a)->score, y = ((const classifier_label *)b)->score;
     return (x < y) - (x > y);
 }
 
-int classifier_classify(classifier *c, const image *image, classification *best, int top) {
+int classifier_classify(classifier *c, const classifier_image *image, classifier_label *best,
+                        int top) {
     size_t classes = (size_t)c->classes;
     float *scores = malloc(2 * classes * sizeof *scores);
-    classification *all = malloc(classes * sizeof *all);
+    classifier_label *all = malloc(classes * sizeof *all);
     int found = -1;
     if (!scores || !all) {
         fail("out of memory");
     } else if (classifier_run(c, image, scores, scores + classes) == 0) {
-        for (size_t i = 0; i < classes; i++) all[i] = (classification){c->labels[i], scores[i]};
+        for (size_t i = 0; i < classes; i++) all[i] = (classifier_label){c->labels[i], scores[i]};
         qsort(all, classes, sizeof *all, by_score);
         found = top < c->classes ? top : c->classes;
         memcpy(best, all, (size_t)found * sizeof *best);

@@ -1,7 +1,7 @@
 /* Classify images with an ONNX model that resizes and normalises by itself.
  *
  *     classifier *c = classifier_open(".");
- *     classification best[5];
+ *     classifier_label best[5];
  *     int found = classifier_classify(c, &image, best, 5);
  *
  * Functions that fail return NULL or -1; classifier_error() then says why.
@@ -22,21 +22,23 @@ typedef struct {
     const uint8_t *pixels; /* height x width x channels bytes, row by row */
     int height, width;
     int channels; /* 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA */
-} image;
+} classifier_image;
 
 typedef struct {
     const char *label; /* UTF-8, lives as long as the classifier */
     float score;       /* probability, 0..1 */
-} classification;
+} classifier_label;
 
 /* Load model.onnx and labels.txt of a folder. */
 classifier *classifier_open(const char *folder);
 
 /* The most probable labels, best first; returns how many: top, or fewer if there are fewer. */
-int classifier_classify(classifier *c, const image *image, classification *best, int top);
+int classifier_classify(classifier *c, const classifier_image *image, classifier_label *best,
+                        int top);
 
 /* All probabilities and logits of one image: classifier_classes() floats each. Returns 0. */
-int classifier_run(classifier *c, const image *image, float *probabilities, float *logits);
+int classifier_run(classifier *c, const classifier_image *image, float *probabilities,
+                   float *logits);
 
 int classifier_classes(const classifier *c);
 void classifier_close(classifier *c);

@@ -5,7 +5,7 @@
 #include "classifier.h"
 
 /* A binary PGM or PPM of 8 bits; its pixels are to be freed. Returns 0, or -1. */
-static int read_pnm(const char *path, image *result) {
+static int read_pnm(const char *path, classifier_image *result) {
     int kind = 0, width = 0, height = 0, most = 0;
     FILE *file = fopen(path, "rb");
     if (!file) return -1;
@@ -22,7 +22,7 @@ static int read_pnm(const char *path, image *result) {
         }
     }
     fclose(file);
-    *result = (image){pixels, height, width, channels};
+    *result = (classifier_image){pixels, height, width, channels};
     return pixels ? 0 : -1;
 }
 
@@ -31,12 +31,12 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: classify IMAGE.ppm\n");
         return 2;
     }
-    image picture;
+    classifier_image picture;
     if (read_pnm(argv[1], &picture)) {
         fprintf(stderr, "%s is not an 8-bit binary PGM or PPM\n", argv[1]);
         return 1;
     }
-    classification best[5];
+    classifier_label best[5];
     classifier *c = classifier_open(".");
     int found = c ? classifier_classify(c, &picture, best, 5) : -1;
     if (found < 0) fprintf(stderr, "%s\n", classifier_error());

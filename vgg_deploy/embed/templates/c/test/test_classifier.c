@@ -40,7 +40,7 @@ static double worst(const float *got, const double *want) {
 static void test_golden(classifier *c, const char *folder, const golden_vector *v) {
     size_t size = (size_t)v->height * (size_t)v->width * (size_t)v->channels;
     uint8_t *pixels = read_file(folder, v->file, size);
-    image picture = {pixels, v->height, v->width, v->channels};
+    classifier_image picture = {pixels, v->height, v->width, v->channels};
     float probabilities[GOLDEN_CLASSES], logits[GOLDEN_CLASSES];
     expect(classifier_run(c, &picture, probabilities, logits) == 0, "does not run:", v->name);
     double p = worst(probabilities, v->probabilities), l = worst(logits, v->logits);
@@ -48,7 +48,7 @@ static void test_golden(classifier *c, const char *folder, const golden_vector *
     expect(p <= GOLDEN_PROBABILITY_TOLERANCE, "probabilities differ", v->name);
     expect(l <= GOLDEN_LOGIT_TOLERANCE, "logits differ", v->name);
 
-    classification best[3];
+    classifier_label best[3];
     expect(classifier_classify(c, &picture, best, 3) == 3, "does not classify:", v->name);
     expect(best[0].score >= best[1].score && best[1].score >= best[2].score, "order", v->name);
     free(pixels);
@@ -57,17 +57,21 @@ static void test_golden(classifier *c, const char *folder, const golden_vector *
 static void test_alpha_lies_on_black(classifier *c) {
     const uint8_t rgba[] = {200, 100, 50, 255, 200, 100, 50, 0}, rgb[] = {200, 100, 50, 0, 0, 0};
     float a[GOLDEN_CLASSES], b[GOLDEN_CLASSES], logits[GOLDEN_CLASSES];
-    expect(classifier_run(c, &(image){rgba, 1, 2, 4}, a, logits) == 0, "RGBA", "alpha");
-    expect(classifier_run(c, &(image){rgb, 1, 2, 3}, b, logits) == 0, "RGB", "alpha");
+    expect(classifier_run(c, &(classifier_image){rgba, 1, 2, 4}, a, logits) == 0, "RGBA", "alpha");
+    expect(classifier_run(c, &(classifier_image){rgb, 1, 2, 3}, b, logits) == 0, "RGB", "alpha");
     expect(memcmp(a, b, sizeof a) == 0, "RGBA and RGB differ", "alpha");
+}
+
+static int refuses(classifier *c, const uint8_t *pixels, int height, int channels) {
+    float p[GOLDEN_CLASSES], l[GOLDEN_CLASSES];
+    return classifier_run(c, &(classifier_image){pixels, height, 1, channels}, p, l) == -1;
 }
 
 static void test_refusals(classifier *c) {
     const uint8_t pixel[5] = {0};
-    float p[GOLDEN_CLASSES], l[GOLDEN_CLASSES];
-    expect(classifier_run(c, &(image){pixel, 0, 1, 3}, p, l) == -1, "height 0 runs", "refusals");
-    expect(classifier_run(c, &(image){pixel, 1, 1, 5}, p, l) == -1, "5 channels run", "refusals");
-    expect(classifier_run(c, &(image){NULL, 1, 1, 3}, p, l) == -1, "NULL runs", "refusals");
+    expect(refuses(c, pixel, 0, 3), "height 0 runs", "refusals");
+    expect(refuses(c, pixel, 1, 5), "5 channels run", "refusals");
+    expect(refuses(c, NULL, 1, 3), "NULL runs", "refusals");
     expect(classifier_open("/nowhere") == NULL, "opens a folder without a model", "refusals");
 }
 
