@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import distributed as dist
 
+from scripts.bench_training import MAX_OTHERS, Neighbours
 from vgg_deploy import environment, jsonio
 from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.spec import ModelSpec
@@ -70,6 +71,7 @@ class Scaling:
     two_processes_step_ms: float  # measured, both at once
     two_processes_speedup: float  # measured
     predicted: tuple[Predicted, ...]
+    others: float | None  # share of all cores that other programs took; None: not known
     assumptions: tuple[str, ...]
 
 
@@ -196,8 +198,9 @@ def predict(
 
 def measure(options: argparse.Namespace) -> Scaling:
     """Measure alone and in two processes, fit, predict."""
-    step, backward, size = in_processes(1, alone, options)
-    reduced, together = in_processes(2, one_rank, options)
+    with Neighbours() as neighbours:
+        step, backward, size = in_processes(1, alone, options)
+        reduced, together = in_processes(2, one_rank, options)
     latency, bandwidth = fitted(reduced, 2)
     return Scaling(
         what="training on several processes: measured with one and two, predicted for more",
@@ -214,6 +217,7 @@ def measure(options: argparse.Namespace) -> Scaling:
         two_processes_step_ms=1000 * together,
         two_processes_speedup=2 * step / together,
         predicted=predict(step, backward, size, latency, bandwidth),
+        others=neighbours.share,
         assumptions=ASSUMPTIONS,
     )
 
@@ -234,6 +238,8 @@ def main(words: Sequence[str] | None = None) -> None:
         f"{found.latency_ms:.2f} ms + {found.bandwidth_gb_per_s:.2f} GB/s; two processes: "
         f"{found.two_processes_speedup:.2f}× measured"
     )
+    if found.others is not None and found.others > MAX_OTHERS:
+        print(f"other programs took {found.others:.0%} of all cores: let nothing else run")
     for row in found.predicted:
         print(
             f"{row.processes:3d} processes: {row.speedup_nothing_hidden:.1f}× to "
