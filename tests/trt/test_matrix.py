@@ -20,6 +20,7 @@ from vgg_deploy.errors import RefusedInput, StaleEngine
 from vgg_deploy.pipeline import cells, predict
 from vgg_deploy.pipeline.cells import Selection, plan
 from vgg_deploy.pipeline.predict import predict_images
+from vgg_deploy.trt.options import BuildOptions
 
 ENGINES = Selection(formats=("engine",))
 
@@ -54,6 +55,16 @@ def test_each_backend_gets_the_engines_of_its_flavour(
         ("trt-rtx", second, None),
     ]
     assert found[0].subject.id == f"trt:{first.path}"
+
+
+def test_the_engine_format_is_any_engine_whatever_its_precision(
+    bundle: Bundle, machine: tuple[Fake, Fake]
+) -> None:
+    with pytest.raises(RefusedInput, match="holds no engine artifact") as caught:
+        plan(bundle, ENGINES)
+    assert f"vgg-deploy build {bundle.root}" in caught.value.remedy
+    bundle, engine, _ = built(bundle, machine[0], BuildOptions(precision="tf32"))
+    assert [c.artifact for c in plan(bundle, ENGINES) if c.backend.name == "trt"] == [engine]
 
 
 def test_an_engine_for_another_gpu_is_a_skipped_row(

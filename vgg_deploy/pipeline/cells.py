@@ -75,6 +75,8 @@ def main_format(formats: Collection[Format]) -> Format:
 
 def how_to_make(root: Path, format: Format) -> str:
     """The command that makes an artifact of a format."""
+    if format == "engine":
+        return f"make it: vgg-deploy build {root}"
     options = "onnx --embedded" if format == "embedded" else format
     return f"make it: vgg-deploy export {root} --format {options}"
 
@@ -135,7 +137,7 @@ def _asked_for(cell: Cell, missing: Missing) -> VggDeployError:
 
 def _check(bundle: Bundle, selection: Selection) -> None:
     for name in selection.formats:
-        if bundle.find(name) is None:
+        if all(a.format != name for a in bundle.artifacts):
             raise RefusedInput(
                 f"{bundle.root} holds no {name} artifact",
                 how_to_make(bundle.root, name),
