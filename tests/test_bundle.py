@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import make_bundle, make_card
 from vgg_deploy.artifact import Format
 from vgg_deploy.bundle import MANIFEST, Bundle, Draft, open_bundle
+from vgg_deploy.cli import main
 from vgg_deploy.errors import DigestMismatch, RefusedInput, ResourceLimit
 
 
@@ -128,3 +129,15 @@ def test_a_manifest_cannot_point_outside(tiny_bundle: Bundle) -> None:
     path.write_text(text)
     with pytest.raises(RefusedInput, match="outside the bundle"):
         open_bundle(tiny_bundle.root)
+
+
+def test_a_manifest_whose_values_do_not_fit_each_other_is_refused_input(
+    tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny_bundle.root / "manifest.json"
+    document = json.loads(path.read_text())
+    document["card"]["labels"] = []
+    path.write_text(json.dumps(document))
+    assert main(["inspect", str(tiny_bundle.root)]) == 3
+    said = capsys.readouterr().err
+    assert "manifest.json does not hold a valid Manifest: 0 labels for 10 classes" in said

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from vgg_deploy.errors import RefusedInput, os_errors, require_file
+from vgg_deploy.errors import RefusedInput, UsageError, os_errors, require_file
 from vgg_deploy.files import write_text
 
 T = TypeVar("T")
@@ -22,6 +22,10 @@ def loads(kind: type[T], text: str | bytes, *, source: str) -> T:
     """Read a dataclass from JSON; ``RefusedInput`` names the first thing that does not fit."""
     try:
         return TypeAdapter(kind).validate_json(text)
+    except UsageError as error:  # values that parse and do not fit each other
+        raise RefusedInput(
+            f"{source} does not hold a valid {kind.__name__}: {error.cause}", error.remedy
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the document"
