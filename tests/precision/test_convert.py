@@ -132,7 +132,28 @@ def test_int8_is_what_tensorrt_takes(converted: Callable[[str], Bundle], arch: s
         assert tensors[activation.input[2]].dtype == np.int8
         assert tensors[node.input[2]].dtype == np.float32, "a quantized bias is refused"
     quantizers = [n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"]
-    assert len(quantizers) == len(set(quantizers)) == len(layers)
+    assert len(quantizers) == len(set(quantizers))
+    lrn = int(bundle.card.spec.lrn)  # after it comes another scale
+    assert len(quantizers) == 2 * len(layers) - 1 - lrn, "inputs, and outputs but the logits"
+
+
+@pytest.mark.parametrize("arch", GRAPHS)
+def test_onnxruntime_computes_int8_in_int8(
+    converted: Callable[[str], Bundle], arch: str, tmp_path: Path
+) -> None:
+    """Else it would be slower than fp32, and nothing would say why."""
+    import onnxruntime as ort
+
+    bundle = converted(arch)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    path = str(bundle.path(artifact_of(bundle, "int8")))
+    ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    convolutions = sum(n for n, _ in bundle.card.spec.conv_arch)
+    assert kinds.count("QLinearConv") == convolutions - int(bundle.card.spec.lrn)
+    assert kinds.count("QGemm") == 2, "fc8 gives its logits in float32"
 
 
 @pytest.mark.parametrize(("backend", "precision"), RUNS)

@@ -148,10 +148,13 @@ _SYMMETRIC = {
     "activations": "symmetric, one scale per tensor, on inputs of Conv and Gemm",
     "bias": "float32",
 }
+_INT8 = _SYMMETRIC | {
+    "activations": "symmetric, one scale per tensor, on inputs and outputs of Conv and Gemm"
+}
 CONVERTERS: Mapping[Precision, Converter] = {
     "fp16": Converter(make=_fp16),
     "bf16": Converter(make=_bf16, calibrated=False),
-    "int8": Converter(make=_eight_bits("int8"), made_by=_SYMMETRIC),
+    "int8": Converter(make=_eight_bits("int8"), made_by=_INT8),
     "fp8": Converter(make=_eight_bits("fp8"), made_by=_SYMMETRIC),
 }
 ONNX_PRECISIONS: tuple[Precision, ...] = ("fp32", *CONVERTERS)

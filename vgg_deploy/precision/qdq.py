@@ -1,7 +1,11 @@
 """int8 and fp8: explicit Q/DQ on the inputs and weights of every layer that multiplies.
 
-Symmetric, zero point 0, weights per output channel, biases in float32: what TensorRT takes. No
-pair stands between a layer and its ReLU or pooling, so that those can be fused into it.
+Symmetric, zero point 0, weights per output channel, biases in float32: what TensorRT takes.
+
+In int8 a layer's output has a pair, too, before its ReLU, with the scale of the next layer's input:
+what it clips the ReLU would have taken, and the second pair rounds nothing more. Without it ONNX
+Runtime's CPU kernels find no int8 convolution, because a ReLU stands in between, and compute in
+float32. TensorRT-RTX builds the same kernels either way (docs/LOG.md).
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ if TYPE_CHECKING:
 
 QuantizedPrecision = Literal["int8", "fp8"]
 FP8_MAX = 448.0  # largest finite float8 e4m3fn
-_ONE = "quantized_zero"
+_ZERO = "quantized_zero"
+_KEEPS_SCALE = ("Relu", "MaxPool", "Flatten")
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,11 @@ def insert_pairs(
 ) -> None:
     """Write Q/DQ into an fp32 model in place; ``ranges`` maps activations to their magnitude."""
     kind, graph = _kind_of(precision), model.graph
+    after = _scale_after(model) if kind.integer else {}
     known, chosen = weights(model), {node.output[0] for node in layers(model)}
     nodes = list(graph.node)
     del graph.node[:]
-    graph.initializer.append(_tensor(_ONE, np.zeros((), kind.dtype), kind.data_type))
+    graph.initializer.append(_tensor(_ZERO, np.zeros((), kind.dtype), kind.data_type))
     done: set[str] = set()
     for node in nodes:
         if node.output[0] in chosen:
@@ -68,7 +74,31 @@ def insert_pairs(
             axis = _output_axis(node)
             graph.node.append(_weight_pair(graph, known[node.input[1]], axis, kind))
             node.input[0], node.input[1] = f"{source}_dq", f"{node.input[1]}_dq"
-        graph.node.append(node)
+        if source := after.get(node.output[0]):
+            output = node.output[0]
+            node.output[0] = f"{output}_float"
+            graph.node.extend([node, *_pair(f"{output}_float", output, f"{source}_scale")])
+        else:
+            graph.node.append(node)
+
+
+def _scale_after(model: onnx.ModelProto) -> dict[str, str]:
+    """For each layer's output the input of the next layer, where both can share a scale."""
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    inputs = set(quantized_tensors(model))
+    found = {}
+    for layer in layers(model):
+        name = layer.output[0]
+        while name not in inputs and [u.op_type in _KEEPS_SCALE for u in users.get(name, ())] == [
+            True
+        ]:
+            name = users[name][0].output[0]
+        if name in inputs:
+            found[layer.output[0]] = name
+    return found
 
 
 def _output_axis(node: onnx.NodeProto) -> int:
@@ -78,16 +108,20 @@ def _output_axis(node: onnx.NodeProto) -> int:
 
 
 def _activation_pair(graph: onnx.GraphProto, name: str, scale: float) -> list[onnx.NodeProto]:
-    from onnx import TensorProto, helper
+    from onnx import TensorProto
 
     step = np.asarray(scale if scale > 0 else 1.0, np.float32)  # an input that is always zero
     graph.initializer.append(_tensor(f"{name}_scale", step, TensorProto.FLOAT))
-    using = [f"{name}_scale", _ONE]
+    return _pair(name, f"{name}_dq", f"{name}_scale")
+
+
+def _pair(source: str, target: str, scale: str) -> list[onnx.NodeProto]:
+    from onnx import helper
+
+    using, between = [scale, _ZERO], f"{target}_q"
     return [
-        helper.make_node("QuantizeLinear", [name, *using], [f"{name}_q"], name=f"q_{name}"),
-        helper.make_node(
-            "DequantizeLinear", [f"{name}_q", *using], [f"{name}_dq"], name=f"dq_{name}"
-        ),
+        helper.make_node("QuantizeLinear", [source, *using], [between], name=f"q_{target}"),
+        helper.make_node("DequantizeLinear", [between, *using], [target], name=f"dq_{target}"),
     ]
 
 
