@@ -67,25 +67,39 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--speed-bundle", type=Path, help="instead of VGG-16 at 224 px")
     parser.add_argument("--work", type=Path, default=Path("artifacts/int8/vgg16"))
     parser.add_argument("--blocks", type=int, default=20)
+    parser.add_argument("--no-speed", action="store_true", help="keep what the file holds of it")
     given = parser.parse_args(words)
     try:
-        timed = speed(given.speed_bundle or given.work, given.blocks, given.speed_bundle is None)
-        hits, calibration, dataset = accuracy(given.trained) if given.trained else ((), {}, "")
+        report = _begun(given.out)
+        if not given.no_speed:
+            timed = speed(given.speed_bundle or given.work, given.blocks, not given.speed_bundle)
+            report = replace(report, speed=timed, ratios=ratios(timed))
+            jsonio.save(given.out, report)
+        if given.trained:
+            hits, calibration, dataset = accuracy(given.trained)
+            report = replace(report, accuracy=hits, calibration=calibration, dataset=dataset)
+            jsonio.save(given.out, report)
     except VggDeployError as error:
         print(f"bench_int8: error: {error.cause}\n  remedy: {error.remedy}", file=sys.stderr)
         return error.exit_code
-    report = Report(
-        made_at=environment.now(),
-        environment=environment.capture(),
-        speed=timed,
-        ratios=ratios(timed),
-        accuracy=hits,
-        calibration=calibration,
-        dataset=dataset,
-    )
-    jsonio.save(given.out, report)
     say(report)
     return 0
+
+
+def _begun(path: Path) -> Report:
+    """What the file holds of this machine, to be completed; else an empty report."""
+    here = environment.capture()
+    fresh = Report(
+        made_at=environment.now(),
+        environment=here,
+        speed=None,
+        ratios=(),
+        accuracy=(),
+        calibration={},
+        dataset="",
+    )
+    earlier = jsonio.load(Report, path) if path.exists() else fresh
+    return earlier if earlier.environment == here else fresh
 
 
 def speed(folder: Path, blocks: int, fresh: bool) -> Contest:
