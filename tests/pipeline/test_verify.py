@@ -8,18 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.export.networks import lively_bundle
 from tests.faults import in_export, in_graph, in_runtime
 from tests.faults.bases import card
-from tests.faults.catalogue import edited, exported, wrapped
+from tests.faults.catalogue import edited, exported, record, wrapped
+from tests.faults.graph import Graph
 from vgg_deploy.backends import BACKENDS
 from vgg_deploy.backends.base import Missing
 from vgg_deploy.backends.reference import reference
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.export.embedded import export_embedded
 from vgg_deploy.pipeline import yardstick
 from vgg_deploy.pipeline.cells import Selection
 from vgg_deploy.pipeline.export import export_bundle
@@ -274,3 +277,17 @@ def test_json_holds_every_figure_beside_its_limit(
     assert row["accuracy"]["total"] == 1000
     assert sum(map(sum, row["accuracy"]["confusion"])) == 1000
     assert set(report["tolerances"]) == {"fp32", "fp16"}
+
+
+def test_an_embedded_file_gets_pixels_and_is_located(bundle: Bundle) -> None:
+    made, artifact, _ = export_embedded(bundle)
+    options = replace(QUICK, selection=Selection(formats=("embedded",)), locate=True)
+    right = rows_of(made, options)
+    assert {row.verdict for row in right.values()} == {"equivalent"}
+    graph = Graph(onnx.load(str(made.path(artifact))))
+    in_graph.IN_PLAIN["bias of a convolution lost"](graph)
+    record(made, artifact, lambda path: onnx.save(graph.model, str(path)))
+    for row in rows_of(made, options).values():
+        assert row.location is not None
+        assert row.location.stage == "pool2"
+        assert "the error enters between model.fp32.onnx and model.embedded.onnx" in row.reason
