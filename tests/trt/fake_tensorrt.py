@@ -123,8 +123,8 @@ class _Objects:
 
     def builder(self, logger: Any) -> Any:
         if self.fake.fault == "builder":
-            _say(logger, "ERROR", "CUDA initialization failure with error: 35")
-            return None
+            _say(logger, "WARNING", "CUDA initialization failure with error: 35")
+            raise TypeError("pybind11::init(): factory function returned nullptr")  # as 8.6 does
         return self.guarded("Builder", _Builder(self, logger))
 
     def onnxparser(self, network: Any, _logger: Any) -> Any:

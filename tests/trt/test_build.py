@@ -253,7 +253,7 @@ def test_a_failed_build_says_what_the_logger_said(bundle: Bundle, fake: Fake) ->
     with pytest.raises(RefusedInput, match=r"could not build model\.fp32\.onnx.*: planned: no ker"):
         built(bundle, fake)
     fake.fault = "builder"
-    with pytest.raises(RefusedInput, match="CUDA initialization failure") as caught:
+    with pytest.raises(BackendNotAvailable, match="CUDA initialization failure") as caught:
         built(bundle, fake)
     assert "could not start the builder" in caught.value.cause
     assert not list(bundle.root.glob("*.plan*"))

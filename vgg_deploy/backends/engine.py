@@ -214,7 +214,9 @@ def open_engine(
     """Deserialize a plan that was found to fit; one without weights gets them from its ONNX."""
     module, log = library.module, Log()
     keeper = logger(module, log)
-    runtime = module.Runtime(keeper)
+    runtime = library.make("Runtime", keeper)
+    if runtime is None:
+        raise build_failure(log, f"start the runtime for {root / artifact.path}", driver)
     if artifact.made_by.get(VERSION_COMPATIBLE) == YES:
         runtime.engine_host_code_allowed = True  # its lean runtime is part of the plan
     engine = runtime.deserialize_cuda_engine((root / artifact.path).read_bytes())

@@ -160,8 +160,8 @@ def _build(
     title = f"{library.traits.label} {options.precision}"
     progress.begin(title)
     keeper = logger(module, log)
-    builder = module.Builder(keeper)
-    if not builder:
+    builder = library.make("Builder", keeper)
+    if builder is None:
         raise build_failure(log, "start the builder", place.driver)
     network = builder.create_network(
         library.flags("NetworkDefinitionCreationFlag", library.traits.network_flags)
@@ -206,8 +206,8 @@ def _layers(
     """Layers from the inspector where the engine opens here, else from the builder's log."""
     engine = None
     if place.gpu:
-        runtime = module.Runtime(keeper)
-        engine = runtime.deserialize_cuda_engine(plan)
+        runtime = place.library.make("Runtime", keeper)
+        engine = runtime.deserialize_cuda_engine(plan) if runtime else None
     if engine is None:
         return from_log(log.layers), "builder log"
     inspector = engine.create_engine_inspector()

@@ -14,7 +14,10 @@ _MEMORY = re.compile(
     r"out of memory|could not be allocated|OutOfMemory|insufficient memory", re.IGNORECASE
 )
 _SIZE = re.compile(r"(?:GPU memory \(|Requested size was |requested size of )(\d+)")
-_NO_DRIVER = re.compile(r"driver version is insufficient|no CUDA-capable device", re.IGNORECASE)
+_NO_DRIVER = re.compile(
+    r"driver version is insufficient|no CUDA-capable device|CUDA initialization failure",
+    re.IGNORECASE,
+)
 
 
 def build_failure(log: Log, doing: str, driver: Driver | None) -> VggDeployError:
@@ -22,7 +25,8 @@ def build_failure(log: Log, doing: str, driver: Driver | None) -> VggDeployError
 
     ``doing`` completes "could not ...".
     """
-    errors = log.errors or ["TensorRT gave no reason"]
+    # 8.6 only warns of what then makes it fail
+    errors = log.errors or log.warnings or ["TensorRT gave no reason"]
     said = "; ".join(dict.fromkeys(map(_plain, errors)))
     everything = "\n".join([*errors, *log.warnings])
     if driver and _MEMORY.search(everything):

@@ -135,6 +135,18 @@ class Library:
     version: str
     traits: Traits
 
+    def make(self, kind: str, *args: Any) -> Any:
+        """An object of the library, or None where it refuses: the reason is in its log.
+
+        The bindings raise their null pointer as a ``TypeError`` without a reason.
+        """
+        try:
+            return getattr(self.module, kind)(*args)
+        except TypeError as error:
+            if "nullptr" not in str(error):
+                raise
+            return None
+
     def flags(self, enum: str, names: tuple[str, ...]) -> int:
         """Bits of the named members of an enum, with the numbers of this version."""
         members = getattr(self.module, enum)
