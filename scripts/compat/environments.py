@@ -12,7 +12,7 @@ from pathlib import Path
 
 RUNNERS = Path(__file__).parent / "runners"
 # Vendored for the C template, whose licence file lies beside it.
-HEADERS = Path("vgg_deploy/embed/templates/c/vendor/onnxruntime")
+HEADERS = Path(__file__).parents[2] / "vgg_deploy/embed/templates/c/vendor/onnxruntime"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -147,4 +147,5 @@ def _run(command: Sequence[str], folder: Path, environment: dict[str, str] | Non
     )  # fmt: skip
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise NotHere(f"{Path(command[0]).name}: {lines[-1] if lines else 'failed'}")
+        said = next((line for line in lines if "error" in line), lines[-1] if lines else "failed")
+        raise NotHere(f"{Path(command[0]).name}: {said}")

@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 from scripts.compat.cases import Form, all_forms, colour_bundle
-from scripts.compat.environments import HEADERS, RUNTIMES, NotHere, Runtime, capi_program, chromium
+from scripts.compat.environments import RUNTIMES, NotHere, Runtime, capi_program, chromium
 from scripts.compat.page import page, passing
 from scripts.compatibility import Cell, judge, run_form
 from tests.export.networks import lively_bundle, named
 
 ROOT = Path(__file__).parents[2]
 STORED = json.loads((ROOT / "docs/results/compatibility.json").read_text(encoding="utf-8"))
-HAS_HEADERS = (ROOT / HEADERS).is_dir()  # they come with the C template
-LIGHT = [r for r in RUNTIMES if r.light or (r.kind == "capi" and HAS_HEADERS)]
+LIGHT = [r for r in RUNTIMES if r.light or r.kind == "capi"]
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +29,7 @@ def forms(tmp_path_factory: pytest.TempPathFactory) -> list[Form]:
 
 
 @pytest.mark.parametrize("runtime", LIGHT, ids=lambda runtime: runtime.name)
-def test_runtimes_of_this_environment(
-    forms: list[Form], tmp_path: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT)
+def test_runtimes_of_this_environment(forms: list[Form], tmp_path: Path, runtime: Runtime) -> None:
     cells = {form.name: run_form(runtime, form, tmp_path) for form in forms[:3]}
     assert list(cells) == ["plain", "embedded", "embedded, centre crop"]
     for cell in cells.values():
