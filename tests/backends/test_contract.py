@@ -20,8 +20,10 @@ from vgg_deploy.backends.fake import FakeBackend, project, weights_for
 from vgg_deploy.backends.reference import reference
 from vgg_deploy.backends.session import HostSession
 from vgg_deploy.bundle import Bundle
+from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
-from vgg_deploy.pipeline.export import export_bundle
+from vgg_deploy.export.baked import EmbeddedOptions
+from vgg_deploy.pipeline.export import embed_preprocessing, export_bundle
 
 FAKE = FakeBackend(strict=True)
 CELLS: list[tuple[str, Format]] = [
@@ -35,18 +37,25 @@ CELLS: list[tuple[str, Format]] = [
 ]
 LIBRARY = {"ort-cpu": "onnxruntime", "openvino": "openvino"}
 BATCH = np.random.default_rng(0).normal(size=(5, 1, 32, 32)).astype(np.float32)
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 40, 30, 1), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     made = make_bundle(tmp_path_factory.mktemp("contract") / "bundle", make_card())
-    return export_bundle(made)[0]
+    return embed_preprocessing(export_bundle(made)[0], EmbeddedOptions())[0]
 
 
 @pytest.fixture(params=CELLS, ids="-".join)
 def cell(request: pytest.FixtureRequest) -> tuple[str, Format]:
     found: tuple[str, Format] = request.param
     return found
+
+
+@pytest.fixture
+def batch(cell: tuple[str, Format]) -> Array:
+    """Five inputs of the kind that the cell takes: float32 NCHW, or images uint8 NHWC."""
+    return PIXELS if cell[1] == "embedded" else BATCH
 
 
 def backend_of(cell: tuple[str, Format]) -> Backend:
@@ -56,7 +65,8 @@ def backend_of(cell: tuple[str, Format]) -> Backend:
 def exact_logits(bundle: Bundle, cell: tuple[str, Format]) -> Array:
     if cell[0] == FAKE.name:
         return project(BATCH, weights_for(BATCH, 10))
-    return reference(bundle.path(bundle.checkpoint), BATCH)
+    images = preprocess(PIXELS, bundle.card.preprocessing) if cell[1] == "embedded" else BATCH
+    return reference(bundle.path(bundle.checkpoint), images)
 
 
 @contextmanager
@@ -78,71 +88,77 @@ def test_the_networks_logits_follow_the_input(bundle: Bundle) -> None:
 
 
 def test_outputs_are_the_references_at_every_batch(
-    bundle: Bundle, cell: tuple[str, Format]
+    bundle: Bundle, cell: tuple[str, Format], batch: Array
 ) -> None:
     exact = exact_logits(bundle, cell)
     with opened(bundle, cell) as session:
         for size in (1, 2, 5):
-            logits = session(BATCH[:size])
+            logits = session(batch[:size])
             assert logits.shape == (size, 10)
             assert logits.dtype == np.float32
             np.testing.assert_allclose(logits, exact[:size], atol=1e-4)
 
 
-def test_calls_repeat_and_leave_the_input_alone(bundle: Bundle, cell: tuple[str, Format]) -> None:
-    batch = BATCH[:2].copy()
+def test_calls_repeat_and_leave_the_input_alone(
+    bundle: Bundle, cell: tuple[str, Format], batch: Array
+) -> None:
+    given = batch[:2].copy()
     with opened(bundle, cell) as session:
-        first = session(batch)
+        first = session(given)
         kept = first.copy()
-        assert np.array_equal(session(batch), kept)
-        session(BATCH[2:4])
+        assert np.array_equal(session(given), kept)
+        session(batch[2:4])
         assert np.array_equal(first, kept), "an earlier output was overwritten"
-    assert np.array_equal(batch, BATCH[:2])
+    assert np.array_equal(given, batch[:2])
 
 
 def test_layout_and_dtype_of_the_caller_do_not_matter(
-    bundle: Bundle, cell: tuple[str, Format]
+    bundle: Bundle, cell: tuple[str, Format], batch: Array
 ) -> None:
     with opened(bundle, cell) as session:
-        expected = session(BATCH[:2])
-        strided = np.asfortranarray(BATCH[:2])
+        expected = session(batch[:2])
+        strided = np.asfortranarray(batch[:2])
         assert np.array_equal(session(strided), expected)
-        assert np.array_equal(session(BATCH[:2].astype(np.float64)), expected)
-        frozen = BATCH[:2].copy()
+        assert np.array_equal(session(batch[:2].astype(np.float64)), expected)
+        frozen = batch[:2].copy()
         frozen.setflags(write=False)
         assert np.array_equal(session(frozen), expected)
 
 
-def test_bound_runs_do_not_disturb_calls(bundle: Bundle, cell: tuple[str, Format]) -> None:
+def test_bound_runs_do_not_disturb_calls(
+    bundle: Bundle, cell: tuple[str, Format], batch: Array
+) -> None:
     with opened(bundle, cell) as session:
-        expected = session(BATCH[:1])
-        run = session.bind(BATCH[:2])
+        expected = session(batch[:1])
+        run = session.bind(batch[:2])
         for _ in range(3):
             run()
         session.sync()
-        assert np.array_equal(session(BATCH[:1]), expected)
+        assert np.array_equal(session(batch[:1]), expected)
 
 
-def test_a_bound_run_computes_what_a_call_does(bundle: Bundle, cell: tuple[str, Format]) -> None:
-    batch = BATCH[:2].copy()
+def test_a_bound_run_computes_what_a_call_does(
+    bundle: Bundle, cell: tuple[str, Format], batch: Array
+) -> None:
+    given = batch[:2].copy()
     with opened(bundle, cell) as session:
         assert isinstance(session, HostSession)
         with pytest.raises(RuntimeError, match="nothing is bound"):
             session.output()
-        run = session.bind(batch)
-        batch[:] = 0  # what was bound is the session's own
-        session(BATCH[2:4])
+        run = session.bind(given)
+        given[:] = 0  # what was bound is the session's own
+        session(batch[2:4])
         run()
         session.sync()
-        assert np.array_equal(session.output(), session(BATCH[:2]))
+        assert np.array_equal(session.output(), session(batch[:2]))
 
 
-def test_two_sessions_at_once(bundle: Bundle, cell: tuple[str, Format]) -> None:
+def test_two_sessions_at_once(bundle: Bundle, cell: tuple[str, Format], batch: Array) -> None:
     with opened(bundle, cell) as first:
-        expected = first(BATCH)
+        expected = first(batch)
         with opened(bundle, cell) as second:
-            assert np.array_equal(second(BATCH), expected)
-        assert np.array_equal(first(BATCH), expected)
+            assert np.array_equal(second(batch), expected)
+        assert np.array_equal(first(batch), expected)
 
 
 @pytest.mark.parametrize("shape", [(0, 1, 32, 32), (1, 3, 32, 32), (1, 1, 31, 32), (32, 32)])
@@ -153,19 +169,19 @@ def test_wrong_shapes_are_refused(
         session(np.zeros(shape, np.float32))
 
 
-def test_a_closed_session_says_so(bundle: Bundle, cell: tuple[str, Format]) -> None:
+def test_a_closed_session_says_so(bundle: Bundle, cell: tuple[str, Format], batch: Array) -> None:
     with opened(bundle, cell) as session:
         pass
     for use in (session, session.bind, lambda _: session.sync()):
         with pytest.raises(RuntimeError, match="closed"):
-            use(BATCH)
+            use(batch)
 
 
-def test_works_from_another_thread(bundle: Bundle, cell: tuple[str, Format]) -> None:
+def test_works_from_another_thread(bundle: Bundle, cell: tuple[str, Format], batch: Array) -> None:
     results: list[Array] = []
     with opened(bundle, cell) as session:
-        expected = session(BATCH[:1])
-        thread = Thread(target=lambda: results.append(session(BATCH[:1])))
+        expected = session(batch[:1])
+        thread = Thread(target=lambda: results.append(session(batch[:1])))
         thread.start()
         thread.join()
     assert np.array_equal(results[0], expected)
@@ -205,10 +221,10 @@ def test_an_absent_file_and_another_format_are_refused(
 
 
 def test_a_run_says_nothing(
-    bundle: Bundle, cell: tuple[str, Format], capfd: pytest.CaptureFixture[str]
+    bundle: Bundle, cell: tuple[str, Format], batch: Array, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with opened(bundle, cell) as session:
-        session(BATCH)
+        session(batch)
     assert capfd.readouterr() == ("", "")
 
 

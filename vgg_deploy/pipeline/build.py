@@ -6,12 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vgg_deploy.artifact import FLAVOURS, PRECISIONS, Artifact, Flavour, Precision
-from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import RefusedInput, VggDeployError, unknown_choice
+from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.errors import (
+    BackendNotAvailable,
+    RefusedInput,
+    VggDeployError,
+    unknown_choice,
+)
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.trt.build import build_engine, read_notes
 from vgg_deploy.trt.layers import EngineNotes
 from vgg_deploy.trt.options import BuildOptions
+from vgg_deploy.trt.place import Place, find_place
+
+# What is tried in turn where nobody said which: 8.9 is Ada (RTX 40, L4), which
+# TensorRT-RTX builds every precision for.
+_WAYS = (
+    BuildOptions(flavour="tensorrt"),
+    BuildOptions(flavour="tensorrt_rtx"),
+    BuildOptions(flavour="tensorrt_rtx", compute_capability="8.9"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +84,34 @@ def build_bundle(
         watch.say(_line(row))
         done.append(row)
     return done, first
+
+
+def build_here(bundle: Bundle, precisions: Sequence[Precision], watch: Watcher) -> Bundle:
+    """Engines with the TensorRT that is here, for the GPU that is here.
+
+    Without a GPU TensorRT-RTX still builds, for one that is named; without any TensorRT a line says
+    why nothing was built. An engine that cannot be built is the error of ``build_engine``.
+    """
+    reasons = []
+    for options in _WAYS:
+        try:
+            place = find_place(options)
+        except BackendNotAvailable as error:
+            reasons.append(f"{error.cause}; {error.remedy}")
+            continue
+        if _builds_for_the_gpu(place) or options.compute_capability:
+            _, error_met = build_bundle(bundle, options, precisions, (), watch)
+            if error_met:
+                raise error_met
+            return open_bundle(bundle.root)
+    watch.say(f"skipped: engines: {reasons[0]}")
+    return bundle
+
+
+def _builds_for_the_gpu(place: Place) -> bool:
+    """Whether the GPU that is here is one that the library builds for: RTX knows no Hopper."""
+    able = place.library.traits.compute_capabilities
+    return not able or (place.gpu is not None and place.gpu.compute_capability in able)
 
 
 def inspect_engine(bundle: Bundle, name: str) -> tuple[Artifact, EngineNotes]:

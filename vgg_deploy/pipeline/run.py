@@ -1,4 +1,4 @@
-"""The main job: train, export, verify, bench, report, each kept when it is still valid."""
+"""The main job: train, export, build, verify, bench, report, each kept when it is still valid."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vgg_deploy.artifact import Precision
 from vgg_deploy.bundle import MANIFEST, Bundle
 from vgg_deploy.environment import now
 from vgg_deploy.errors import unknown_choice
+from vgg_deploy.export.baked import EmbeddedOptions
 from vgg_deploy.files import write_text
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
-from vgg_deploy.pipeline.export import export_bundle
+from vgg_deploy.pipeline.build import build_here
+from vgg_deploy.pipeline.export import embed_preprocessing, export_bundle
 from vgg_deploy.pipeline.request import TrainRequest
 from vgg_deploy.pipeline.stages import Recorder
 from vgg_deploy.pipeline.train import train_bundle
@@ -21,6 +24,7 @@ from vgg_deploy.report.html import REPORT_FILE, write_report
 from vgg_deploy.results import BenchReport, VerifyReport
 from vgg_deploy.train.options import RunControl, TrainOptions
 
+_TOO_FEW = "judged by accuracy, and on the sample's 1,000 test images a point is noise"
 LOG_FILE = "results/run.log"  # relative to the bundle: the tree of stages as text
 
 
@@ -30,6 +34,9 @@ class Preset:
 
     folder: Path
     train: TrainRequest
+    precisions: tuple[Precision, ...] = ()  # of ONNX, beside fp32
+    embedded: bool = False  # also the ONNX file with its preprocessing inside
+    engines: tuple[Precision, ...] = ("fp32",)
     verify: VerifyOptions = field(default_factory=VerifyOptions)
     bench: BenchOptions = field(default_factory=BenchOptions)
 
@@ -39,6 +46,9 @@ PRESETS: Mapping[str, Preset] = {
     "fashion-mnist": Preset(
         folder=Path("artifacts/fmnist"),
         train=TrainRequest(options=TrainOptions(epochs=3)),
+        precisions=("int8",),
+        embedded=True,
+        engines=("fp32", "int8"),
     ),
     # seconds instead of minutes; for trying things out
     "quick": Preset(
@@ -95,7 +105,10 @@ def _run(preset: Preset, folder: Path, watch: Watcher) -> Outcome:
             control=RunControl(resume="may"),
         )
     with watch.stage("export"):
-        bundle, _, _ = export_bundle(bundle, (), watch)
+        bundle = _exported(bundle, preset, watch)
+    with watch.stage("build"):
+        made = {a.precision for a in bundle.artifacts if a.format == "onnx"}
+        bundle = build_here(bundle, [p for p in preset.engines if p in made], watch)
     with watch.stage("verify"):
         verified = verify_bundle(bundle, preset.verify, watch, reuse=True)
     timed = None
@@ -106,6 +119,18 @@ def _run(preset: Preset, folder: Path, watch: Watcher) -> Outcome:
         page = write_report(bundle, bundle.root / REPORT_FILE)
         watch.say(f"report: {page}")
     return Outcome(bundle, verified, timed, page)
+
+
+def _exported(bundle: Bundle, preset: Preset, watch: Watcher) -> Bundle:
+    """Every format that can be made here, and what the preset adds."""
+    bundle, _, _ = export_bundle(bundle, (), watch)
+    if preset.precisions and bundle.card.dataset == "sample":
+        watch.say(f"skipped: {', '.join(preset.precisions)}: {_TOO_FEW}")
+    elif preset.precisions:
+        bundle, _, _ = export_bundle(bundle, ("onnx",), watch, precisions=preset.precisions)
+    if preset.embedded:
+        bundle, _ = embed_preprocessing(bundle, EmbeddedOptions(), watch)
+    return bundle
 
 
 def require_good(outcome: Outcome) -> None:

@@ -1,0 +1,47 @@
+"""The main job's engines: with what is here, for what is here, and never without a word."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.pipeline.build import build_here
+from vgg_deploy.pipeline.export import export_bundle
+from vgg_deploy.pipeline.watch import Silent
+
+
+class Listener(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_without_a_gpu_an_engine_is_built_for_a_named_one(tiny_bundle: Bundle) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings", reason="no TensorRT-RTX: pip install [rtx]")
+    bundle, _, _ = export_bundle(tiny_bundle, ("onnx",))
+    heard = Listener()
+    built = build_here(bundle, ("fp32",), heard)
+    (engine,) = [a for a in built.artifacts if a.format == "engine"]
+    assert engine.target is not None
+    assert engine.target.flavour.startswith("tensorrt")
+    built.check([engine])
+    again = build_here(built, ("fp32",), heard)
+    assert "reused" in heard.lines[-1]
+    assert again.artifacts == built.artifacts
+
+
+def test_without_any_tensorrt_a_line_says_so(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"):
+        monkeypatch.setitem(sys.modules, name, None)  # Python's way to make an import fail
+    heard = Listener()
+    assert build_here(tiny_bundle, ("fp32",), heard) == tiny_bundle
+    assert heard.lines[-1].startswith("skipped: engines: tensorrt")
+    assert "pip install" in heard.lines[-1]
