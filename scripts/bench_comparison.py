@@ -18,7 +18,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.base import Array, Session
 from vgg_deploy.bench.clock import HostStopwatch
-from vgg_deploy.bench.contest import Contender, ContestOptions, contest
+from vgg_deploy.bench.contest import Contender, ContestOptions, contest, contest_in_rounds
 from vgg_deploy.bench.paired import Ratio, ratios
 from vgg_deploy.bench.virtual import Machine, contender, instruments
 from vgg_deploy.bundle import Bundle, Draft, create_bundle
@@ -93,12 +93,15 @@ def real(bundle: Bundle, onnx: Artifact, seed: int, factor: float) -> Contest:
     )
     spec = bundle.card.spec
     batch = np.zeros((1, spec.channels, spec.size, spec.size), np.float32)
-    with ExitStack() as stack:
-        first, second = (stack.enter_context(backend.open(onnx, bundle.root)) for _ in "ab")
-        if factor != 1:
-            second = Slowed(second, factor)
-        pair = [Contender(subject, s, HostStopwatch()) for s in (first, second)]
-        return contest(pair, batch, ContestOptions(seed=seed))
+
+    @contextmanager
+    def opened() -> Iterator[Sequence[Contender]]:
+        with ExitStack() as stack:
+            first, second = (stack.enter_context(backend.open(onnx, bundle.root)) for _ in "ab")
+            slow = second if factor == 1 else Slowed(second, factor)
+            yield [Contender(subject, s, HostStopwatch()) for s in (first, slow)]
+
+    return contest_in_rounds(opened, batch, ContestOptions(seed=seed))
 
 
 def counted(contests: Iterator[Contest], expected: str, share: float) -> dict[str, Any]:

@@ -267,6 +267,7 @@ class Block:
 
     order: tuple[int, ...]  # contenders by their place
     medians_ns: tuple[float, ...]  # by place: median latency of the contender's turn
+    round: int = 0  # all sessions are opened anew for each round
 
 
 @dataclass(frozen=True, kw_only=True)

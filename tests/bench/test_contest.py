@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from vgg_deploy.bench.contest import ContestOptions, contest
+from vgg_deploy.bench.contest import Contender, ContestOptions, contest, contest_in_rounds
 from vgg_deploy.bench.paired import ratios
 from vgg_deploy.bench.virtual import Machine, contender, instruments
 from vgg_deploy.errors import UsageError
@@ -57,3 +60,20 @@ def test_a_planted_slowdown_is_found_and_equals_are_not_told_apart() -> None:
 def test_too_few_blocks_are_refused() -> None:
     with pytest.raises(UsageError, match="no interval"):
         ContestOptions(blocks=4)
+
+
+def test_sessions_that_differ_by_chance_are_no_difference_of_backends() -> None:
+    """Each opening has its own speed, 2 % apart: one pair would be told apart, rounds are not."""
+    machine = Machine(0, noise=0.01)
+    luck = np.random.default_rng(3)
+
+    @contextmanager
+    def opened() -> Iterator[list[Contender]]:
+        yield [contender(machine, name, MS * luck.normal(1, 0.02)) for name in "ab"]
+
+    once = contest_in_rounds(opened, np.zeros((1, 1)), replace(QUICK, blocks=40))
+    assert {block.round for block in once.blocks} == set(range(8))
+    assert len(once.blocks) == 40
+    (ratio,) = ratios(once)
+    assert ratio.blocks == 8
+    assert ratio.low < 1 < ratio.high

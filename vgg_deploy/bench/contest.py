@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from statistics import median
 
 from vgg_deploy.backends.base import Array, Session
@@ -18,6 +19,7 @@ from vgg_deploy.bench.stats import NS
 from vgg_deploy.errors import UsageError
 from vgg_deploy.results import Block, Contest, Subject
 
+ROUNDS = 8
 _LEAD_IN = 0.4  # of a turn, not timed: the contender before left its threads and its caches
 
 
@@ -52,8 +54,12 @@ def contest(
     options: ContestOptions,
     using: Instruments | None = None,
     done: Callable[[], None] = lambda: None,
+    blocks_wanted: int | None = None,
 ) -> Contest:
-    """Time all contenders on the same input; ``done`` is told of every finished block."""
+    """Time all contenders on the same input; ``done`` is told of every finished block.
+
+    ``blocks_wanted``: only so many, as a part of a longer contest.
+    """
     using = using or Instruments(look=look)
     runs = [c.session.bind(batch) for c in contenders]
     order, shuffle = list(range(len(contenders))), random.Random(options.seed).shuffle  # noqa: S311
@@ -62,7 +68,7 @@ def contest(
         turns = [_runs_per_turn(c, run, options, using)
                  for c, run in zip(contenders, runs, strict=True)]  # fmt: skip
         before = using.look()
-        for _ in range(options.blocks):
+        for _ in range(blocks_wanted or options.blocks):
             shuffle(order)
             found = dict.fromkeys(order, 0.0)
             for i in order:
@@ -78,6 +84,33 @@ def contest(
         runs_per_turn=tuple(turns),
         blocks=tuple(blocks),
         marks=others_mark(others),
+    )
+
+
+def contest_in_rounds(
+    opened: Callable[[], AbstractContextManager[Sequence[Contender]]],
+    batch: Array,
+    options: ContestOptions,
+    done: Callable[[], None] = lambda: None,
+) -> Contest:
+    """A contest whose sessions are opened anew several times.
+
+    Two sessions of the same file differ, by where their memory happens to lie: about 1 % was seen,
+    three times what the blocks of one pair show. So rounds are what an interval is made from.
+    """
+    rounds = min(ROUNDS, options.blocks)
+    parts: list[Contest] = []
+    for number in range(rounds):
+        share = options.blocks // rounds + (number < options.blocks % rounds)
+        with opened() as contenders:
+            part = contest(contenders, batch, replace(options, seed=options.seed + number),
+                           done=done, blocks_wanted=share)  # fmt: skip
+        blocks = tuple(replace(block, round=number) for block in part.blocks)
+        parts.append(replace(part, blocks=blocks))
+    return replace(
+        parts[0],
+        blocks=tuple(block for part in parts for block in part.blocks),
+        marks=tuple(dict.fromkeys(mark for part in parts for mark in part.marks))[:1],
     )
 
 

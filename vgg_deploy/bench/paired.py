@@ -45,9 +45,22 @@ def ratios(contest: Contest) -> tuple[Ratio, ...]:
     (Bonferroni).
     """
     others = len(contest.subjects) - 1
-    logs = [[math.log(b.medians_ns[i] / b.medians_ns[0]) for b in contest.blocks]
-            for i in range(1, others + 1)]  # fmt: skip
-    return tuple(paired(values, others) for values in logs)
+    return tuple(paired(_log_ratios(contest, i), others) for i in range(1, others + 1))
+
+
+def _log_ratios(contest: Contest, place: int) -> list[float]:
+    """Per round, or per block where there was only one round.
+
+    Blocks of one round share their sessions, whose memory lies where it lies: they are not
+    independent of each other.
+    """
+    rounds: dict[int, list[float]] = {}
+    for block in contest.blocks:
+        ratio = math.log(block.medians_ns[place] / block.medians_ns[0])
+        rounds.setdefault(block.round, []).append(ratio)
+    if len(rounds) == 1:
+        return next(iter(rounds.values()))
+    return [fmean(values) for values in rounds.values()]
 
 
 def paired(logs: Sequence[float], comparisons: int = 1) -> Ratio:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 
@@ -11,7 +11,7 @@ from vgg_deploy import stored
 from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.base import Array, Described
 from vgg_deploy.bench.clock import stopwatch_for
-from vgg_deploy.bench.contest import Contender, ContestOptions, contest
+from vgg_deploy.bench.contest import Contender, ContestOptions, contest_in_rounds
 from vgg_deploy.bench.like import Traits, unlike
 from vgg_deploy.bench.paired import ratios
 from vgg_deploy.bundle import Bundle
@@ -105,6 +105,21 @@ def _cell(bundle: Bundle, name: str) -> Cell:
 def _fought(
     bundle: Bundle, cells: Sequence[Cell], batch: int, options: CompareOptions, watch: Watcher
 ) -> Contest:
+    given = _shared_input(bundle, cells, batch)
+    with watch.undisturbed():
+        return contest_in_rounds(
+            lambda: _opened(bundle, cells, options.names),
+            given,
+            options.contest_options(),
+            done=watch.advance,
+        )
+
+
+@contextmanager
+def _opened(
+    bundle: Bundle, cells: Sequence[Cell], names: Sequence[str]
+) -> Iterator[Sequence[Contender]]:
+    """All sessions at once, each with its clock; refused where clocks or modes are unlike."""
     with ExitStack() as stack:
         contenders = []
         traits = []
@@ -114,11 +129,9 @@ def _fought(
             stopwatch = stopwatch_for(session, cell.subject.device)
             modes = session.modes if isinstance(session, Described) else {}
             contenders.append(Contender(cell.subject, session, stopwatch))
-            traits.append(replace(_planned(cell), clock=stopwatch.name, modes=modes, batch=batch))
-        _refuse_unlike(traits, options.names)
-        given = _shared_input(bundle, cells, batch)
-        with watch.undisturbed():
-            return contest(contenders, given, options.contest_options(), done=watch.advance)
+            traits.append(replace(_planned(cell), clock=stopwatch.name, modes=modes))
+        _refuse_unlike(traits, names)
+        yield contenders
 
 
 def _shared_input(bundle: Bundle, cells: Sequence[Cell], batch: int) -> Array:
