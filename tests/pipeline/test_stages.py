@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_bundle, make_card
+from vgg_deploy.backends import get_backend
 from vgg_deploy.bundle import Bundle, Draft
 from vgg_deploy.environment import capture
 from vgg_deploy.errors import NotEquivalent, RefusedInput
 from vgg_deploy.model.checkpoint import load_state, save_checkpoint
 from vgg_deploy.pipeline import cells
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle
-from vgg_deploy.pipeline.cells import Selection
+from vgg_deploy.pipeline.cells import Cell, Selection, without_cuda_graphs
 from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.pipeline.images import images_for
 from vgg_deploy.pipeline.verify import VerifyOptions, verdict_error, verify_bundle
@@ -139,3 +140,17 @@ def test_models_of_the_sample_and_of_all_are_tested_alike(trained_on: str) -> No
     labels = images_for(make_card(), "sample").dataset.labels
     card = replace(make_card(), labels=labels, dataset=trained_on)
     assert images_for(card).no_accuracy == ""
+
+
+@pytest.mark.parametrize("name", ["trt", "trt-rtx", "ort-cuda", "ort-trt"])
+def test_cuda_graphs_are_used_unless_refused(name: str) -> None:
+    cell = Cell(get_backend(name), None, None)
+    assert getattr(cell.backend, "cuda_graph") is True  # noqa: B009
+    plain = without_cuda_graphs(cell).backend
+    assert getattr(plain, "cuda_graph") is False  # noqa: B009
+    assert plain.name == name
+
+
+def test_backends_without_cuda_graphs_stay_as_they_are() -> None:
+    cell = Cell(get_backend("ort-cpu"), None, None)
+    assert without_cuda_graphs(cell) is cell

@@ -39,6 +39,9 @@ def bench(
     limits: Annotated[
         bool, typer.Option(help="Also measure what this machine can do at most, and each layer.")
     ] = True,
+    cuda_graph: Annotated[
+        bool, typer.Option(help="ort-cuda, ort-trt, trt, trt-rtx: all kernels in one launch.")
+    ] = True,
     fail_if: FailIfOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,6 +67,7 @@ def bench(
         percentile=percentile,
         ceilings=limits,
         layers=limits,
+        cuda_graph=cuda_graph,
         gates=parse_gates(fail_if, BENCH_FIGURES),
     )
     opened = open_bundle(bundle)

@@ -21,7 +21,7 @@ from vgg_deploy.errors import (
 )
 from vgg_deploy.gates import Gate
 from vgg_deploy.pipeline.benchinput import make_input
-from vgg_deploy.pipeline.cells import Cell, Selection, plan, results_key
+from vgg_deploy.pipeline.cells import Cell, Selection, plan, results_key, without_cuda_graphs
 from vgg_deploy.pipeline.profiles import profiles
 from vgg_deploy.pipeline.verified import Passed, mark_of, passed
 from vgg_deploy.pipeline.watch import Silent, Watcher
@@ -51,6 +51,7 @@ class BenchOptions:
     percentile: int = 90
     ceilings: bool = True  # also measure what the machine can do
     layers: bool = True  # also profile the ONNX files layer by layer
+    cuda_graph: bool = True  # where a backend can: one launch for all kernels of a run
     gates: tuple[Gate, ...] = ()
 
     def __post_init__(self) -> None:
@@ -72,6 +73,8 @@ def bench_bundle(
     """
     watch = watch or Silent()
     cells = plan(bundle, options.selection)
+    if not options.cuda_graph:
+        cells = tuple(map(without_cuda_graphs, cells))
     bundle.check()
     found = passed(bundle, cells)
     key = results_key(cells, options, {"passed": str(sorted(found))})
@@ -138,6 +141,8 @@ def _rows(
 def _told(options: BenchOptions) -> dict[str, str]:
     """The options that matter to a reader of the results."""
     told = {"seconds": f"{options.seconds:g}", "percentile": str(options.percentile)}
+    if not options.cuda_graph:
+        told["cuda_graph"] = "off"
     if options.gates:
         told["fail-if"] = ", ".join(gate.text for gate in options.gates)
     return told

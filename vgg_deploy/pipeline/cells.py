@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +13,8 @@ from vgg_deploy import jsonio
 from vgg_deploy.artifact import FORMATS, Artifact, Format, Precision
 from vgg_deploy.backends import BACKENDS, get_backend
 from vgg_deploy.backends.base import Backend, Missing, Recasting, Selective
+from vgg_deploy.backends.ort_gpu import OrtGpu
+from vgg_deploy.backends.tensorrt import TensorRt
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import capture
 from vgg_deploy.errors import (
@@ -58,6 +60,13 @@ class Cell:
     def reason(self) -> str:
         """Why the cell is skipped, with the remedy; empty when it runs."""
         return f"{self.missing.reason}; {self.missing.remedy}" if self.missing else ""
+
+
+def without_cuda_graphs(cell: Cell) -> Cell:
+    """The cell with a backend that launches each kernel itself, where it has that choice."""
+    if isinstance(cell.backend, TensorRt | OrtGpu):
+        return replace(cell, backend=replace(cell.backend, cuda_graph=False))
+    return cell
 
 
 @dataclass(frozen=True, kw_only=True)
