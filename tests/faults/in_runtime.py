@@ -11,7 +11,7 @@ import numpy as np
 
 from vgg_deploy.artifact import Artifact, Format, TensorSpec
 from vgg_deploy.backends.base import Array, Backend, Device, Missing, Session
-from vgg_deploy.data.preprocess import preprocess, resize_weights
+from vgg_deploy.data.preprocess import axis_weights, preprocess, resize_weights
 from vgg_deploy.spec import Preprocessing
 
 Run = Callable[[Array], Array]
@@ -214,22 +214,21 @@ def nearest(n_in: int, n_out: int) -> Array:
 def with_weights(weights: Callable[[int, int], Array]) -> Prepare:
     """Shorter side to ``resize`` by these weights, then the right crop."""
 
+    def axis(n_in: int, n_out: int, start: int, count: int) -> Array:
+        return weights(n_in, n_out)[start : start + count]
+
     def prepare(pixels: Array, p: Preprocessing) -> Array:
-        wide = p.resize or p.size
-        start = round((wide - p.size) / 2)
-        cut = slice(start, start + p.size)
-        rows, columns = (weights(side, wide)[cut] for side in pixels.shape[1:3])
+        rows, columns = axis_weights(pixels.shape[1], pixels.shape[2], p, axis)
         return resized(pixels, p, rows, columns)
 
     return prepare
 
 
 def crop_off_by_one(pixels: Array, p: Preprocessing) -> Array:
-    wide = p.resize or p.size
-    start = round((wide - p.size) / 2) - 1
-    rows, columns = (
-        resize_weights(side, wide)[start : start + p.size] for side in pixels.shape[1:3]
-    )
+    def axis(n_in: int, n_out: int, start: int, count: int) -> Array:
+        return resize_weights(n_in, n_out)[start - 1 : start - 1 + count]
+
+    rows, columns = axis_weights(pixels.shape[1], pixels.shape[2], p, axis)
     return resized(pixels, p, rows, columns)
 
 
