@@ -21,12 +21,18 @@ RUNS = 20
 def profiles(
     bundle: Bundle, cells: Sequence[Cell], batch: int, watch: Watcher
 ) -> tuple[LayerProfile, ...]:
-    """A profile of every ONNX file that ONNX Runtime runs here; one that cannot be had is said."""
+    """A profile of every ONNX file that ONNX Runtime runs here; one that cannot be had is said.
+
+    An embedded file is left out: its resize and softmax belong to no layer of the network, and
+    the others are those of the file it was made from.
+    """
     layers = vgg_layers(bundle.card.spec)
     found = []
     for cell in cells:
         artifact = cell.artifact
         if cell.backend.name != PROFILED or artifact is None or cell.missing:
+            continue
+        if artifact.format != "onnx":
             continue
         watch.begin(f"layers of {cell.subject.id}")
         try:
