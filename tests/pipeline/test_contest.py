@@ -11,11 +11,12 @@ from vgg_deploy import stored
 from vgg_deploy.bench.like import Traits, unlike
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError
+from vgg_deploy.export.baked import EmbeddedOptions
 from vgg_deploy.files import sha256_of
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle
 from vgg_deploy.pipeline.cells import Selection
 from vgg_deploy.pipeline.contest import CompareOptions, compare_bundle, told
-from vgg_deploy.pipeline.export import export_bundle
+from vgg_deploy.pipeline.export import embed_preprocessing, export_bundle
 from vgg_deploy.pipeline.verify import VerifyOptions, verify_bundle
 from vgg_deploy.results import BENCH_FILE, COMPARE_FILE, BenchReport
 
@@ -111,3 +112,9 @@ def test_ceilings_and_layers_are_measured_in_the_same_run(onnx_bundle: Bundle) -
     ]  # fmt: skip
     assert {"fc6", "fc7", "fc8", "other"} < set(names)
     assert all(len(layer.samples_ns) == 20 for layer in profile.layers)
+
+
+def test_a_backend_alone_means_its_plain_file(onnx_bundle: Bundle) -> None:
+    bundle, _ = embed_preprocessing(onnx_bundle, EmbeddedOptions())
+    (one,) = compared(bundle, "ort-cpu", "openvino").contests
+    assert [subject.artifact for subject in one.subjects] == ["model.fp32.onnx"] * 2

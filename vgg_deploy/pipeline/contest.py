@@ -19,7 +19,7 @@ from vgg_deploy.environment import capture, now
 from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.pipeline.bench import CLOCK
 from vgg_deploy.pipeline.benchinput import make_input
-from vgg_deploy.pipeline.cells import Cell, Selection, plan, results_key
+from vgg_deploy.pipeline.cells import Cell, Selection, main_format, plan, results_key
 from vgg_deploy.pipeline.verified import mark_of, passed
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.results import COMPARE_FILE, SCHEMA_VERSION, BenchReport, Contest
@@ -90,16 +90,24 @@ def told(report: BenchReport) -> dict[str, object]:
 
 
 def _cell(bundle: Bundle, name: str) -> Cell:
-    """The cell that ``ort-cpu`` or ``ort-cpu:model.fp32.onnx`` names."""
+    """The cell that ``ort-cpu:model.int8.onnx`` names; without a file, the backend's plain one."""
     backend, _, file = name.partition(":")
     get_backend(backend)
     cells = plan(bundle, Selection(backends=(backend,)))
     fitting = [cell for cell in cells if not file or cell.subject.artifact == file]
+    if not file and len(fitting) > 1:
+        fitting = [cell for cell in fitting if _is_plain(cell)] or fitting
     if len(fitting) == 1:
         return fitting[0]
     known = ", ".join(cell.subject.id for cell in cells)
     what = "fits several files" if fitting else "fits no file of the bundle"
     raise UsageError(f"{name} {what}", f"use one of: {known}")
+
+
+def _is_plain(cell: Cell) -> bool:
+    """Whether it is the fp32 file of the format that the backend is there for."""
+    formats = cell.backend.formats
+    return cell.subject.precision == "fp32" and cell.subject.format == main_format(formats)
 
 
 def _fought(
