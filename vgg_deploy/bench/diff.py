@@ -10,7 +10,7 @@ from vgg_deploy.bench.paired import Ratio, unpaired
 from vgg_deploy.results import BenchReport, Clock, Subject, Timing
 
 # Relative standard deviation of a cell's median from one run to the next on a quiet machine:
-# docs/results/noise.json for the CPU; the GPU's is a guess until one is at hand.
+# Both are guesses: docs/results/noise.json was taken while other programs ran.
 RUN_TO_RUN: Mapping[Clock, float] = {"host": 0.02, "cuda-events": 0.01}
 
 
