@@ -95,13 +95,16 @@ def real(bundle: Bundle, onnx: Artifact, seed: int, factor: float) -> Contest:
     batch = np.zeros((1, spec.channels, spec.size, spec.size), np.float32)
 
     @contextmanager
-    def opened() -> Iterator[Sequence[Contender]]:
+    def opened(order: Sequence[int]) -> Iterator[Sequence[Contender]]:
         with ExitStack() as stack:
-            first, second = (stack.enter_context(backend.open(onnx, bundle.root)) for _ in "ab")
-            slow = second if factor == 1 else Slowed(second, factor)
-            yield [Contender(subject, s, HostStopwatch()) for s in (first, slow)]
+            sessions: list[Session] = []
+            for place in order:
+                session = stack.enter_context(backend.open(onnx, bundle.root))
+                slowed = factor != 1 and place == 1
+                sessions.append(Slowed(session, factor) if slowed else session)
+            yield [Contender(subject, session, HostStopwatch()) for session in sessions]
 
-    return contest_in_rounds(opened, batch, ContestOptions(seed=seed))
+    return contest_in_rounds(opened, 2, batch, ContestOptions(seed=seed))
 
 
 def counted(contests: Iterator[Contest], expected: str, share: float) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -68,12 +68,37 @@ def test_sessions_that_differ_by_chance_are_no_difference_of_backends() -> None:
     luck = np.random.default_rng(3)
 
     @contextmanager
-    def opened() -> Iterator[list[Contender]]:
-        yield [contender(machine, name, MS * luck.normal(1, 0.02)) for name in "ab"]
+    def opened(order: Sequence[int]) -> Iterator[list[Contender]]:
+        yield [contender(machine, "ab"[i], MS * luck.normal(1, 0.02)) for i in order]
 
-    once = contest_in_rounds(opened, np.zeros((1, 1)), replace(QUICK, blocks=40))
+    once = contest_in_rounds(opened, 2, np.zeros((1, 1)), replace(QUICK, blocks=40))
     assert {block.round for block in once.blocks} == set(range(8))
     assert len(once.blocks) == 40
     (ratio,) = ratios(once)
     assert ratio.blocks == 8
     assert ratio.low < 1 < ratio.high
+
+
+def test_a_place_that_slows_slows_all_of_them() -> None:
+    """The session opened last is made 10 % slower; the contenders themselves are 1, 1 and 1.2."""
+    machine = Machine(0)
+    own = (1.0, 1.0, 1.2)
+    opened_in: list[tuple[int, ...]] = []
+
+    @contextmanager
+    def opened(order: Sequence[int]) -> Iterator[list[Contender]]:
+        opened_in.append(tuple(order))
+        by_place = (1.0, 1.0, 1.1)
+        yield [
+            contender(machine, "abc"[i], MS * own[i] * by)
+            for i, by in zip(order, by_place, strict=True)
+        ]
+
+    once = contest_in_rounds(opened, 3, np.zeros((1, 1)), replace(QUICK, blocks=48))
+    assert set(opened_in) == {(0, 1, 2), (1, 2, 0), (2, 0, 1)}
+    assert [subject.backend for subject in once.subjects] == ["a", "b", "c"]
+    equal, slower = ratios(once)
+    assert equal.word == "no difference shown"
+    assert slower.low < 1.2 < slower.high
+    assert slower.word == "slower"
+    assert {order for block in once.blocks for order in block.order} == {0, 1, 2}

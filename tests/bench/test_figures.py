@@ -54,10 +54,10 @@ def test_a_gate_that_holds_a_gate_that_does_not_and_one_that_cannot_be_told() ->
 
 
 def test_a_figure_that_breaks_a_rule_is_no_gate() -> None:
-    marked = report([row("a", 10, marks=("noisy: CV 40 %",))])
+    marked = report([row("a", 10, marks=("noisy: quartiles ±40 %",))])
     error = gate_error(marked, [gate("p90_ms>40")])
     assert isinstance(error, MeasurementNotValid)
-    assert "noisy: CV 40 %" in error.cause
+    assert "noisy: quartiles ±40 %" in error.cause
     assert gate_error(marked, []) is None
 
 

@@ -109,7 +109,7 @@ def test_a_gpu_is_held_to_a_smaller_spread() -> None:
     def marks(clock: Any) -> tuple[str, ...]:
         return marks_of(samples, clock=clock, percentile=90, warm=True, others=None, gpu=None)
 
-    assert marks("cuda-events") == ("noisy: CV 4.8 %",)
+    assert marks("cuda-events") == ("noisy: quartiles ±4.8 %",)
     assert marks("host") == ()
 
 

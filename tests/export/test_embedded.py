@@ -249,3 +249,15 @@ def test_other_channels_are_refused_by_the_runtime(tmp_path: Path, channels: int
         run(bundle, artifact, "image", images(40, 50, channels))
     with pytest.raises(Exception, match=r"(?i)type|uint8"):
         run(bundle, artifact, "image", images(40, 50).astype(np.uint16))
+
+
+@pytest.mark.parametrize("crop", [None, 37])
+@pytest.mark.parametrize("shape", [(1, 0, 8, 3), (1, 8, 0, 3), (1, 0, 0, 3)])
+def test_an_image_without_pixels_is_not_classified(
+    tmp_path: Path, shape: tuple[int, ...], crop: int | None
+) -> None:
+    """Sums over nothing are 0, and the network would have an answer to that."""
+    bundle, artifact = embedded(tmp_path, colour_card(crop))
+    probabilities, logits = run(bundle, artifact, "image", np.zeros(shape, np.uint8))
+    assert np.isnan(probabilities).all()
+    assert np.isnan(logits).all()

@@ -99,7 +99,7 @@ def test_the_nearest_miss(tiny_bundle: Bundle) -> None:
 @pytest.mark.parametrize(
     ("timing", "verdict", "said"),
     [
-        ({"marks": ("noisy: CV 40 %",)}, {}, "not settled: noisy"),
+        ({"marks": ("noisy: quartiles ±40 %",)}, {}, "not settled: noisy"),
         ({"batch": 8}, {}, "not timed at batch 1"),
         ({"status": "failed", "reason": "broke", "samples_ns": ()}, {}, "failed: broke"),
         ({"samples_ns": (1_000_000,) * 20}, {}, "20 queries cannot tell p90"),
@@ -123,7 +123,7 @@ def test_why_a_pair_is_out(
 
 def test_unverified_is_out_and_unsettled_can_be_let_in(tiny_bundle: Bundle) -> None:
     assert reasons(chosen(tiny_bundle, [EXACT], []))["ort-cpu:model.fp32.onnx"] == "not verified"
-    marked = replace(EXACT, marks=("noisy: CV 40 %",))
+    marked = replace(EXACT, marks=("noisy: quartiles ±40 %",))
     assert names(chosen(tiny_bundle, [marked], [verified(EXACT)], unsettled=True))
 
 

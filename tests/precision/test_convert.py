@@ -24,6 +24,7 @@ from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
 from vgg_deploy.export import export
 from vgg_deploy.precision import ONNX_PRECISIONS, CalibrationOptions, convert
 from vgg_deploy.precision.calibration import calibration_set
+from vgg_deploy.precision.convert import images_to_run
 
 OPTIONS = CalibrationOptions(data="sample", images=32)
 MADE: tuple[Precision, ...] = ("fp16", "bf16", "int8", "fp8")
@@ -225,6 +226,13 @@ def test_a_graph_tensorrt_refuses_is_seen(bundle: Bundle, tmp_path: Path) -> Non
     plan, said = build(tmp_path / "asymmetric.onnx", "SM86")
     assert plan is None
     assert said
+
+
+@pytest.mark.parametrize("precision", MADE)
+def test_every_image_that_is_run_is_told(bundle: Bundle, precision: Precision) -> None:
+    told: list[int] = []
+    convert(bundle, precision, OPTIONS, told.append)
+    assert sum(told) == images_to_run(precision, OPTIONS)
 
 
 @pytest.mark.parametrize("precision", MADE)

@@ -248,7 +248,7 @@ def _timing(
         import_s=1.4,
         first_s=0.012 * ms,
         peak_memory_bytes=int(180e6 + 40e6 * ms),
-        marks=("noisy: CV 12 %",) if backend == "torch" and batch == 32 else (),
+        marks=("noisy: quartiles ±12 %",) if backend == "torch" and batch == 32 else (),
     )
 
 

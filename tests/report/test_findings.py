@@ -81,11 +81,11 @@ def test_highlights_come_from_what_is_proven(sample: Bundle) -> None:
 def test_a_noisy_measurement_makes_no_headline(sample: Bundle) -> None:
     findings = gather(sample)
     assert findings.bench
-    rows = tuple(replace(row, marks=("noisy: CV 90 %",)) for row in findings.bench.rows)
+    rows = tuple(replace(row, marks=("noisy: quartiles ±90 %",)) for row in findings.bench.rows)
     noisy = replace(findings, bench=replace(findings.bench, rows=rows))
     found = {h.name: h for h in highlights(noisy)}
     assert found["Fastest, proven"].value == "not settled"
-    assert "noisy: CV 90 %" in found["Fastest, proven"].detail
+    assert "noisy: quartiles ±90 %" in found["Fastest, proven"].detail
 
 
 def test_environments_are_told_apart_only_when_they_differ(sample: Bundle) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # Fewest queries that support a percentile. 64 for p90 and 662 for p99 are MLPerf Inference's early
 # stopping minimums; 10 for p50 and 200 for p95 are round numbers of our own without such a proof.
@@ -42,7 +43,7 @@ def summarise(samples_ns: Sequence[int], batch: int) -> Stats:
         p99=percentile(seconds, 99),
         mean=mean,
         cv=float(seconds.std(ddof=1) / mean) if len(seconds) > 1 and mean > 0 else 0.0,
-        spread=_robust_spread(seconds),
+        spread=robust_spread(seconds),
         images_per_second=batch / mean if mean > 0 else float("inf"),
     )
 
@@ -54,6 +55,10 @@ def percentile(seconds: np.ndarray[tuple[int, ...], np.dtype[np.float64]], p: in
     return float(np.percentile(seconds, p))
 
 
-def _robust_spread(seconds: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
-    low, middle, high = np.percentile(seconds, (25, 50, 75))
+def robust_spread(samples: ArrayLike) -> float:
+    """Half of the interquartile range over the median, which outliers do not move; 0 for none."""
+    values = np.asarray(samples, np.float64)
+    if not values.size:
+        return 0.0
+    low, middle, high = np.percentile(values, (25, 50, 75))
     return float((high - low) / 2 / middle) if middle > 0 else 0.0

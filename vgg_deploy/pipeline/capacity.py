@@ -105,6 +105,6 @@ def _candidate(subject: Subject, rows: list[Timing], options: CapacityOptions) -
 
 
 def _marks(rows: Iterable[Timing]) -> tuple[str, ...]:
-    """What bench said of any of the rows, one of each kind: "noisy: CV 12 %"."""
+    """What bench said of any of the rows, one of each kind: "noisy: quartiles ±12 %"."""
     kinds = {mark.partition(":")[0]: mark for row in rows for mark in row.marks}
     return tuple(kinds.values())

@@ -116,7 +116,10 @@ def _fought(
     given = _shared_input(bundle, cells, batch)
     with watch.undisturbed():
         return contest_in_rounds(
-            lambda: _opened(bundle, cells, options.names),
+            lambda order: _opened(
+                bundle, [cells[i] for i in order], [options.names[i] for i in order]
+            ),
+            len(cells),
             given,
             options.contest_options(),
             done=watch.advance,

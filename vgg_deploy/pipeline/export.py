@@ -14,7 +14,7 @@ from vgg_deploy.export.registry import EXPORT_FORMATS
 from vgg_deploy.export.registry import export as export_one
 from vgg_deploy.pipeline.golden import make_golden
 from vgg_deploy.pipeline.watch import Silent, Watcher
-from vgg_deploy.precision.convert import ONNX_PRECISIONS, convert
+from vgg_deploy.precision.convert import ONNX_PRECISIONS, convert, images_to_run
 from vgg_deploy.precision.options import CalibrationOptions
 
 
@@ -55,8 +55,9 @@ def export_bundle(
     for name in dict.fromkeys(precisions):
         if name == "fp32":
             continue  # the plain file, made above
-        watch.begin(f"convert to {name}")
-        bundle, artifact, reused = convert(bundle, cast("Precision", name), calibration)
+        precision = cast("Precision", name)
+        watch.begin(f"convert to {name}", images_to_run(precision, calibration) or None, "images")
+        bundle, artifact, reused = convert(bundle, precision, calibration, watch.advance)
         made.append(artifact)
         _told(watch, artifact, reused)
     return make_golden(bundle, watch), made, skipped

@@ -55,12 +55,12 @@ def make_golden(bundle: Bundle, watch: Watcher | None = None) -> Bundle:
         watch.say("golden: kept, still valid")
         return bundle
     bundle.check([bundle.checkpoint])
-    watch.begin("golden vectors")
     images = dict(golden_images(bundle.card))
+    watch.begin("golden vectors", len(images), "images")
     checkpoint = bundle.path(bundle.checkpoint)
     p = bundle.card.preprocessing
     ready = np.concatenate([preprocess_exact(image[np.newaxis], p) for image in images.values()])
-    logits = reference(checkpoint, ready)
+    logits = reference(checkpoint, ready, on_batch=watch.advance)
 
     def write(folder: Path) -> None:
         for name, image in images.items():

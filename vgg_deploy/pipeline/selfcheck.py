@@ -42,10 +42,11 @@ def selfcheck(bundle: Bundle, results: Path, watch: Watcher | None = None) -> Se
         return found
     bundle.check([bundle.checkpoint])
     checkpoint = bundle.path(bundle.checkpoint)
-    watch.begin("looking for the cause")
 
     def network(batch: NDArray[np.float64]) -> NDArray[np.float64]:
-        return eager(checkpoint, batch.astype(np.float32)).astype(np.float64)
+        watch.begin("looking for the cause", len(batch), "images")
+        given = batch.astype(np.float32)
+        return eager(checkpoint, given, on_batch=watch.advance).astype(np.float64)
 
     try:
         return diagnose(found, index, given, lambda image: load_image(folder, image), network)

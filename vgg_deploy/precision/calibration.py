@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ BATCH = 8  # TensorRT's advice: never calibrate with batch 1
 _STEP = 16  # bins between two candidate thresholds
 _SMALLEST_SHARE = 1e-9
 Pixels = NDArray[np.uint8]
+Done = Callable[[int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +59,17 @@ def calibration_set(card: ModelCard, options: CalibrationOptions) -> Calibration
     return CalibrationSet(measured, held_out, f"{dataset.name} train")
 
 
-def batches(images: Pixels, p: Preprocessing) -> Iterator[NDArray[np.float32]]:
-    """``images`` preprocessed, eight at a time: float32 ``[8, C, S, S]``."""
+def batches(
+    images: Pixels, p: Preprocessing, done: Done = lambda _: None
+) -> Iterator[NDArray[np.float32]]:
+    """``images`` preprocessed, eight at a time: float32 ``[8, C, S, S]``.
+
+    ``done`` is told how many images were worked on, when the next ones are asked for.
+    """
     for start in range(0, len(images), BATCH):
-        yield preprocess(images[start : start + BATCH], p)
+        part = preprocess(images[start : start + BATCH], p)
+        yield part
+        done(len(part))
 
 
 def entropy_threshold(histogram: Histogram) -> float:

@@ -11,13 +11,13 @@ from vgg_deploy.bundle import Bundle, Draft
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, unknown_choice
 from vgg_deploy.precision import graph
-from vgg_deploy.precision.calibration import CalibrationSet, batches, calibration_set
+from vgg_deploy.precision.calibration import CalibrationSet, Done, batches, calibration_set
 from vgg_deploy.precision.cast import check_range, to_half
 from vgg_deploy.precision.graph import DIALECTS, layer_of, layers
 from vgg_deploy.precision.observe import observe
 from vgg_deploy.precision.options import CalibrationOptions
 from vgg_deploy.precision.qdq import QuantizedPrecision
-from vgg_deploy.precision.quantize import quantize
+from vgg_deploy.precision.quantize import PASSES, quantize
 from vgg_deploy.spec import ModelCard
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 _TOOLS = ("vgg-deploy", "onnx", "onnxruntime", "onnxruntime-gpu")
 Notes = dict[str, str]
-Make = Callable[["onnx.ModelProto", ModelCard, CalibrationOptions], "tuple[onnx.ModelProto, Notes]"]
+Make = Callable[
+    ["onnx.ModelProto", ModelCard, CalibrationOptions, Done], "tuple[onnx.ModelProto, Notes]"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +36,25 @@ class Converter:
 
     make: Make
     made_by: Mapping[str, str] = field(default_factory=dict)
-    calibrated: bool = True
+    passes: int = 1  # over the calibration images; 0: it needs none
+
+
+def images_to_run(precision: Precision, options: CalibrationOptions | None = None) -> int:
+    """How many images ``convert`` runs the network on, for who shows the progress."""
+    return CONVERTERS[precision].passes * (options or CalibrationOptions()).images
 
 
 def convert(
-    bundle: Bundle, precision: Precision, options: CalibrationOptions | None = None
+    bundle: Bundle,
+    precision: Precision,
+    options: CalibrationOptions | None = None,
+    done: Done = lambda _: None,
 ) -> tuple[Bundle, Artifact, bool]:
     """Make ``model.<precision>.onnx`` from the bundle's fp32 ONNX, or keep a valid one.
 
     Returns the bundle, the artifact, and whether it was reused: it is, when its parent is the
-    fp32 file, versions and options are equal and its digest holds.
+    fp32 file, versions and options are equal and its digest holds. ``done`` is told of every few
+    images that the network was run on.
 
     Raises ``UsageError`` (no such precision, nothing to calibrate with), ``RefusedInput`` (no
     fp32 ONNX, fp16 overflow), ``DigestMismatch`` and ``BackendNotAvailable`` (no onnxruntime).
@@ -63,7 +74,7 @@ def convert(
     if (valid := _valid(bundle, precision, source, wanted)) is not None:
         return bundle, valid, True
     model = graph.read(bundle.path(source))
-    model, notes = converter.make(model, bundle.card, options)
+    model, notes = converter.make(model, bundle.card, options, done)
     graph.finish(model, precision, wanted | notes)
     draft = Draft(
         format="onnx",
@@ -84,7 +95,7 @@ def _made_by(
     dialect = DIALECTS[precision]
     known = versions(*_TOOLS) | dict(converter.made_by)
     known |= {"opset": str(dialect.opset), "ir_version": str(dialect.ir_version)}
-    if converter.calibrated:
+    if converter.passes:
         known |= {
             "calibration_wanted": options.data or card.dataset or "sample",
             "calibration_images": str(options.images),
@@ -105,12 +116,12 @@ def _valid(
 
 
 def _fp16(
-    model: onnx.ModelProto, card: ModelCard, options: CalibrationOptions
+    model: onnx.ModelProto, card: ModelCard, options: CalibrationOptions, done: Done
 ) -> tuple[onnx.ModelProto, Notes]:
     images = _any_images(card, options)
     # ReLU, pooling and normalisation give nothing larger than what they get
     names = [model.graph.input[0].name, *(node.output[0] for node in layers(model))]
-    seen = observe(model, names, batches(images.measured, card.preprocessing))
+    seen = observe(model, names, batches(images.measured, card.preprocessing, done))
     largest = {name: histogram.largest for name, histogram in seen.items()}
     where = {name: layer_of(model, name) for name in names}
     top = check_range(largest, where)
@@ -119,7 +130,7 @@ def _fp16(
 
 
 def _bf16(
-    model: onnx.ModelProto, _card: ModelCard, _options: CalibrationOptions
+    model: onnx.ModelProto, _card: ModelCard, _options: CalibrationOptions, _done: Done
 ) -> tuple[onnx.ModelProto, Notes]:
     to_half(model, "bf16")
     return model, {}
@@ -127,10 +138,10 @@ def _bf16(
 
 def _eight_bits(precision: QuantizedPrecision) -> Make:
     def make(
-        model: onnx.ModelProto, card: ModelCard, options: CalibrationOptions
+        model: onnx.ModelProto, card: ModelCard, options: CalibrationOptions, done: Done
     ) -> tuple[onnx.ModelProto, Notes]:
         images = calibration_set(card, options)
-        made, notes = quantize(model, precision, images, card.preprocessing)
+        made, notes = quantize(model, precision, images, card.preprocessing, done)
         return made, notes | {"calibration_data": images.source}
 
     return make
@@ -153,8 +164,8 @@ _INT8 = _SYMMETRIC | {
 }
 CONVERTERS: Mapping[Precision, Converter] = {
     "fp16": Converter(make=_fp16),
-    "bf16": Converter(make=_bf16, calibrated=False),
-    "int8": Converter(make=_eight_bits("int8"), made_by=_INT8),
-    "fp8": Converter(make=_eight_bits("fp8"), made_by=_SYMMETRIC),
+    "bf16": Converter(make=_bf16, passes=0),
+    "int8": Converter(make=_eight_bits("int8"), made_by=_INT8, passes=PASSES["int8"]),
+    "fp8": Converter(make=_eight_bits("fp8"), made_by=_SYMMETRIC, passes=PASSES["fp8"]),
 }
 ONNX_PRECISIONS: tuple[Precision, ...] = ("fp32", *CONVERTERS)
