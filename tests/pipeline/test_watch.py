@@ -80,6 +80,16 @@ def test_a_terminal_shows_the_tree_with_the_time_left() -> None:
     assert shown.rstrip().endswith("└─ bench: ort-cpu measured")  # the tree stays
 
 
+def test_a_step_of_unknown_length_counts_nothing() -> None:
+    console = terminal()
+    with RichWatcher(console) as watch:
+        watch.begin("export aoti")
+        time.sleep(0.3)
+    shown = text_of(console)
+    assert "export aoti" in shown
+    assert "/?" not in shown
+
+
 def test_nothing_is_drawn_while_something_is_timed() -> None:
     console = terminal()
     with RichWatcher(console) as watch:

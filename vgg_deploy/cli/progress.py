@@ -15,6 +15,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -26,6 +27,13 @@ from vgg_deploy.pipeline.stages import Stage, tree_text
 
 _EVERY_S = 0.125  # between two drawings
 _LINES = 4  # of each stage in the live tree; the log has all
+
+
+class _Counted(MofNCompleteColumn):
+    """Done of all; nothing for a step whose length nobody knows."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
 
 
 class RichWatcher:
@@ -40,7 +48,7 @@ class RichWatcher:
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            _Counted(),
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
