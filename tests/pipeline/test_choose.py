@@ -150,3 +150,11 @@ def test_without_results_the_command_is_named(tiny_bundle: Bundle) -> None:
 def test_limits_that_cannot_be(bad: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         ChooseOptions(**bad)
+
+
+def test_nothing_that_was_timed_well_says_how_to_measure(tiny_bundle: Bundle) -> None:
+    error = choice_error(chosen(tiny_bundle, [replace(EXACT, batch=8)], VERDICTS))
+    assert error is not None
+    assert "first: " in error.cause
+    assert "not timed at batch 1" in error.cause
+    assert "vgg-deploy bench BUNDLE --batch 1" in error.remedy

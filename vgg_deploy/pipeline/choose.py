@@ -111,12 +111,15 @@ def choice_error(choice: Choice) -> LimitNotMet | None:
         return None
     nearest = choice.nearest
     if nearest:
-        said = f"nearest: {nearest.subject.id}, {nearest.reason}"
-    else:
-        said = f"first: {choice.out[0].subject.id}, {choice.out[0].reason}" if choice.out else ""
+        return LimitNotMet(
+            f"nothing fits; nearest: {nearest.subject.id}, {nearest.reason}",
+            "relax a limit, or export another precision",
+        )
+    said = f"first: {choice.out[0].subject.id}, {choice.out[0].reason}" if choice.out else ""
     return LimitNotMet(
         f"nothing fits; {said or 'nothing was measured'}",
-        "relax a limit, or export another precision",
+        "measure where nothing else runs: vgg-deploy verify BUNDLE, then "
+        f"vgg-deploy bench BUNDLE --batch {choice.options.batch}",
     )
 
 
