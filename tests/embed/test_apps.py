@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -65,3 +66,19 @@ def test_an_app_that_computes_something_else_is_not_written(
     assert main(["embed", str(bundle.root), "--target", "c", "-o", str(out), "--test"]) == 7
     assert "ctest" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_an_older_openvino_is_refused_before_anything_is_built(made: Path, tmp_path: Path) -> None:
+    """A stand-in for OpenVINO's own CMake package: old releases are not at hand."""
+    if reason := skip_reason("openvino"):
+        pytest.skip(reason)
+    out, old = tmp_path / "app", tmp_path / "old"
+    assert main(["embed", str(made), "--target", "openvino", "-o", str(out)]) == 0
+    old.mkdir()
+    (old / "OpenVINOConfig.cmake").write_text(
+        "set(OpenVINO_FOUND TRUE)\nset(OpenVINO_VERSION 2023.3.0)\n", encoding="utf-8"
+    )
+    command = ["cmake", "-S", str(out), "-B", str(tmp_path / "build"), f"-DOpenVINO_DIR={old}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "OpenVINO 2023.3.0 is too old for this model: use 2024.6 or newer" in done.stderr
