@@ -112,11 +112,11 @@ def test_a_bundle_stands_for_its_stored_run(tmp_path: Path) -> None:
 
 def test_conditions_on_the_ratio(tmp_path: Path) -> None:
     old = saved(tmp_path / "old.json", report([row("a", 10)]))
-    new = saved(tmp_path / "new.json", report([row("a", 13)]))
+    new = saved(tmp_path / "new.json", report([row("a", 14)]))
     found = diff_runs(old, new)
     assert diff_error(found, ()) is None
     assert diff_error(found, [parse_gate("ratio_low>1.5", DIFF_FIGURES)]) is None
-    assert isinstance(diff_error(found, [parse_gate("ratio_low>1.15", DIFF_FIGURES)]), LimitNotMet)
+    assert isinstance(diff_error(found, [parse_gate("ratio_low>1.2", DIFF_FIGURES)]), LimitNotMet)
     marked = replace(found, rows=(replace(found.rows[0], reason="new run: noisy"),))
     error = diff_error(marked, [parse_gate("ratio>1.2", DIFF_FIGURES)])
     assert isinstance(error, MeasurementNotValid)

@@ -80,6 +80,17 @@ def test_operators_are_layers_by_their_order() -> None:
         layer_timings(layers, [trace[1:]])
 
 
+def test_an_eight_bit_network_has_its_pools() -> None:
+    """ONNX Runtime calls those of an int8 file differently, but for the last one."""
+    layers = vgg_layers(ModelSpec.named("1x4-1x8", size=32, channels=1, classes=10, fc_width=16))
+    trace = [
+        ("QuantizeLinear", 1), ("QLinearConv", 10), ("NhwcMaxPool", 2), ("QLinearConv", 20),
+        ("MaxPool", 3), ("QGemm", 30), ("QGemm", 40), ("Gemm", 50),
+    ]  # fmt: skip
+    found = {t.name: t.samples_ns for t in layer_timings(layers, [trace])}
+    assert (found["pool1"], found["pool2"], found[OTHER]) == ((2,), (3,), (1,))
+
+
 def test_pools_that_a_runtime_fused_are_no_layers_of_their_own() -> None:
     layers = vgg_layers(ModelSpec.named("1x4-1x8", size=32, channels=1, classes=10, fc_width=16))
     trace = [("Conv", 10), ("Conv", 20), ("MaxPool", 2), ("Gemm", 30), ("Gemm", 40), ("Gemm", 50)]

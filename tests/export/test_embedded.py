@@ -261,3 +261,13 @@ def test_an_image_without_pixels_is_not_classified(
     probabilities, logits = run(bundle, artifact, "image", np.zeros(shape, np.uint8))
     assert np.isnan(probabilities).all()
     assert np.isnan(logits).all()
+    openvino = pytest.importorskip("openvino")
+    compiled = openvino.Core().compile_model(bundle.path(artifact), "CPU")
+    with pytest.raises(RuntimeError):
+        compiled([np.zeros(shape, np.uint8)])
+
+
+def test_the_native_resize_refuses_an_image_without_pixels(tmp_path: Path) -> None:
+    bundle, artifact = embedded(tmp_path, colour_card(None), EmbeddedOptions(resize="native"))
+    with pytest.raises(Exception, match="Resize"):
+        run(bundle, artifact, "image", np.zeros((1, 0, 8, 3), np.uint8))

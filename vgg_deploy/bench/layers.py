@@ -14,7 +14,7 @@ _KINDS = {
     "conv": ("Conv", "FusedConv", "QLinearConv", "ConvInteger"),
     "fc": ("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "QGemm", "QLinearMatMul",
            "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"),
-    "pool": ("MaxPool", "AveragePool", "GlobalAveragePool", "QLinearAveragePool"),
+    "pool": ("MaxPool", "NhwcMaxPool", "AveragePool", "GlobalAveragePool", "QLinearAveragePool"),
 }  # fmt: skip
 _KIND_OF = {operator: kind for kind, operators in _KINDS.items() for operator in operators}
 

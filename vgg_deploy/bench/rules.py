@@ -10,8 +10,8 @@ from vgg_deploy.results import Clock, GpuState
 NOT_ALONE_CORES = 0.2  # what others may use; a quiet machine's services stay below a tenth
 # Half of the interquartile range over the median. On a host left alone it stayed below 5.1 % in 28
 # of 28 timings, and was above 7 % in 27 of 28 beside a program that kept a core busy, while single
-# outliers took the coefficient of variation to 110 % under medians that came out the same again
-# (docs/results/noise.json). The GPU's figure is not calibrated.
+# outliers took the coefficient of variation to 110 % and the medians stayed within 6 % of their
+# middle (docs/results/noise.json). The GPU's figure is not calibrated.
 NOISY: Mapping[Clock, float] = {"host": 0.06, "cuda-events": 0.025}
 DRIFT = 0.05  # trimmed mean of the last third against that of the first; alone: 1 of 28 beyond it
 _THIRDS = 30  # fewest samples for a look at the thirds

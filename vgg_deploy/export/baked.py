@@ -133,13 +133,14 @@ def _preprocessed(b: _Builder, image: ir.Value, p: Preprocessing, resize: Resize
     x = b.op("Transpose", pixels, perm=[0, 3, 1, 2])
     scale, offset = affine(p)
     factor = b.constant(scale[:, None, None])
-    if resize != "none":
+    if resize == "portable":
         height, width = _side(b, x, 2), _side(b, x, 3)
+        x = _portable(b, x, height, width, p)
         # Sums over no pixels are 0, and a network has an answer to that: 0 / 0 makes it NaN.
         area = b.op("Mul", height, width)
         factor = b.op("Mul", factor, b.op("Div", area, area))
-        build = _portable if resize == "portable" else _native
-        x = build(b, x, height, width, p)
+    elif resize == "native":
+        x = _native(b, x, p)
     x = b.op("Mul", x, factor)
     return b.op("Add", x, b.constant(offset[:, None, None]))
 
@@ -191,12 +192,11 @@ def _weights(
     return b.op("Div", triangle, b.op("ReduceSum", triangle, axis, keepdims=1))
 
 
-def _native(
-    b: _Builder, x: ir.Value, height: ir.Value, width: ir.Value, p: Preprocessing
-) -> ir.Value:
+def _native(b: _Builder, x: ir.Value, p: Preprocessing) -> ir.Value:
     """ONNX's own ``Resize``; the crop is a ``Slice`` after it."""
     import onnx_ir as ir
 
+    height, width = _side(b, x, 2), _side(b, x, 3)
     sides = [_resized(b, height, width, p), _resized(b, width, height, p)]
     axis = b.constant([0], np.int64)
     sizes = b.op("Concat", *(b.op("Unsqueeze", side, axis) for side in sides), axis=0)

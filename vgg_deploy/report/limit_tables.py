@@ -133,6 +133,6 @@ def _profile_table(profile: LayerProfile, report: BenchReport, spec: ModelSpec) 
         Column(name="Bound by"),
     ]
     title = f"Layer by layer: {profile.subject.backend}, {profile.subject.artifact}"
-    note = f"Batch {profile.batch}, {profile.how}, medians; the runtime fuses ReLU into what is "
-    note += f"before it. Other: reordering, flattening, conversions. {WINOGRAD}"
+    note = f"Batch {profile.batch}, {profile.how}, medians. Other: what is no layer's, such "
+    note += f"as reordering, flattening, conversions and a ReLU that is not fused. {WINOGRAD}"
     return simple_table(title, columns, cells, note=note).without_empty_columns()
