@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,15 @@ from vgg_deploy.bundle import Bundle, Draft, create_bundle
 from vgg_deploy.environment import capture
 from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
+
+
+def pytest_configure() -> None:
+    """Ctrl-C can be tested even where a shell started pytest in the background.
+
+    Such a shell has SIGINT ignored, and every program that a test starts would inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
