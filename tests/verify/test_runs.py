@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vgg_deploy.artifact import Artifact, Target, TensorSpec
@@ -70,6 +70,7 @@ class Seen:
     st.lists(st.sampled_from([1, 2, 3, 5, 8, 64]), min_size=1, max_size=3, unique=True),
     st.booleans(),
 )
+@example(count=8, sizes=[1, 8, 64], full=False)
 def test_every_image_runs_and_every_size_gets_two_different_calls(
     count: int, sizes: list[int], full: bool
 ) -> None:
