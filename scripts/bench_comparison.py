@@ -33,8 +33,9 @@ from vgg_deploy.bench.clock import HostStopwatch
 from vgg_deploy.bench.contest import Contender, ContestOptions, contest, contest_in_rounds
 from vgg_deploy.bench.paired import Ratio, ratios
 from vgg_deploy.bench.virtual import Machine, contender, instruments
-from vgg_deploy.bundle import Bundle, Draft, create_bundle
+from vgg_deploy.bundle import Bundle, create_bundle
 from vgg_deploy.files import write_text
+from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
 from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.results import Contest, Subject

@@ -28,9 +28,10 @@ from statistics import median
 
 from vgg_deploy import environment
 from vgg_deploy.artifact import PRECISIONS
-from vgg_deploy.bundle import Bundle, Draft, create_bundle, open_bundle
+from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.export import export
 from vgg_deploy.files import write_text
+from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
 from vgg_deploy.pipeline.build import build_bundle
 from vgg_deploy.pipeline.watch import Silent

@@ -23,8 +23,9 @@ from pathlib import Path
 from statistics import median
 
 from vgg_deploy import environment
-from vgg_deploy.bundle import Draft, create_bundle, open_bundle
+from vgg_deploy.bundle import create_bundle, open_bundle
 from vgg_deploy.files import write_text
+from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, load_model, output_spec, save_checkpoint
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 

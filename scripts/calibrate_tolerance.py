@@ -30,10 +30,11 @@ from vgg_deploy.artifact import Precision
 from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.base import Array
 from vgg_deploy.backends.reference import CHUNK, eager, reference
-from vgg_deploy.bundle import Bundle, Draft, create_bundle, open_bundle
+from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.environment import capture, now
 from vgg_deploy.export import export
 from vgg_deploy.files import write_text
+from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, load_model, output_spec, save_checkpoint
 from vgg_deploy.pipeline.images import images_for
 from vgg_deploy.precision.convert import convert

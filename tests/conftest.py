@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vgg_deploy.bundle import Bundle, Draft, create_bundle
+from vgg_deploy.bundle import Bundle, create_bundle
 from vgg_deploy.environment import capture
+from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from scripts.reproduce_book import NOTES, BookTable
+from vgg_deploy import jsonio
 from vgg_deploy.model.layers import Layer, alexnet_layers, vgg_layers
 from vgg_deploy.spec import ModelSpec
 
-TEXT = " ".join((Path(__file__).parent.parent / "docs" / "book.md").read_text("utf-8").split())
+DOCS = Path(__file__).parent.parent / "docs"
+TEXT = " ".join((DOCS / "book.md").read_text("utf-8").split())
 
 
 def vgg(arch: str, size: int = 224, width: float = 1.0) -> list[Layer]:
@@ -63,3 +66,14 @@ def test_single_layers() -> None:
     assert f"{layers['fc6'].params / 1e6:.1f} M of VGG's" in TEXT
     share = layers["fc6"].macs / sum(layer.macs for layer in layers.values())
     assert f"{layers['fc6'].macs / 1e6:.0f} M multiply-adds, {share:.1%}".replace("%", " %") in TEXT
+
+
+def test_runs() -> None:
+    cells = jsonio.load(BookTable, DOCS / "results" / "book.json").cells
+    assert [cell.recipe for cell in cells] == ["book", "modern", "modern-bn"]
+    for cell in cells:
+        ours = cell.ours
+        row = f"| `{cell.recipe}` | {ours.loss:.3f} | {ours.train_accuracy:.3f} | "
+        row += f"{ours.test_accuracy:.3f} | {cell.best_test_accuracy:.3f} | "
+        assert row + f"{ours.examples_per_second:.0f} |" in TEXT
+        assert (cell.cell, cell.notes) == ("vgg11@96", NOTES["vgg11@96"])

@@ -11,9 +11,10 @@ import pytest
 
 from tests.conftest import make_bundle, make_card
 from vgg_deploy.artifact import Format
-from vgg_deploy.bundle import MANIFEST, Bundle, Draft, open_bundle
+from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.errors import DigestMismatch, RefusedInput, ResourceLimit
+from vgg_deploy.manifest import MANIFEST, Draft
 
 
 def draft(bundle: Bundle, format: Format, parent: str | None) -> Draft:

@@ -15,7 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "model": {"model"},
     "data": {"data"},
     "embed": {"embed", "bundle"},
-    "bundle": set(),
+    "bundle": {"manifest"},
     "train": {"train", "model", "data", "bundle"},
     "export": {"export", "model", "data", "bundle"},
     "precision": {"precision", "data", "bundle"},
@@ -40,6 +40,8 @@ EXCEPTIONS = {
     "train/__main__.py": {"cli"},  # what torchrun starts is the command itself
     "backends/torch_gpu.py": {"model"},
 }
+for row in ALLOWED.values():  # a bundle's records come with it
+    row.update({"manifest"} if "bundle" in row else ())
 ALLOWED["report"] |= {"bench.capacity"}
 ALLOWED["cli"] |= {"embed", "bench.capacity"}
 

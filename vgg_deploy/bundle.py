@@ -8,66 +8,28 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from vgg_deploy import jsonio
-from vgg_deploy.artifact import (
-    Artifact,
-    Format,
-    Precision,
-    Target,
-    TensorSpec,
-    file_name,
-)
-from vgg_deploy.errors import (
-    DigestMismatch,
-    RefusedInput,
-    ResourceLimit,
-    os_errors,
-    unknown_choice,
-)
+from vgg_deploy.artifact import Artifact, Format, Precision
+from vgg_deploy.errors import DigestMismatch, RefusedInput, os_errors, unknown_choice
 from vgg_deploy.files import commit, sha256_of, staged
 from vgg_deploy.golden import FOLDER as GOLDEN_FOLDER
-from vgg_deploy.golden import GoldenRecord, problem_of, record_of
+from vgg_deploy.golden import problem_of, record_of
+from vgg_deploy.manifest import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    Draft,
+    Manifest,
+    drop_files,
+    entered,
+    locked,
+    read_manifest,
+    save_manifest,
+    written,
+)
 from vgg_deploy.spec import ModelCard
-
-MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
-_LOCK = ".lock"
-_LOCK_SECONDS = 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """Contents of ``manifest.json``."""
-
-    schema_version: int
-    card: ModelCard
-    artifacts: tuple[Artifact, ...]
-    golden: GoldenRecord | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """Everything about an artifact that is known before its bytes are."""
-
-    format: Format
-    precision: Precision
-    input: TensorSpec
-    output: TensorSpec
-    parent: str | None
-    made_by: Mapping[str, str]
-    target: Target | None = None
-
-    @property
-    def name(self) -> str:
-        """What the file will be called."""
-        return file_name(self.format, self.precision, self.target)
 
 
 @dataclass(frozen=True)
@@ -126,13 +88,13 @@ class Bundle:
         """
         target = self.root / draft.name
         with staged(target) as partial:
-            artifact = _written(partial, target, draft, write)
+            artifact = written(partial, target, draft, write)
             with locked(self.root):
-                current = _read(self.root)
-                manifest = _entered(current, artifact)
+                current = read_manifest(self.root)
+                manifest = entered(current, artifact)
                 commit(partial, target)
-                _save(self.root, manifest)
-                _drop_files(self.root, current.artifacts, manifest.artifacts)
+                save_manifest(self.root, manifest)
+                drop_files(self.root, current.artifacts, manifest.artifacts)
         return Bundle(self.root, manifest), artifact
 
     @property
@@ -149,10 +111,10 @@ class Bundle:
                 write(partial)
             record = record_of(partial, self.checkpoint.sha256, made_by)
             with locked(self.root):
-                manifest = replace(_read(self.root), golden=record)
+                manifest = replace(read_manifest(self.root), golden=record)
                 shutil.rmtree(target, ignore_errors=True)
                 commit(partial, target)
-                _save(self.root, manifest)
+                save_manifest(self.root, manifest)
         return Bundle(self.root, manifest)
 
     def golden_problem(self) -> str | None:
@@ -204,7 +166,7 @@ def open_bundle(root: Path) -> Bundle:
             f"{root} is not a bundle: it has no {MANIFEST}",
             "give a folder that vgg-deploy train or load made",
         )
-    return Bundle(root, _read(root))
+    return Bundle(root, read_manifest(root))
 
 
 def create_bundle(
@@ -218,13 +180,13 @@ def create_bundle(
     refuse_existing(root, replace=replace)
     target = root / draft.name
     with staged(target) as partial:
-        artifact = _written(partial, target, draft, write)
+        artifact = written(partial, target, draft, write)
         manifest = Manifest(schema_version=SCHEMA_VERSION, card=card, artifacts=(artifact,))
         with locked(root):
-            before = _read(root).artifacts if (root / MANIFEST).exists() else ()
+            before = read_manifest(root).artifacts if (root / MANIFEST).exists() else ()
             commit(partial, target)
-            _save(root, manifest)
-            _drop_files(root, before, manifest.artifacts)
+            save_manifest(root, manifest)
+            drop_files(root, before, manifest.artifacts)
             for folder in ("results", GOLDEN_FOLDER):
                 shutil.rmtree(root / folder, ignore_errors=True)
     return Bundle(root, manifest), artifact
@@ -249,95 +211,3 @@ def refuse_existing(root: Path, *, replace: bool, make: bool = True) -> None:
     if make:
         with os_errors(f"write to {root}"):
             root.mkdir(parents=True, exist_ok=True)
-
-
-@contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Hold the bundle's lock; ``ResourceLimit`` when another command keeps it for a minute."""
-    with os_errors(f"write to {root}"):
-        root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / _LOCK)
-        try:
-            lock.acquire(timeout=_LOCK_SECONDS)
-        except Timeout as error:
-            raise ResourceLimit(
-                f"another command has been writing to {root} for {_LOCK_SECONDS} s",
-                "wait for it to end and try again",
-            ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _read(root: Path) -> Manifest:
-    manifest = jsonio.load(Manifest, root / MANIFEST)
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise RefusedInput(
-            f"{root / MANIFEST} has schema version {manifest.schema_version}, "
-            f"this vgg-deploy reads {SCHEMA_VERSION}",
-            "use the version of vgg-deploy that made the bundle, or make it again",
-        )
-    for artifact in manifest.artifacts:
-        if artifact.path.is_absolute() or ".." in artifact.path.parts:
-            raise RefusedInput(
-                f"{root / MANIFEST} names a file outside the bundle: {artifact.path}",
-                "use a bundle from a source you trust",
-            )
-    return manifest
-
-
-def _save(root: Path, manifest: Manifest) -> None:
-    jsonio.save(root / MANIFEST, manifest)
-
-
-def _written(partial: Path, target: Path, draft: Draft, write: Callable[[Path], None]) -> Artifact:
-    """Let ``write`` make ``partial``; the record of what is to be called ``target``."""
-    with os_errors(f"write {target}"):
-        write(partial)
-        digest, size = sha256_of(partial), partial.stat().st_size
-    return Artifact(
-        path=PurePosixPath(target.name),
-        format=draft.format,
-        precision=draft.precision,
-        input=draft.input,
-        output=draft.output,
-        target=draft.target,
-        sha256=digest,
-        size_bytes=size,
-        parent=draft.parent,
-        made_by=dict(sorted(draft.made_by.items())),
-    )
-
-
-def _entered(manifest: Manifest, artifact: Artifact) -> Manifest:
-    """The manifest with ``artifact`` in it, in the place of what it replaced, without orphans."""
-    before = manifest.artifacts
-    entries = [artifact if a.path == artifact.path else a for a in before]
-    if artifact not in entries:
-        entries.append(artifact)
-    while True:  # a dropped parent may leave further orphans
-        alive = {a.sha256 for a in entries}
-        kept = [a for a in entries if a is artifact or a.parent is None or a.parent in alive]
-        if len(kept) == len(entries):
-            break
-        entries = kept
-    current = manifest.golden
-    if current is not None and current.parent not in alive:
-        current = None
-    return replace(manifest, artifacts=tuple(kept), golden=current)
-
-
-def notes_path(plan: Path) -> Path:
-    """Where an engine's layers and build are described: beside the plan, gone with it."""
-    return plan.with_name(plan.name + ".json")
-
-
-def _drop_files(root: Path, before: Iterable[Artifact], after: Iterable[Artifact]) -> None:
-    kept = {a.path for a in after}
-    for artifact in before:
-        if artifact.path not in kept:
-            path = root / artifact.path
-            path.unlink(missing_ok=True)
-            if artifact.format == "engine":
-                notes_path(path).unlink(missing_ok=True)

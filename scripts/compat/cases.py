@@ -17,6 +17,7 @@ from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.data.images import to_channels
 from vgg_deploy.data.patterns import scene
 from vgg_deploy.data.preprocess import preprocess, preprocess_exact
+from vgg_deploy.embed.write import PRECISIONS
 from vgg_deploy.export.baked import EmbeddedOptions
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.pipeline.export import embed_preprocessing, export_bundle
@@ -49,7 +50,7 @@ def trained_bundle(root: Path) -> Bundle:
     """A small VGG trained on the sample: its answers are decided, not noise."""
     request = TrainRequest(
         arch="1x8-1x16-2x32", width=1.0, size=32, fc_width=64, data="sample",
-        options=TrainOptions(epochs=6),
+        options=TrainOptions(epochs=20),
     )  # fmt: skip
     return train_bundle(root, request, replace=True, reuse=True)
 
@@ -75,13 +76,16 @@ def colour_bundle(root: Path) -> Bundle:
 def all_forms(bundle: Bundle, colour: Bundle | None, *, large: bool) -> list[Form]:
     """The forms of a bundle that has them all, and the embedded form with a centre crop."""
     bundle, _, _ = export_bundle(bundle, ("onnx",), precisions=("fp16", "int8"))
-    bundle, _ = embed_preprocessing(bundle, EmbeddedOptions())
+    for precision in PRECISIONS:
+        bundle, _ = embed_preprocessing(bundle, EmbeddedOptions(), precision=precision)
     images = images_for(bundle, large=large)
     wanted: dict[str, tuple[Format, Precision]] = {
         "plain": ("onnx", "fp32"),
         "embedded": ("embedded", "fp32"),
         "fp16": ("onnx", "fp16"),
         "int8": ("onnx", "int8"),
+        "embedded fp16": ("embedded", "fp16"),
+        "embedded int8": ("embedded", "int8"),
     }
     want = answers(bundle, images)
     forms = [_form(bundle, name, *which, images, want) for name, which in wanted.items()]

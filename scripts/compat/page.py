@@ -24,6 +24,7 @@ _BOTTOM = """## Reading it
 - `embedded` is `vgg-deploy export --format onnx --embedded`, portable resize: see
   [embedded-onnx.md](embedded-onnx.md). With a centre crop more operators are in the graph (`Min`,
   `Floor`, `Round`), so it is a column of its own.
+- `embedded fp16` and `embedded int8` are what `vgg-deploy embed --precision` puts into apps.
 - int8 is compared with float64 like the others, so its error is that of quantization; what
   counts is that the runtimes agree with each other.
 - OpenVINO is asked for float32; its default on CPUs with bf16 is bf16.

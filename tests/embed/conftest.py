@@ -11,6 +11,7 @@ import pytest
 from tests.export.networks import lively_bundle, named
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
+from vgg_deploy.embed.write import PRECISIONS
 
 # Text that breaks careless quoting in JSON, Markdown, C, protobuf and HTML.
 LABELS = ("shirt", 'a "quoted"', "back\\slash", "Schuh für Läufer", "靴", "<b>", "a: b", "x y z")
@@ -22,7 +23,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     card = replace(card, spec=replace(card.spec, classes=len(LABELS)), labels=LABELS, dataset=None)
     root = tmp_path_factory.mktemp("embed") / "bundle"
     lively_bundle(root, card)
-    assert main(["export", str(root), "--format", "onnx", "--embedded"]) == 0
+    words = [word for precision in PRECISIONS for word in ("--precision", precision)]
+    words += ["--calibration-data", "sample", "--embedded"]
+    assert main(["export", str(root), "--format", "onnx", *words]) == 0
     return root
 
 

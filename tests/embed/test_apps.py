@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from vgg_deploy.artifact import Precision
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
 from vgg_deploy.embed import TABLE, TARGETS, TargetName
+from vgg_deploy.embed.write import PRECISIONS
 from vgg_deploy.golden import INDEX
 
 # The versions that the Python apps pin have no wheels for 3.10.
@@ -29,9 +31,11 @@ def skip_reason(target: TargetName) -> str | None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("target", TARGETS)
 def test_its_own_test_passes(
     target: TargetName,
+    precision: Precision,
     made: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -42,8 +46,8 @@ def test_its_own_test_passes(
     monkeypatch.delenv("PYTHONPATH", raising=False)  # the app must do without this package
     monkeypatch.setenv("npm_config_prefer_offline", "true")
     out = tmp_path / "app"
-    words = ["embed", str(made), "--target", target, "-o", str(out), "--test"]
-    assert main(words) == 0, capsys.readouterr().err
+    words = ["embed", str(made), "--target", target, "--precision", precision, "-o", str(out)]
+    assert main([*words, "--test"]) == 0, capsys.readouterr().err
     left = {path.name for path in out.iterdir()}
     assert not left & {"node_modules", "build", ".venv"}  # it is handed over as it was written
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.embed.conftest import LABELS
+from vgg_deploy.artifact import Precision
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.embed import TABLE, TARGETS, EmbedOptions, TargetName, embed_bundle, write
+from vgg_deploy.embed.write import PRECISIONS
 from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError
 from vgg_deploy.files import sha256_of
 from vgg_deploy.golden import FOLDER, load_index
@@ -103,7 +105,8 @@ def test_a_used_folder_is_refused_and_an_empty_one_taken(bundle: Bundle, tmp_pat
 
 def test_what_a_bundle_lacks_is_said(bundle: Bundle, tmp_path: Path) -> None:
     options, out = EmbedOptions(target="c"), tmp_path / "app"
-    plain = replace(bundle.manifest, artifacts=bundle.artifacts[:-1])
+    others = tuple(a for a in bundle.artifacts if (a.format, a.precision) != ("embedded", "fp32"))
+    plain = replace(bundle.manifest, artifacts=others)
     with pytest.raises(RefusedInput, match="no fp32 ONNX file for other apps") as refused:
         embed_bundle(Bundle(bundle.root, plain), out, options)
     assert "--format onnx --embedded" in refused.value.remedy
@@ -114,7 +117,33 @@ def test_what_a_bundle_lacks_is_said(bundle: Bundle, tmp_path: Path) -> None:
     assert "--labels" in refused.value.remedy
     with pytest.raises(UsageError, match="unknown target"):
         EmbedOptions(target="nod")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="unknown precision for apps 'bf16'"):
+        EmbedOptions(target="c", precision="bf16")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_precision_that_was_asked_for(
+    precision: Precision, bundle: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "app"
+    words = ["embed", str(bundle.root), "--target", "python", "-p", precision, "-o", str(out)]
+    assert main(words) == 0
+    artifact = bundle.find("embedded", precision)
+    assert artifact is not None
+    assert sha256_of(out / "model.onnx") == artifact.sha256
+    assert f'["tolerances"]["{precision}"]' in (out / "test_classifier.py").read_text()
+    assert f", {precision}, " in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_missing_precision_is_refused_with_the_command_that_makes_it(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    others = tuple(a for a in bundle.artifacts if (a.format, a.precision) != ("embedded", "int8"))
+    without = Bundle(bundle.root, replace(bundle.manifest, artifacts=others))
+    with pytest.raises(RefusedInput, match="no int8 ONNX file for other apps") as refused:
+        embed_bundle(without, tmp_path / "app", EmbedOptions(target="c", precision="int8"))
+    assert "--precision int8 --embedded" in refused.value.remedy
 
 
 def test_an_edited_model_is_refused(bundle: Bundle, tmp_path: Path) -> None:

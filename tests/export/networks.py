@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from tests.conftest import make_card
-from vgg_deploy.bundle import Bundle, Draft, create_bundle
+from vgg_deploy.bundle import Bundle, create_bundle
+from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, load_model, output_spec, save_checkpoint
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import ARCHS, Head, ModelCard, ModelSpec, Preprocessing

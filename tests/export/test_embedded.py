@@ -151,13 +151,17 @@ def test_network_is_that_of_the_plain_file(tmp_path: Path) -> None:
     assert preprocessing_of(have["vgg_deploy.preprocessing"]) == bundle.card.preprocessing
 
 
-def test_reused_only_with_the_same_options_and_parent(tmp_path: Path) -> None:
+def test_reused_only_with_the_same_options_parent_and_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bundle, artifact = embedded(tmp_path, colour_card(None))
     assert artifact.path.name == "model.embedded.onnx"
     assert export_embedded(bundle)[2]
     bundle, other, reused = export_embedded(bundle, options=EmbeddedOptions(topk=1))
     assert not reused
     assert other.sha256 != artifact.sha256
+    monkeypatch.setattr("vgg_deploy.export.embedded._GRAPH", "0")
+    assert not export_embedded(bundle, options=EmbeddedOptions(topk=1))[2]
 
 
 def test_without_a_plain_file_or_with_an_edited_one(tmp_path: Path) -> None:

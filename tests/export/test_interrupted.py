@@ -17,12 +17,13 @@ import torch
 
 from tests.conftest import make_bundle, make_card
 from vgg_deploy.artifact import Format
-from vgg_deploy.bundle import Bundle, Draft
+from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import (
     BackendNotAvailable,
     ResourceLimit,
 )
 from vgg_deploy.export import EXPORT_FORMATS, aoti_missing, export, to_onnx
+from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec
 
 

@@ -17,9 +17,10 @@ from tests.faults.graph import Graph
 from vgg_deploy.artifact import Artifact, Format, Precision, TensorSpec
 from vgg_deploy.backends import BACKENDS
 from vgg_deploy.backends.base import Backend
-from vgg_deploy.bundle import MANIFEST, Bundle, Draft, open_bundle
+from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.export import export
 from vgg_deploy.export.source import Source
+from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.model.checkpoint import load_model
 from vgg_deploy.model.vgg import VGG
 

@@ -222,7 +222,7 @@ def test_golden_vectors_need_no_torch_and_catch_a_wrong_file(
     wrong = onnx.numpy_helper.to_array(bias) + np.float32(0.5)
     bias.raw_data = wrong.astype(np.float32).tobytes()
     rewrite: Callable[[Path], None] = lambda path: onnx.save(model, path)  # noqa: E731
-    from vgg_deploy.bundle import Draft
+    from vgg_deploy.manifest import Draft
 
     draft = Draft(
         format="onnx",

@@ -10,9 +10,10 @@ import pytest
 
 from tests.conftest import make_bundle, make_card
 from vgg_deploy.backends import get_backend
-from vgg_deploy.bundle import Bundle, Draft
+from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import capture
 from vgg_deploy.errors import NotEquivalent, RefusedInput
+from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import load_state, save_checkpoint
 from vgg_deploy.pipeline import cells
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle

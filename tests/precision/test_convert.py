@@ -16,12 +16,13 @@ from tests.rtx import build
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.base import Array, Selective
-from vgg_deploy.bundle import Bundle, Draft, open_bundle
+from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.data.images import to_channels
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
 from vgg_deploy.export import export
+from vgg_deploy.manifest import Draft
 from vgg_deploy.precision import ONNX_PRECISIONS, CalibrationOptions, convert
 from vgg_deploy.precision.calibration import calibration_set
 from vgg_deploy.precision.convert import images_to_run

@@ -11,8 +11,9 @@ import numpy as np
 from tests.report import measured
 from vgg_deploy import stored
 from vgg_deploy.artifact import Artifact, Format, Precision, TensorSpec
-from vgg_deploy.bundle import Bundle, Draft, create_bundle, open_bundle
+from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.environment import Environment
+from vgg_deploy.manifest import Draft
 from vgg_deploy.results import (
     BENCH_FILE,
     COMPARE_FILE,

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.report.samples import make_files, replaced, verify_report
-from vgg_deploy.bundle import Bundle, Draft, create_bundle
+from vgg_deploy.bundle import Bundle, create_bundle
+from vgg_deploy.manifest import Draft
 from vgg_deploy.report.findings import Findings, gather, read_metrics, summarise
 from vgg_deploy.report.highlights import highlights
 from vgg_deploy.report.model_tables import blocks_table, model_table

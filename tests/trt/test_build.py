@@ -13,7 +13,7 @@ import pytest
 from tests.trt.fake_cuda import H100
 from tests.trt.fake_tensorrt import Fake
 from tests.trt.helpers import ADA, Told, built, fake_of, place_of
-from vgg_deploy.bundle import Bundle, Draft, open_bundle
+from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.errors import (
     BackendNotAvailable,
     DigestMismatch,
@@ -21,6 +21,7 @@ from vgg_deploy.errors import (
     ResourceLimit,
     UsageError,
 )
+from vgg_deploy.manifest import Draft
 from vgg_deploy.trt.build import _alone, build_engine, read_notes
 from vgg_deploy.trt.options import BuildOptions
 from vgg_deploy.trt.profile import Profile

@@ -8,7 +8,7 @@ import typer
 
 from vgg_deploy.artifact import PRECISIONS
 from vgg_deploy.cli.console import print_json, show, watching
-from vgg_deploy.cli.options import BundleArgument, JsonOption, complete
+from vgg_deploy.cli.options import BundleArgument, JsonOption, complete, precision_of
 
 
 def build(
@@ -60,7 +60,7 @@ def build(
     Example: vgg-deploy build artifacts/fmnist --flavour tensorrt --precision fp16 --batch 1:8:64
     """
     from vgg_deploy.bundle import open_bundle
-    from vgg_deploy.pipeline.build import build_bundle, flavour_of, precision_of
+    from vgg_deploy.pipeline.build import build_bundle, flavour_of
     from vgg_deploy.report.engine_tables import built_table
     from vgg_deploy.trt.options import BuildOptions
     from vgg_deploy.trt.profile import parse_profiles

@@ -8,13 +8,19 @@ from typing import Annotated
 import typer
 
 from vgg_deploy.cli.console import print_json, remark
-from vgg_deploy.cli.options import BundleArgument, JsonOption, complete, target_of
+from vgg_deploy.cli.options import BundleArgument, JsonOption, complete, precision_of, target_of
 
 
 def _targets() -> tuple[str, ...]:
     from vgg_deploy.embed.targets import TARGETS
 
     return TARGETS
+
+
+def _precisions() -> tuple[str, ...]:
+    from vgg_deploy.embed.write import PRECISIONS
+
+    return PRECISIONS
 
 
 def embed(
@@ -31,6 +37,15 @@ def embed(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the new app.", metavar="FOLDER")
     ],
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            "-p",
+            help="fp32, fp16 or int8: of the embedded file that the app gets.",
+            autocompletion=complete(_precisions),
+        ),
+    ] = "fp32",
     test: Annotated[
         bool, typer.Option("--test", help="Also install, build and run the app's own test.")
     ] = False,
@@ -43,7 +58,7 @@ def embed(
     from vgg_deploy.bundle import open_bundle
     from vgg_deploy.embed import EmbedOptions, embed_bundle
 
-    options = EmbedOptions(target=target_of(target), test=test)
+    options = EmbedOptions(target=target_of(target), precision=precision_of(precision), test=test)
     written = embed_bundle(open_bundle(bundle), out, options)
     if as_json:
         print_json(written)

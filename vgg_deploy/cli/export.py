@@ -15,6 +15,7 @@ from vgg_deploy.cli.options import (
     FormatsOption,
     JsonOption,
     PrecisionsOption,
+    precision_of,
 )
 from vgg_deploy.errors import UsageError
 
@@ -28,7 +29,10 @@ def export(
     data_dir: DataDirOption = None,
     embedded: Annotated[
         bool,
-        typer.Option("--embedded", help="Also an ONNX file with preprocessing and softmax inside."),
+        typer.Option(
+            "--embedded",
+            help="Also ONNX files with preprocessing and softmax inside, in the same precisions.",
+        ),
     ] = False,
     resize: Annotated[
         str,
@@ -68,7 +72,11 @@ def export(
             calibration=calibration,
         )
         if embedded:
-            made.append(embed_preprocessing(opened, options, watch)[1])
+            for precision in dict.fromkeys(precisions or ("fp32",)):
+                opened, artifact = embed_preprocessing(
+                    opened, options, watch, precision=precision_of(precision)
+                )
+                made.append(artifact)
     if as_json:
         print_json({"artifacts": made, "skipped": skipped})
     else:

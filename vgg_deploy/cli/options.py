@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vgg_deploy.artifact import PRECISIONS, Precision
 from vgg_deploy.errors import UsageError, unknown_choice
 from vgg_deploy.spec import ARCHS, HEADS, Head
 
@@ -164,6 +165,13 @@ def target_of(text: str) -> TargetName:
 
     if text not in TARGETS:
         raise unknown_choice("target", text, TARGETS)
+    return text
+
+
+def precision_of(text: str) -> Precision:
+    """A precision's name, or ``UsageError`` with the nearest one."""
+    if text not in PRECISIONS:
+        raise unknown_choice("precision", text, PRECISIONS)
     return text
 
 

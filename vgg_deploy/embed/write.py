@@ -24,6 +24,7 @@ from vgg_deploy.spec import unnamed_labels
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TEMPLATE = ".j2"  # rendered, and dropped from the name; every other file is copied
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")  # read by every app's runtime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class EmbedOptions:
     def __post_init__(self) -> None:
         if self.target not in TABLE:
             raise unknown_choice("target", self.target, TARGETS)
+        if self.precision not in PRECISIONS:
+            raise unknown_choice("precision for apps", self.precision, PRECISIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +102,19 @@ def _embedded(bundle: Bundle, options: EmbedOptions) -> Artifact:
     if artifact is None:
         raise RefusedInput(
             f"{bundle.root} holds no {options.precision} ONNX file for other apps",
-            f"make it: vgg-deploy export {bundle.root} --format onnx --embedded",
+            _make(bundle, options.precision),
         )
     return artifact
 
 
+def _make(bundle: Bundle, precision: Precision) -> str:
+    words = "--embedded" if precision == "fp32" else f"--precision {precision} --embedded"
+    return f"make it: vgg-deploy export {bundle.root} --format onnx {words}"
+
+
 def _check_resize(bundle: Bundle, artifact: Artifact, name: TargetName) -> None:
     resize = artifact.made_by.get("resize", "portable")
-    again = f"make it again: vgg-deploy export {bundle.root} --format onnx --embedded"
+    again = _make(bundle, artifact.precision)
     if resize == "none":
         raise RefusedInput(f"{artifact.path} takes images of one size only", again)
     if resize == "native" and TABLE[name].ignores_antialias:

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vgg_deploy.artifact import Artifact, Precision, TensorSpec
-from vgg_deploy.bundle import Bundle, Draft
+from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.export.baked import IMAGE, LOGITS, EmbeddedOptions
 from vgg_deploy.export.guard import claim_space, imports, resources
 from vgg_deploy.export.registry import valid_artifact
+from vgg_deploy.manifest import Draft
 from vgg_deploy.spec import ModelCard
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 _OVERHEAD = 1 << 20  # bytes: the nodes around the network
+_GRAPH = "2"  # another number makes files with earlier nodes stale
 
 
 def export_embedded(
@@ -39,10 +41,11 @@ def export_embedded(
     if plain is None:
         raise RefusedInput(
             f"{bundle.root} holds no {precision} ONNX file to embed",
-            f"make it: vgg-deploy export {bundle.root} --format onnx",
+            f"make it: vgg-deploy export {bundle.root} --format onnx --precision {precision}",
         )
     bundle.check([plain])
     made_by = to_onnx.tool_versions() | {k: str(v) for k, v in asdict(options).items()}
+    made_by["graph"] = _GRAPH
     if valid := valid_artifact(bundle, "embedded", precision, plain.sha256, made_by):
         return bundle, valid, True
     claim_space(bundle.root, plain.size_bytes + _OVERHEAD, "export the embedded ONNX file")

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vgg_deploy.artifact import Artifact, Format, Precision
-from vgg_deploy.bundle import Bundle, Draft
+from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, unknown_choice
 from vgg_deploy.export import to_onnx, to_program, to_torchscript
 from vgg_deploy.export.guard import claim_space, imports, resources
 from vgg_deploy.export.source import ExportOptions, Source
+from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec, read_card
 
 PRECISION: Precision = "fp32"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vgg_deploy.artifact import FLAVOURS, PRECISIONS, Artifact, Flavour, Precision
+from vgg_deploy.artifact import FLAVOURS, Artifact, Flavour, Precision
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.errors import (
     BackendNotAvailable,
@@ -46,13 +46,6 @@ def flavour_of(text: str) -> Flavour:
     if name not in FLAVOURS:
         raise unknown_choice("flavour", text, [known.replace("_", "-") for known in FLAVOURS])
     return name
-
-
-def precision_of(text: str) -> Precision:
-    """A precision's name, or ``UsageError`` with the nearest one."""
-    if text not in PRECISIONS:
-        raise unknown_choice("precision", text, PRECISIONS)
-    return text
 
 
 def build_bundle(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vgg_deploy.bundle import Bundle, Draft, create_bundle, refuse_existing
+from vgg_deploy.bundle import Bundle, create_bundle, refuse_existing
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, require_file
+from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
 from vgg_deploy.model.torchvision import (
     Loaded,

@@ -17,10 +17,11 @@ import numpy as np
 
 from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.base import Array, Backend, Selective
-from vgg_deploy.bundle import Bundle, Draft, create_bundle, open_bundle
+from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import VggDeployError, unknown_choice
 from vgg_deploy.golden import FOLDER, load_image, load_index
+from vgg_deploy.manifest import Draft
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 
 RANDOM = {"vgg16": ModelSpec.named("vgg16")}

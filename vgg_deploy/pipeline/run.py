@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vgg_deploy.artifact import Precision
-from vgg_deploy.bundle import MANIFEST, Bundle
+from vgg_deploy.bundle import Bundle
 from vgg_deploy.data.fashion_mnist import find_fashion_mnist
 from vgg_deploy.environment import now
 from vgg_deploy.errors import unknown_choice
 from vgg_deploy.export.baked import EmbeddedOptions
 from vgg_deploy.files import write_text
+from vgg_deploy.manifest import MANIFEST
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
 from vgg_deploy.pipeline.build import build_here
 from vgg_deploy.pipeline.export import embed_preprocessing, export_bundle

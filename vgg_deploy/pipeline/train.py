@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vgg_deploy import jsonio
-from vgg_deploy.bundle import MANIFEST, Bundle, Draft, create_bundle, open_bundle, refuse_existing
+from vgg_deploy.bundle import Bundle, create_bundle, open_bundle, refuse_existing
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
 from vgg_deploy.libraries import import_torch
+from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec
 from vgg_deploy.pipeline.board import Board
 from vgg_deploy.pipeline.pictures import draw_training

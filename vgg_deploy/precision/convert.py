@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vgg_deploy.artifact import Artifact, Precision
-from vgg_deploy.bundle import Bundle, Draft
+from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, unknown_choice
+from vgg_deploy.manifest import Draft
 from vgg_deploy.precision import graph
 from vgg_deploy.precision.calibration import CalibrationSet, Done, batches, calibration_set
 from vgg_deploy.precision.cast import check_range, to_half

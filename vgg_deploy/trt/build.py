@@ -17,9 +17,10 @@ from filelock import FileLock, Timeout
 
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact, Target
-from vgg_deploy.bundle import Bundle, Draft, notes_path, open_bundle
+from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.environment import now, versions
 from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.manifest import Draft, notes_path
 from vgg_deploy.trt import match
 from vgg_deploy.trt.config import capability_of, make_config, wanted_options
 from vgg_deploy.trt.failure import build_failure, parse_failure
