@@ -8,17 +8,19 @@ import onnx
 import pytest
 
 from vgg_deploy import stored
+from vgg_deploy.backends import get_backend
 from vgg_deploy.bench.like import Traits, unlike
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError
 from vgg_deploy.export.baked import EmbeddedOptions
 from vgg_deploy.files import sha256_of
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle
-from vgg_deploy.pipeline.cells import Selection
+from vgg_deploy.pipeline.cells import Selection, plan
 from vgg_deploy.pipeline.contest import CompareOptions, compare_bundle, told
 from vgg_deploy.pipeline.export import embed_preprocessing, export_bundle
+from vgg_deploy.pipeline.verified import NOT_VERIFIED, mark_of, verdicts
 from vgg_deploy.pipeline.verify import VerifyOptions, verify_bundle
-from vgg_deploy.results import BENCH_FILE, COMPARE_FILE, BenchReport
+from vgg_deploy.results import BENCH_FILE, COMPARE_FILE, VERIFY_FILE, BenchReport, Verdict
 
 ORT = Selection(backends=("ort-cpu",))
 
@@ -100,6 +102,27 @@ def test_a_file_that_is_not_the_verified_one_is_exit_4(onnx_bundle: Bundle) -> N
         bench_bundle(again, options)
     with pytest.raises(DigestMismatch, match="not the file that was verified"):
         compared(again, "torch", "ort-cpu")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "mark"),
+    [
+        ("equivalent", ()),
+        ("different", ("verify: different, the reason",)),
+        ("failed", ("verify: failed, the reason",)),
+        ("skipped", (NOT_VERIFIED,)),
+    ],
+)
+def test_a_row_says_what_verify_said(
+    onnx_bundle: Bundle, verdict: Verdict, mark: tuple[str, ...]
+) -> None:
+    report = verify_bundle(onnx_bundle, VerifyOptions(selection=ORT, images=8, accuracy=False))
+    rows = tuple(replace(row, verdict=verdict, reason="the reason") for row in report.rows)
+    stored.save(onnx_bundle.root / VERIFY_FILE, replace(report, rows=rows))
+    (cell,) = plan(onnx_bundle, ORT)
+    assert mark_of(cell, verdicts(onnx_bundle, [cell])) == mark
+    other = replace(cell, backend=get_backend("openvino"))
+    assert mark_of(other, verdicts(onnx_bundle, [other])) == (NOT_VERIFIED,)
 
 
 def test_ceilings_and_layers_are_measured_in_the_same_run(onnx_bundle: Bundle) -> None:

@@ -23,7 +23,7 @@ from vgg_deploy.gates import Gate
 from vgg_deploy.pipeline.benchinput import make_input
 from vgg_deploy.pipeline.cells import Cell, Selection, plan, results_key, without_cuda_graphs
 from vgg_deploy.pipeline.profiles import profiles
-from vgg_deploy.pipeline.verified import Passed, mark_of, passed
+from vgg_deploy.pipeline.verified import Verdicts, mark_of, verdicts
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.results import (
     BENCH_FILE,
@@ -76,7 +76,7 @@ def bench_bundle(
     if not options.cuda_graph:
         cells = tuple(map(without_cuda_graphs, cells))
     bundle.check()
-    found = passed(bundle, cells)
+    found = verdicts(bundle, cells)
     key = results_key(cells, options, {"passed": str(sorted(found))})
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say("bench: reused, no file, option or version has changed")
@@ -117,7 +117,7 @@ def bench_error(report: BenchReport, gates: tuple[Gate, ...] = ()) -> VggDeployE
 
 
 def _rows(
-    cell: Cell, bundle: Bundle, options: BenchOptions, found: Passed, watch: Watcher
+    cell: Cell, bundle: Bundle, options: BenchOptions, found: Verdicts, watch: Watcher
 ) -> tuple[Timing, ...]:
     if cell.artifact is None or cell.missing:
         return (Timing(subject=cell.subject, batch=0, status="skipped", reason=cell.reason),)

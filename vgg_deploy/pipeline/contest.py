@@ -20,7 +20,7 @@ from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.pipeline.bench import CLOCK
 from vgg_deploy.pipeline.benchinput import make_input
 from vgg_deploy.pipeline.cells import Cell, Selection, main_format, plan, results_key
-from vgg_deploy.pipeline.verified import mark_of, passed
+from vgg_deploy.pipeline.verified import mark_of, verdicts
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.results import COMPARE_FILE, SCHEMA_VERSION, BenchReport, Contest
 
@@ -58,7 +58,7 @@ def compare_bundle(
     cells = [_cell(bundle, name) for name in options.names]
     _refuse_unlike([_planned(cell) for cell in cells], options.names)
     bundle.check()
-    found = passed(bundle, cells)
+    found = verdicts(bundle, cells)
     marks = tuple(dict.fromkeys(chain.from_iterable(mark_of(cell, found) for cell in cells)))
     contests = []
     for batch in options.batches:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vgg_deploy import stored
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import DigestMismatch, RefusedInput
 from vgg_deploy.pipeline.cells import Cell
-from vgg_deploy.results import VERIFY_FILE, VerifyReport
+from vgg_deploy.results import VERIFY_FILE, Comparison, VerifyReport
 
 NOT_VERIFIED = "not verified: run vgg-deploy verify first"
-Passed = frozenset[tuple[str, str]]  # backend and digest
+Verdicts = Mapping[tuple[str, str], str]  # backend and digest: the mark, empty if it passed
 
 
-def passed(bundle: Bundle, cells: Sequence[Cell]) -> Passed:
-    """Backend and digest of what the stored verify report found equivalent.
+def verdicts(bundle: Bundle, cells: Sequence[Cell]) -> Verdicts:
+    """What the stored verify report says of each backend and digest it judged.
 
     Raises ``DigestMismatch`` where a planned file is not the one of that name that was verified.
     """
@@ -29,15 +29,20 @@ def passed(bundle: Bundle, cells: Sequence[Cell]) -> Passed:
                 f"{bundle.root / path} is not the file that was verified",
                 f"judge the new one first: vgg-deploy verify {bundle.root}",
             )
-    return frozenset(
-        (r.subject.backend, r.subject.sha256) for r in rows if r.verdict == "equivalent"
-    )
+    return {(r.subject.backend, r.subject.sha256): _mark(r) for r in rows}
 
 
-def mark_of(cell: Cell, found: Passed) -> tuple[str, ...]:
+def mark_of(cell: Cell, found: Verdicts) -> tuple[str, ...]:
     """The mark of a cell that verify has not passed; none for one that it has."""
     digest = cell.artifact.sha256 if cell.artifact else ""
-    return () if (cell.backend.name, digest) in found else (NOT_VERIFIED,)
+    mark = found.get((cell.backend.name, digest), NOT_VERIFIED)
+    return (mark,) if mark else ()
+
+
+def _mark(row: Comparison) -> str:
+    if row.verdict == "equivalent":
+        return ""
+    return NOT_VERIFIED if row.verdict == "skipped" else f"verify: {row.verdict}, {row.reason}"
 
 
 def _report(bundle: Bundle) -> VerifyReport | None:
