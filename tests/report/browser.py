@@ -71,8 +71,13 @@ class Browser:
             self._process.wait()
         os.close(self._answers)
 
-    def open(self, page: Path, *, width: int, dark: bool = False, height: int = 900) -> None:
-        """Load a file in a window of that size and colour scheme, and wait until it is there."""
+    def open(
+        self, page: Path, *, width: int, dark: bool = False, height: int = 900, media: str = ""
+    ) -> None:
+        """Load a file in a window of that size and colour scheme, and wait until it is there.
+
+        ``media``: ``"print"`` for the rules of paper; the screen's when empty.
+        """
         self._call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -81,7 +86,7 @@ class Browser:
             mobile=width < 500,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._call("Emulation.setEmulatedMedia", features=[scheme])
+        self._call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.events.clear()
         self._call("Page.navigate", url=page.resolve().as_uri())
         end = time.monotonic() + _TIMEOUT

@@ -16,6 +16,7 @@ from vgg_deploy.bundle import open_bundle
 from vgg_deploy.report.html import write_report
 
 CHROMIUM = find_chromium()
+A4 = 688  # CSS pixels: 210 mm less the page's margins
 AXE = os.environ.get("AXE_CORE", "")  # axe.min.js of npm's axe-core
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome is installed")
 
@@ -90,6 +91,17 @@ def test_every_part_is_reached_by_keyboard_and_named(browser: Browser, page: Pat
     browser.value("document.querySelector('.skip').focus()")
     left = browser.value("document.querySelector('.skip').getBoundingClientRect().left")
     assert left >= 0  # the skip link is seen when it has the focus
+
+
+def test_nothing_is_wider_than_a_sheet(browser: Browser, page: Path) -> None:
+    """Chromium shrinks a whole page whose widest part does not fit, letters and all."""
+    browser.open(page, width=A4, media="print")
+    outside = browser.value(
+        f"""[...document.querySelectorAll('header *, main *')].filter(e =>
+             !e.closest('.unseen') && e.getBoundingClientRect().right > {A4 + 0.5})
+           .map(e => e.tagName + ' ' + e.textContent.slice(0, 60))"""
+    )
+    assert outside == []
 
 
 def test_it_prints(browser: Browser, page: Path, tmp_path: Path) -> None:
