@@ -22,9 +22,9 @@ PINNED_PYTHON = (3, 11)
 
 
 def skip_reason(target: TargetName) -> str | None:
-    missing = [tool.names[0] for tool in TABLE[target].tools if tool.find() is None]
+    missing = [problem for tool in TABLE[target].tools if (problem := tool.problem())]
     if missing:
-        return f"not on this machine: {', '.join(missing)}"
+        return f"needs {', '.join(missing)}"
     if target in ("python", "triton") and sys.version_info < PINNED_PYTHON:
         return "needs Python 3.11"
     return None

@@ -206,3 +206,27 @@ def test_a_missing_tool_is_named_before_anything_is_written(
     assert not out.exists()
     assert main(words) == 0  # writing needs no tool
     assert "apt-get install cmake" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("version", "code"), [("v18.19.0", 10), ("v20.0.0", 0), ("nothing", 0)])
+def test_an_older_node_is_refused(
+    bundle: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    code: int,
+) -> None:
+    """A stand-in for Node.js and npm: an old one is not at hand."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, said in (("node", version), ("npm", "9.2.0")):
+        (tools / name).write_text(f"#!/bin/sh\necho {said}\n", encoding="utf-8")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools))
+    out = tmp_path / "app"
+    words = ["embed", str(bundle.root), "--target", "node", "-o", str(out), "--test"]
+    assert main(words) == code, capsys.readouterr().err
+    if code:
+        assert f"needs node 20 or newer; {tools / 'node'} is version 18" in capsys.readouterr().err
+    assert out.exists() == (code == 0)

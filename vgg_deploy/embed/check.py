@@ -15,13 +15,13 @@ _LAST_LINES = 3
 
 def require_tools(target: Target, *, refuse: bool) -> tuple[str, ...]:
     """What is missing on this machine; with ``refuse`` the first is a ``BackendNotAvailable``."""
-    missing = [tool for tool in target.tools if tool.find() is None]
+    missing = [(tool, problem) for tool in target.tools if (problem := tool.problem())]
     if missing and refuse:
+        tool, problem = missing[0]
         raise BackendNotAvailable(
-            f"the app's test needs {missing[0].names[0]}, which is not on this machine",
-            f"{missing[0].remedy}; or leave out --test",
+            f"the app's test needs {problem}", f"{tool.remedy}; or leave out --test"
         )
-    return tuple(tool.remedy for tool in missing)
+    return tuple(tool.remedy for tool, _ in missing)
 
 
 def check_app(target: Target, folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,18 +14,38 @@ TargetName = Literal["python", "node", "browser", "c", "openvino", "triton"]
 TARGETS: tuple[TargetName, ...] = get_args(TargetName)
 
 Command = tuple[str, ...]
+_SECONDS = 20  # for a program to tell its version
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """A program that a test needs: any of ``names``, or ``remedy``."""
+    """A program that a test needs: any of ``names``, in version ``oldest`` or newer."""
 
     names: tuple[str, ...]
     remedy: str
+    oldest: int | None = None  # the first number of its version
 
-    def find(self) -> str | None:
-        """Where the program lies, if it is on this machine."""
-        return next((path for name in self.names if (path := shutil.which(name))), None)
+    def problem(self) -> str:
+        """Why the program cannot be used here; empty if it can."""
+        path = next((path for name in self.names if (path := shutil.which(name))), None)
+        if path is None:
+            return f"{self.names[0]}, which is not on this machine"
+        if self.oldest is None or (found := _version(path)) is None or found >= self.oldest:
+            return ""
+        return f"{self.names[0]} {self.oldest} or newer; {path} is version {found}"
+
+
+def _version(program: str) -> int | None:
+    """The first number that ``--version`` tells; None where it tells none."""
+    try:
+        done = subprocess.run(
+            (program, "--version"), capture_output=True, text=True, check=False,
+            timeout=_SECONDS, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    number = re.search(r"\d+", done.stdout)
+    return int(number[0]) if number else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +65,7 @@ class Target:
     test: Callable[[], tuple[Command, ...]] = tuple
 
 
-_NODE = Tool(names=("node",), remedy="install Node.js 20 or newer")
+_NODE = Tool(names=("node",), remedy="install Node.js 20 or newer", oldest=20)
 _NPM = Tool(names=("npm",), remedy="install npm, which comes with Node.js")
 _CMAKE = Tool(names=("cmake",), remedy="install CMake 3.18 or newer: apt-get install cmake")
 _CC = Tool(names=("cc", "gcc", "clang"), remedy="install a C compiler: apt-get install gcc")
