@@ -63,6 +63,8 @@ def run_form(runtime: Runtime, form: Form, cache: Path) -> Cell:
             out = _outputs(runtime, case, Path(folder), cache)
         except NotHere as error:
             return replace(cell, reason=str(error))
+        except subprocess.TimeoutExpired:
+            return replace(cell, status="refused", reason=f"no answer in {_TIMEOUT:.0f} s")
     return judge(cell, out, form, builds_only=runtime.builds_only)
 
 

@@ -112,7 +112,8 @@ class Bundle:
             record = record_of(partial, self.checkpoint.sha256, made_by)
             with locked(self.root):
                 manifest = replace(read_manifest(self.root), golden=record)
-                shutil.rmtree(target, ignore_errors=True)
+                if target.exists():  # out of the way, not yet gone
+                    target.replace(partial.with_name("replaced"))
                 commit(partial, target)
                 save_manifest(self.root, manifest)
         return Bundle(self.root, manifest)

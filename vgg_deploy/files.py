@@ -41,14 +41,23 @@ def staged(path: Path) -> Iterator[Path]:
 
 
 def commit(partial: Path, path: Path) -> None:
-    """Give a finished temporary file its name; the bytes reach the disk before the name does."""
+    """Give a finished temporary file or folder its name.
+
+    The bytes, of all files in a folder, reach the disk before the name does.
+    """
     with os_errors(f"write {path}"):
-        descriptor = os.open(partial, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        for inside in partial.rglob("*") if partial.is_dir() else ():
+            _sync(inside)
+        _sync(partial)
         partial.replace(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

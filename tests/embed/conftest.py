@@ -14,19 +14,39 @@ from vgg_deploy.cli import main
 from vgg_deploy.embed.write import PRECISIONS
 
 # Text that breaks careless quoting in JSON, Markdown, C, protobuf and HTML.
-LABELS = ("shirt", 'a "quoted"', "back\\slash", "Schuh für Läufer", "靴", "<b>", "a: b", "x y z")
+LABELS = (
+    "shirt",
+    'a "quoted"',
+    "back\\slash",
+    "Schuh für Läufer",
+    "靴",
+    "<b>",
+    "a: b",
+    "x  y\u00a0z",
+)
+TWO = ("cat", "dog")
 
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    card = named("1x8-1x16-2x16", size=32, channels=3)
-    card = replace(card, spec=replace(card.spec, classes=len(LABELS)), labels=LABELS, dataset=None)
     root = tmp_path_factory.mktemp("embed") / "bundle"
-    lively_bundle(root, card)
     words = [word for precision in PRECISIONS for word in ("--precision", precision)]
-    words += ["--calibration-data", "sample", "--embedded"]
-    assert main(["export", str(root), "--format", "onnx", *words]) == 0
+    make(root, LABELS, *words, "--calibration-data", "sample")
     return root
+
+
+@pytest.fixture(scope="session")
+def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("two") / "bundle"
+    make(root, TWO)
+    return root
+
+
+def make(root: Path, labels: tuple[str, ...], *words: str) -> None:
+    card = named("1x8-1x16-2x16", size=32, channels=3)
+    card = replace(card, spec=replace(card.spec, classes=len(labels)), labels=labels, dataset=None)
+    lively_bundle(root, card)
+    assert main(["export", str(root), "--format", "onnx", "--embedded", *words]) == 0
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,9 @@ import pytest
 from vgg_deploy.artifact import Precision
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
-from vgg_deploy.embed import TABLE, TARGETS, TargetName
+from vgg_deploy.embed import TABLE, TARGETS, TargetName, check
 from vgg_deploy.embed.write import PRECISIONS
+from vgg_deploy.errors import ResourceLimit
 from vgg_deploy.golden import INDEX
 
 # The versions that the Python apps pin have no wheels for 3.10.
@@ -39,15 +42,28 @@ def test_its_own_test_passes(
     made: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(target, made, tmp_path, monkeypatch, "--precision", precision)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+def test_it_passes_with_two_classes(
+    target: TargetName, two_classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(target, two_classes, tmp_path, monkeypatch)
+
+
+def run(
+    target: TargetName, bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str
 ) -> None:
     if reason := skip_reason(target):
         pytest.skip(reason)
     monkeypatch.delenv("PYTHONPATH", raising=False)  # the app must do without this package
     monkeypatch.setenv("npm_config_prefer_offline", "true")
-    out = tmp_path / "app"
-    words = ["embed", str(made), "--target", target, "--precision", precision, "-o", str(out)]
-    assert main([*words, "--test"]) == 0, capsys.readouterr().err
+    out = folder / "app"
+    command = ["embed", str(bundle), "--target", target, "-o", str(out), *words, "--test"]
+    assert main(command) == 0
     left = {path.name for path in out.iterdir()}
     assert not left & {"node_modules", "build", ".venv"}  # it is handed over as it was written
 
@@ -70,6 +86,40 @@ def test_an_app_that_computes_something_else_is_not_written(
     assert main(["embed", str(bundle.root), "--target", "c", "-o", str(out), "--test"]) == 7
     assert "ctest" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_packages_that_cannot_be_had_are_no_verdict(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if reason := skip_reason("python"):
+        pytest.skip(reason)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    out = tmp_path / "app"
+    assert main(["embed", str(made), "--target", "python", "-o", str(out), "--test"]) == 10
+    said = capsys.readouterr().err
+    assert "cannot be prepared here: .venv/bin/python -m pip install" in said
+    assert not out.exists()
+
+
+def test_a_step_that_does_not_end_is_stopped_with_all_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "_SECONDS", 0.5)
+    script = "sleep 60 & echo $! > child; wait"
+    target = replace(TABLE["python"], test=lambda: (("sh", "-c", script),))
+    with pytest.raises(ResourceLimit, match="did not end"):
+        check.check_app(target, tmp_path)
+    child = int((tmp_path / "child").read_text())
+    deadline = time.monotonic() + 20
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(child)
+
+
+def alive(process: int) -> bool:
+    state = Path(f"/proc/{process}/stat")
+    return state.exists() and state.read_text().split()[2] != "Z"
 
 
 def test_an_older_openvino_is_refused_before_anything_is_built(made: Path, tmp_path: Path) -> None:

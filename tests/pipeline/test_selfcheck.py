@@ -205,9 +205,40 @@ def test_results_that_are_incomplete_or_not_in_the_format(
     document = json.loads(path.read_text())
     change(document)
     path.write_text(json.dumps(document))
-    found, _, err = judged(bundle, path, capsys)
-    assert found == code
+    exit_code, found, err = judged(bundle, path, capsys)
+    assert exit_code == code
     assert said in err
+    assert "compute in" not in err
+    if code == 7:
+        assert (found["suspects"], found["within"]) == ([], None)
+
+
+def test_the_reference_itself_with_an_image_left_out(
+    bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(bundle, network, RIGHT, tmp_path / "out.json")
+    document = json.loads(path.read_text())
+    index = json.loads((bundle.root / "golden" / "index.json").read_text())
+    for image, reference in zip(document["images"], index["images"], strict=True):
+        image["logits"] = reference["logits"]
+        image["probabilities"] = reference["probabilities"]
+    document["images"].pop()
+    path.write_text(json.dumps(document))
+    code, found, err = judged(bundle, path, capsys)
+    assert (code, found["suspects"]) == (7, [])
+    assert "inf" not in err
+
+
+def test_a_precision_that_was_told_is_not_proposed_again(
+    bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def coarse(net: VGG, image: torch.Tensor) -> Outputs:
+        return plain(net(normal(resized(image) / 255)) * 1.03)
+
+    results = written(bundle, network, coarse, tmp_path / "out.json", precision="fp16")
+    code, found, err = judged(bundle, results, capsys)
+    assert (code, found["within"]) == (7, "bf16")
+    assert "compute in bf16" in err
 
 
 def test_no_results_or_no_golden_vectors(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -27,33 +29,48 @@ def require_tools(target: Target, *, refuse: bool) -> tuple[str, ...]:
 def check_app(target: Target, folder: Path) -> None:
     """Install, build and test the app in ``folder``, and remove what that made.
 
-    Raises ``NotEquivalent`` with the last lines of the step that failed.
+    Raises ``NotEquivalent`` when the test fails, which is the last step, and
+    ``BackendNotAvailable`` when one before it does, both with the last lines it said.
     """
     before = set(folder.iterdir())
-    for command in target.test():
-        _run(command, folder)
+    *preparing, test = target.test()
+    for command in preparing:
+        code, last = _run(command, folder)
+        if code:
+            raise BackendNotAvailable(
+                f"the app's test cannot be prepared here: {' '.join(command)} failed: {last}",
+                "install what it names; or leave out --test",
+            )
+    code, last = _run(test, folder)
+    if code:
+        raise NotEquivalent(
+            f"the app's own test failed at {' '.join(test)}: {last}",
+            "write it without --test and run that command in its folder to see all",
+        )
     for path in set(folder.iterdir()) - before:
         shutil.rmtree(path)
 
 
-def _run(command: tuple[str, ...], folder: Path) -> None:
-    shown = " ".join(command)
+def _run(command: tuple[str, ...], folder: Path) -> tuple[int, str]:
+    """Exit code and last lines of a step; what it started ends with it."""
     try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, check=False,
-            timeout=_SECONDS, stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
     except FileNotFoundError as error:
         raise BackendNotAvailable(
             f"{command[0]} is not on this machine", "install it, or leave out --test"
         ) from error
-    except subprocess.TimeoutExpired as error:
-        raise ResourceLimit(
-            f"{shown} did not end in {_SECONDS} s", "try it by hand: leave out --test"
-        ) from error
-    if done.returncode:
-        lines = (done.stdout + done.stderr).strip().splitlines()[-_LAST_LINES:]
-        raise NotEquivalent(
-            f"the app's own test failed at {shown}: {' | '.join(lines)}",
-            "write it without --test and run that command in its folder to see all",
-        )
+    with process:
+        try:
+            said, _ = process.communicate(timeout=_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise ResourceLimit(
+                f"{' '.join(command)} did not end in {_SECONDS} s",
+                "try it by hand: leave out --test",
+            ) from error
+        finally:
+            if process.poll() is None:  # Ctrl-C does not reach another session either
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, " | ".join(said.strip().splitlines()[-_LAST_LINES:])

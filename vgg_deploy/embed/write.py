@@ -192,7 +192,7 @@ def _copy_model(folder: Path, target: Target, bundle: Bundle, artifact: Artifact
 
 def _label_text(labels: tuple[str, ...], suffix: str) -> str:
     if suffix == ".txt":
-        return "".join(" ".join(label.split()) + "\n" for label in labels)
+        return "".join(" ".join(label.splitlines()) + "\n" for label in labels)
     return json.dumps(labels, ensure_ascii=False, indent=1) + "\n"
 
 

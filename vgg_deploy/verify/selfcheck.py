@@ -72,14 +72,14 @@ def diagnose(
 ) -> Selfcheck:
     """The verdict with the mistakes that fit best; ``network`` computes what each would give."""
     parts = [part for kind in ("logits", "probabilities") if (part := _given(kind, index, results))]
+    wrong = [part for part in parts if _error(part) > _bound(part, index, results)]
+    if not wrong:  # what is missing or not finite has no pattern
+        return found
     suspects: list[Suspect] = []
-    for part in parts:
-        error = float(np.abs(part.have - _as(part.kind, part.logits)).max())
-        if error > _bound(part, index, results):
-            suspects += _output_suspects(part) + _order_suspects(part)
-    if parts:
-        images = [pixels(index.images[row]) for row in parts[0].rows]
-        suspects += _input_suspects(parts[0], images, index.preprocessing, network)
+    for part in wrong:
+        suspects += _output_suspects(part) + _order_suspects(part)
+    images = [pixels(index.images[row]) for row in wrong[0].rows]
+    suspects += _input_suspects(wrong[0], images, index.preprocessing, network)
     best = {s.name: s for s in sorted(suspects, key=lambda s: -s.residual)}  # the last one stays
     ordered = sorted(best.values(), key=lambda s: s.residual)[:_SHOWN]
     explained = bool(ordered) and ordered[0].residual <= _EXPLAINS
@@ -88,9 +88,14 @@ def diagnose(
 
 
 def _coarser(found: Selfcheck, index: GoldenIndex) -> Precision | None:
-    """The first half precision whose bounds hold all outputs."""
+    """The first half precision, coarser than the one told, whose bounds hold all outputs."""
+    told = index.tolerances[found.precision]
+    if any(one.logits is None and one.probabilities is None for one in found.images):
+        return None
     for precision in ("fp16", "bf16"):
         bound = index.tolerances[precision]
+        if bound.logits <= told.logits:
+            continue
         pairs = [(one.logits, bound.logits) for one in found.images]
         pairs += [(one.probabilities, bound.probabilities) for one in found.images]
         measured = [(value, limit) for value, limit in pairs if value is not None]
@@ -202,6 +207,10 @@ def _given(kind: str, index: GoldenIndex, results: AppResults) -> _Given | None:
 
 def _as(kind: str, logits: Floats) -> Floats:
     return logits if kind == "logits" else softmax(logits)
+
+
+def _error(part: _Given) -> float:
+    return float(np.abs(part.have - _as(part.kind, part.logits)).max())
 
 
 def _bound(part: _Given, index: GoldenIndex, results: AppResults) -> float:

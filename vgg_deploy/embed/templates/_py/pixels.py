@@ -8,6 +8,11 @@ from numpy.typing import NDArray
 _LUMA = np.array((19595, 38470, 7471), np.uint32)  # ITU-R 601-2 in 16-bit fixed point
 
 
+def eight_bits(samples: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """16-bit samples, 0 to 65535, as 8-bit ones."""
+    return ((np.clip(samples, 0, 65535).astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def to_channels(image: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
     """An image with the channels the model takes; what is transparent lies on black."""
     if image.dtype != np.uint8:

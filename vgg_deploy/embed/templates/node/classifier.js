@@ -64,6 +64,9 @@ let shared;
 
 /** `classify` of a model that is loaded once, at the first call. */
 export async function classify(image, top) {
-  shared ??= Classifier.load();
+  shared ??= Classifier.load().catch((error) => {
+    shared = undefined; // the next call tries again
+    throw error;
+  });
   return (await shared).classify(image, top);
 }

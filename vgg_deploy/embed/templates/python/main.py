@@ -5,11 +5,14 @@ import sys
 import numpy as np
 from classifier import classify
 from PIL import Image, ImageOps
+from pixels import eight_bits
 
 
 def read_image(path: str) -> np.ndarray:
     """An image file as uint8 ``[H, W, C]``, the right way up."""
     image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):
+        return eight_bits(np.asarray(image))
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     return np.asarray(image)

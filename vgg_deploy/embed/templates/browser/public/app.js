@@ -60,31 +60,46 @@ async function classifyFile(file) {
 }
 
 let camera; // the stream while it is on
+let wish = 0; // counts what was asked of the camera: an answer to an earlier wish is dropped
 
 async function startCamera(deviceId) {
   stopCamera();
+  const mine = wish;
   try {
     const wanted = deviceId ? { deviceId: { exact: deviceId } } : { facingMode: 'environment' };
-    camera = await navigator.mediaDevices.getUserMedia({ video: wanted });
+    const stream = await navigator.mediaDevices.getUserMedia({ video: wanted });
+    if (mine !== wish) return stop(stream);
+    camera = stream;
+    await watch(stream, () => mine === wish);
   } catch (error) {
+    if (mine !== wish) return;
+    stopCamera();
     fail('The camera could not be used', error);
-    return;
   }
+}
+
+/** Classify frame after frame, for as long as `wanted()`. */
+async function watch(stream, wanted) {
   const video = $('video');
-  video.srcObject = camera;
-  await video.play();
-  document.body.dataset.shows = 'video';
   $('camera').textContent = 'Stop the camera';
-  await listCameras(camera);
-  const current = camera;
-  while (camera === current) {
+  video.srcObject = stream;
+  await video.play();
+  if (!wanted()) return;
+  document.body.dataset.shows = 'video';
+  await listCameras(stream);
+  while (wanted()) {
     await classify(video, video.videoWidth, video.videoHeight);
     await new Promise((resolve) => video.requestVideoFrameCallback(resolve));
   }
 }
 
+function stop(stream) {
+  for (const track of stream.getTracks()) track.stop();
+}
+
 function stopCamera() {
-  for (const track of camera?.getTracks() ?? []) track.stop();
+  wish += 1;
+  if (camera) stop(camera);
   camera = undefined;
   $('camera').textContent = 'Use the camera';
 }

@@ -60,7 +60,7 @@ export class Classifier {
    * @returns {Promise<{ probabilities: Float32Array, logits: Float32Array }>}  N × classes each
    */
   async run(pixels, dims) {
-    const image = new ort.Tensor('uint8', pixels, dims);
+    const image = new ort.Tensor('uint8', pixels.slice(), dims); // the worker takes it for good
     const { probabilities, logits } = await this.#session.run({ image });
     return { probabilities: probabilities.data, logits: logits.data };
   }
@@ -70,7 +70,10 @@ let shared;
 
 /** `classify` of a model that is loaded once, at the first call. */
 export async function classify(image, top) {
-  shared ??= Classifier.load();
+  shared ??= Classifier.load().catch((error) => {
+    shared = undefined; // the next call tries again
+    throw error;
+  });
   return (await shared).classify(image, top);
 }
 
@@ -81,15 +84,15 @@ async function get(url) {
 }
 
 async function download(response, onProgress) {
-  const size = Number(response.headers.get('Content-Length'));
+  const size = Number(response.headers.get('Content-Length')); // of what is sent: less if compressed
   if (!size) return new Uint8Array(await response.arrayBuffer());
-  const bytes = new Uint8Array(size);
-  let at = 0;
+  const parts = [];
+  let arrived = 0;
   for (const reader = response.body.getReader(); ; ) {
     const { done, value } = await reader.read();
-    if (done) return bytes;
-    bytes.set(value, at);
-    at += value.length;
-    onProgress(at / size);
+    if (done) return new Uint8Array(await new Blob(parts).arrayBuffer());
+    parts.push(value);
+    arrived += value.length;
+    onProgress(Math.min(1, arrived / size));
   }
 }

@@ -49,8 +49,9 @@ static void test_golden(classifier *c, const char *folder, const golden_vector *
     expect(l <= GOLDEN_LOGIT_TOLERANCE, "logits differ", v->name);
 
     classifier_label best[3];
-    expect(classifier_classify(c, &picture, best, 3) == 3, "does not classify:", v->name);
-    expect(best[0].score >= best[1].score && best[1].score >= best[2].score, "order", v->name);
+    int shown = GOLDEN_CLASSES < 3 ? GOLDEN_CLASSES : 3;
+    expect(classifier_classify(c, &picture, best, 3) == shown, "does not classify:", v->name);
+    for (int i = 1; i < shown; i++) expect(best[i - 1].score >= best[i].score, "order", v->name);
     free(pixels);
 }
 

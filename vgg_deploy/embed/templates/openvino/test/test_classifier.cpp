@@ -45,8 +45,9 @@ void test_golden(Classifier& classifier, const std::filesystem::path& folder,
     expect(p <= GOLDEN_PROBABILITY_TOLERANCE, "probabilities differ", v.name);
     expect(l <= GOLDEN_LOGIT_TOLERANCE, "logits differ", v.name);
     const auto best = classifier.classify(image, 3);
-    expect(best.size() == 3, "three labels", v.name);
-    expect(best[0].second >= best[1].second && best[1].second >= best[2].second, "order", v.name);
+    expect(best.size() == (GOLDEN_CLASSES < 3 ? GOLDEN_CLASSES : 3), "three labels", v.name);
+    for (std::size_t i = 1; i < best.size(); ++i)
+        expect(best[i - 1].second >= best[i].second, "order", v.name);
 }
 
 void test_alpha_lies_on_black(Classifier& classifier) {
