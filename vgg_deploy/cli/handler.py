@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from vgg_deploy.cli.interrupt import remembered
 from vgg_deploy.errors import (
     EXIT_INTERNAL,
     EXIT_INTERRUPTED,
@@ -22,7 +23,8 @@ def run(args: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
     try:
-        code = _invoke([word for word in words if word != "--debug"])
+        with remembered():
+            code = _invoke([word for word in words if word != "--debug"])
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, for example `head`

@@ -23,6 +23,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from vgg_deploy.cli.interrupt import insist
 from vgg_deploy.pipeline.stages import Stage, tree_text
 
 _EVERY_S = 0.125  # between two drawings
@@ -101,6 +102,7 @@ class RichWatcher:
 
     def begin(self, what: str, total: int | None = None, unit: str = "") -> None:
         """Replace the progress line by one for the next step."""
+        insist()
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._unit = unit
@@ -109,6 +111,7 @@ class RichWatcher:
 
     def advance(self, done: int = 1) -> None:
         """Move the bar and its rate."""
+        insist()
         if self._task is None:
             return
         self._progress.advance(self._task, done)
