@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch.nn.functional import interpolate
 
 from tests.export.networks import lively_bundle, named, preprocessing_of
 from vgg_deploy.artifact import Artifact
@@ -43,7 +46,6 @@ def embedded(
 
 
 def run(bundle: Bundle, artifact: Artifact, name: str, given: object) -> list[NDArray[np.float32]]:
-    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -80,6 +82,23 @@ def test_equals_preprocessing_and_plain_network(
         exact = np.exp(want - want.max(axis=1, keepdims=True))
         exact /= exact.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(probabilities, exact, rtol=0, atol=bound * scale)
+
+
+def test_the_resize_in_the_graph_is_torchs(tmp_path: Path) -> None:
+    """Grey levels from 0 to 255, against torch in float64; 12 megapixels too."""
+    bundle, artifact = embedded(tmp_path, colour_card(None))
+    model = onnx.load(bundle.path(artifact))
+    resized = [node.output[0] for node in model.graph.node if node.op_type == "MatMul"][-1]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(resized, 1, None))
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    for height, width in (*SIZES, (480, 640), (3000, 4000)):
+        pixels = images(height, width)[:1]
+        (have,) = session.run([resized], {"image": pixels})
+        exact = torch.from_numpy(pixels).permute(0, 3, 1, 2).double()
+        want = interpolate(exact, (32, 32), mode="bilinear", antialias=True).numpy()
+        np.testing.assert_allclose(have, want, rtol=0, atol=1e-4)
 
 
 def test_resize_none_takes_the_networks_size(tmp_path: Path) -> None:
