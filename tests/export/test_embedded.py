@@ -46,7 +46,6 @@ def embedded(
 
 
 def run(bundle: Bundle, artifact: Artifact, name: str, given: object) -> list[NDArray[np.float32]]:
-
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(
