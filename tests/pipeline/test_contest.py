@@ -125,6 +125,20 @@ def test_a_row_says_what_verify_said(
     assert mark_of(other, verdicts(onnx_bundle, [other])) == (NOT_VERIFIED,)
 
 
+def test_a_verdict_that_changed_is_not_hidden_by_results_that_are_reused(
+    onnx_bundle: Bundle,
+) -> None:
+    report = verify_bundle(onnx_bundle, VerifyOptions(selection=ORT, images=8, accuracy=False))
+    options = BenchOptions(selection=ORT, batches=(1,), seconds=0.05, ceilings=False, layers=False)
+    turns: tuple[tuple[Verdict, bool], ...]
+    turns = (("failed", True), ("equivalent", False), ("failed", True))
+    for verdict, marked in turns:
+        rows = tuple(replace(row, verdict=verdict, reason="a reason") for row in report.rows)
+        stored.save(onnx_bundle.root / VERIFY_FILE, replace(report, rows=rows))
+        (row,) = bench_bundle(onnx_bundle, options, reuse=True).rows
+        assert any(mark.startswith("verify: ") for mark in row.marks) == marked
+
+
 def test_ceilings_and_layers_are_measured_in_the_same_run(onnx_bundle: Bundle) -> None:
     report = bench_bundle(onnx_bundle, BenchOptions(selection=ORT, batches=(1,), seconds=0.05))
     assert {(c.kind, c.precision) for c in report.ceilings} >= {("gemm", "fp32"), ("copy", None)}

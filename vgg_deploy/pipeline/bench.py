@@ -77,7 +77,7 @@ def bench_bundle(
         cells = tuple(map(without_cuda_graphs, cells))
     bundle.check()
     found = verdicts(bundle, cells)
-    key = results_key(cells, options, {"passed": str(sorted(found))})
+    key = results_key(cells, options, {"verdicts": str(sorted(found.items()))})
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say("bench: reused, no file, option or version has changed")
         return earlier
