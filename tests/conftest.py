@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from vgg_deploy.bundle import Bundle, create_bundle
 from vgg_deploy.environment import capture
 from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
+from vgg_deploy.pipeline import usual
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 
 
@@ -48,6 +49,15 @@ def pytest_runtest_makereport(
     ):
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """How long the exports of tests take is not for the user's cache."""
+    path = tmp_path_factory.mktemp("usual") / "seconds.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(usual, "_file", lambda: path)
+        yield
 
 
 LABELS = tuple("abcdefghij")

@@ -16,6 +16,12 @@ PARTIAL = ".partial-"  # prefix of files that are not finished
 _CHUNK = 1 << 20  # bytes
 
 
+def user_cache(name: str) -> Path:
+    """A folder of ours below ``$XDG_CACHE_HOME``, or ``~/.cache``; it need not exist yet."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "vgg-deploy" / name
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file as 64 hexadecimal digits, read in pieces."""
     digest = hashlib.sha256()

@@ -52,6 +52,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("vgg-deploy 0.")
 
 
+def test_python_m_is_the_same_command() -> None:
+    command = [sys.executable, "-m", "vgg_deploy", "export", "no-such-bundle"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == main(["export", "no-such-bundle"])
+    assert "vgg-deploy: error: " in done.stderr
+
+
 def test_help_and_inspect_need_no_torch(tiny_bundle: Bundle) -> None:
     code = (
         "import sys\n"

@@ -90,6 +90,15 @@ def test_a_step_of_unknown_length_counts_nothing() -> None:
     assert "/?" not in shown
 
 
+@pytest.mark.parametrize(("seconds", "told"), [(40.0, "about 39"), (0.1, "last time 100 ms")])
+def test_a_step_that_was_done_before_tells_the_time_left(seconds: float, told: str) -> None:
+    console = terminal()
+    with RichWatcher(console) as watch:
+        watch.begin("export aoti", seconds=seconds)
+        time.sleep(0.4)
+    assert told in text_of(console)
+
+
 def test_nothing_is_drawn_while_something_is_timed() -> None:
     console = terminal()
     with RichWatcher(console) as watch:

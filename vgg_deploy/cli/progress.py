@@ -25,6 +25,7 @@ from rich.text import Text
 
 from vgg_deploy.cli.interrupt import insist
 from vgg_deploy.pipeline.stages import Stage, tree_text
+from vgg_deploy.report.quantities import duration
 
 _EVERY_S = 0.125  # between two drawings
 _LINES = 4  # of each stage in the live tree; the log has all
@@ -35,6 +36,18 @@ class _Counted(MofNCompleteColumn):
 
     def render(self, task: Task) -> Text:
         return Text() if task.total is None else super().render(task)
+
+
+class _Left(TimeRemainingColumn):
+    """The time left; of a step of unknown length, by the seconds that the last such step took."""
+
+    def render(self, task: Task) -> Text:
+        usual: float | None = task.fields["seconds"]
+        if task.total is not None or usual is None or task.elapsed is None:
+            return super().render(task)
+        left = usual - task.elapsed
+        text = f"about {duration(left)} left" if left > 0 else f"last time {duration(usual)}"
+        return Text(text, style="progress.remaining")
 
 
 class RichWatcher:
@@ -52,7 +65,7 @@ class RichWatcher:
             _Counted(),
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
+            _Left(compact=True),
             console=console,
             auto_refresh=False,
         )
@@ -100,13 +113,15 @@ class RichWatcher:
         finally:
             stage.ended = time.monotonic()
 
-    def begin(self, what: str, total: int | None = None, unit: str = "") -> None:
+    def begin(
+        self, what: str, total: int | None = None, unit: str = "", *, seconds: float | None = None
+    ) -> None:
         """Replace the progress line by one for the next step."""
         insist()
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._unit = unit
-        self._task = self._progress.add_task(what, total=total, rate="")
+        self._task = self._progress.add_task(what, total=total, rate="", seconds=seconds)
         self._draw()
 
     def advance(self, done: int = 1) -> None:

@@ -19,7 +19,7 @@ from vgg_deploy.data.dataset import Dataset, Split
 from vgg_deploy.data.idx import parse_idx, read_content
 from vgg_deploy.data.published import LABELS, OFFICIAL, SAMPLE, Files, IdxFile
 from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError, os_errors, unknown_choice
-from vgg_deploy.files import commit, staged
+from vgg_deploy.files import commit, staged, user_cache
 
 DatasetName = Literal["auto", "fashion-mnist", "sample"]
 DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)
@@ -72,9 +72,8 @@ def find_fashion_mnist(data_dir: Path | None = None) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Where a download goes: below ``$XDG_CACHE_HOME``, or ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "vgg-deploy" / "fashion-mnist"
+    """Where a download goes: into the user's cache."""
+    return user_cache("fashion-mnist")
 
 
 def _require(folder: Path, how: str) -> Path:

@@ -23,6 +23,7 @@ from vgg_deploy.gates import Gate
 from vgg_deploy.pipeline.benchinput import make_input
 from vgg_deploy.pipeline.cells import Cell, Selection, plan, results_key, without_cuda_graphs
 from vgg_deploy.pipeline.profiles import profiles
+from vgg_deploy.pipeline.usual import begin_usual
 from vgg_deploy.pipeline.verified import Verdicts, mark_of, verdicts
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.results import (
@@ -152,8 +153,10 @@ def _ceilings(rows: Sequence[Timing], watch: Watcher) -> tuple[Ceiling, ...]:
     """Of every device that something was timed on."""
     found: list[Ceiling] = []
     for device in sorted({row.subject.device for row in rows if row.status == "measured"}):
-        watch.begin(f"ceilings of this machine, {device}")
+        what = f"ceilings of this machine, {device}"
+        measured = begin_usual(watch, what, what)
         found += ceilings(device)
+        measured()
     if found:
         watch.say(f"bench: {len(found)} ceilings of this machine measured")
     return tuple(found)

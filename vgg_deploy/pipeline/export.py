@@ -13,6 +13,7 @@ from vgg_deploy.export.embedded import export_embedded
 from vgg_deploy.export.registry import EXPORT_FORMATS
 from vgg_deploy.export.registry import export as export_one
 from vgg_deploy.pipeline.golden import make_golden
+from vgg_deploy.pipeline.usual import begin_usual
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.precision.convert import ONNX_PRECISIONS, convert, images_to_run
 from vgg_deploy.precision.options import CalibrationOptions
@@ -41,7 +42,7 @@ def export_bundle(
     made: list[Artifact] = []
     skipped: dict[str, str] = {}
     for name in dict.fromkeys(formats or EXPORT_FORMATS):
-        watch.begin(f"export {name}")
+        was_made = begin_usual(watch, f"export {name}", f"export {name}, {bundle.card.spec}")
         try:
             bundle, artifact, reused = export_one(bundle, cast("Format", name))
         except BackendNotAvailable as error:
@@ -50,14 +51,15 @@ def export_bundle(
             skipped[name] = f"{error.cause}; {error.remedy}"
             watch.say(f"skipped: {name}: {skipped[name]}")
             continue
+        if not reused:
+            was_made()
         made.append(artifact)
         _told(watch, artifact, reused)
     for name in dict.fromkeys(precisions):
         if name == "fp32":
             continue  # the plain file, made above
         precision = cast("Precision", name)
-        watch.begin(f"convert to {name}", images_to_run(precision, calibration) or None, "images")
-        bundle, artifact, reused = convert(bundle, precision, calibration, watch.advance)
+        bundle, artifact, reused = _converted(bundle, precision, calibration, watch)
         made.append(artifact)
         _told(watch, artifact, reused)
     return make_golden(bundle, watch), made, skipped
@@ -72,10 +74,32 @@ def embed_preprocessing(
 ) -> tuple[Bundle, Artifact]:
     """Make the embedded file of the bundle's plain ONNX file; it is kept when still valid."""
     watch = watch or Silent()
-    watch.begin("export embedded")
+    was_made = begin_usual(
+        watch, "export embedded", f"export embedded {precision}, {bundle.card.spec}"
+    )
     bundle, artifact, reused = export_embedded(bundle, precision=precision, options=options)
+    if not reused:
+        was_made()
     _told(watch, artifact, reused)
     return bundle, artifact
+
+
+def _converted(
+    bundle: Bundle,
+    precision: Precision,
+    calibration: CalibrationOptions | None,
+    watch: Watcher,
+) -> tuple[Bundle, Artifact, bool]:
+    what = f"convert to {precision}"
+    images = images_to_run(precision, calibration)
+    if images:
+        watch.begin(what, images, "images")
+        return convert(bundle, precision, calibration, watch.advance)
+    was_made = begin_usual(watch, what, f"{what}, {bundle.card.spec}")
+    bundle, artifact, reused = convert(bundle, precision, calibration, watch.advance)
+    if not reused:
+        was_made()
+    return bundle, artifact, reused
 
 
 def _check_precisions(formats: Sequence[str], precisions: Sequence[str]) -> None:

@@ -36,9 +36,10 @@ def located(
     row: Comparison, ran: Ran, bundle: Bundle, inputs: Inputs, watch: Watcher
 ) -> Comparison:
     """The row with its location; whatever breaks on the way becomes the location's note."""
-    watch.begin(f"locate {row.subject.id}")
+    count = len(stage_names(len(bundle.card.spec.conv_arch)))
+    watch.begin(f"locate {row.subject.id}", count, "stages")
     try:
-        found = _locate(row, ran.artifact, ran.backend, bundle, inputs)
+        found = _locate(row, ran.artifact, ran.backend, bundle, inputs, watch.advance)
     except VggDeployError as error:
         found = Location(stage=None, stages=(), note=error.cause)
     except Exception as error:
@@ -51,7 +52,12 @@ def located(
 
 
 def _locate(
-    row: Comparison, artifact: Artifact, backend: Backend, bundle: Bundle, inputs: Inputs
+    row: Comparison,
+    artifact: Artifact,
+    backend: Backend,
+    bundle: Bundle,
+    inputs: Inputs,
+    told: Callable[[], object],
 ) -> Location:
     if note := _OPAQUE.get(artifact.format):
         return Location(stage=None, stages=(), note=note)
@@ -68,7 +74,13 @@ def _locate(
             run = _onnx_runner(artifact, backend, bundle, given, Path(folder))
         else:
             run = inner_stages(artifact, bundle.path(artifact), batch, names).__getitem__
-        return locate(run, exact, eager, precision)
+
+        def watched(name: str) -> Array:
+            output = run(name)
+            told()
+            return output
+
+        return locate(watched, exact, eager, precision)
 
 
 def _images(row: Comparison, inputs: Inputs, artifact: Artifact) -> Indices:

@@ -34,10 +34,10 @@ def profiles(
             continue
         if artifact.format != "onnx":
             continue
-        watch.begin(f"layers of {cell.subject.id}")
+        watch.begin(f"layers of {cell.subject.id}", RUNS, "runs")
         try:
             traces = operator_times(
-                bundle.path(artifact), make_input(bundle, batch, artifact), RUNS
+                bundle.path(artifact), make_input(bundle, batch, artifact), RUNS, watch.advance
             )
             timings = layer_timings(layers, traces)
         except (VggDeployError, ValueError) as error:

@@ -69,9 +69,11 @@ class Recorder:
         finally:
             stage.ended = self._clock()
 
-    def begin(self, what: str, total: int | None = None, unit: str = "") -> None:
+    def begin(
+        self, what: str, total: int | None = None, unit: str = "", *, seconds: float | None = None
+    ) -> None:
         """Pass it on."""
-        self._watch.begin(what, total, unit)
+        self._watch.begin(what, total, unit, seconds=seconds)
 
     def advance(self, done: int = 1) -> None:
         """Pass it on."""

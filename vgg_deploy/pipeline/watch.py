@@ -13,8 +13,10 @@ class Watcher(Protocol):
         """A part of a longer job, for as long as the block runs."""
         ...
 
-    def begin(self, what: str, total: int | None = None, unit: str = "") -> None:
-        """A step starts; ``total`` units of work, if that is known."""
+    def begin(
+        self, what: str, total: int | None = None, unit: str = "", *, seconds: float | None = None
+    ) -> None:
+        """A step starts: ``total`` units of work, or about ``seconds``, where that is known."""
         ...
 
     def advance(self, done: int = 1) -> None:
@@ -37,7 +39,9 @@ class Silent:
         """Ignore it."""
         return nullcontext()
 
-    def begin(self, what: str, total: int | None = None, unit: str = "") -> None:
+    def begin(
+        self, what: str, total: int | None = None, unit: str = "", *, seconds: float | None = None
+    ) -> None:
         """Ignore it."""
 
     def advance(self, done: int = 1) -> None:

@@ -7,7 +7,6 @@ TensorRT's bytes, so that a damaged one is noticed here and not by native code.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any
 from filelock import FileLock
 
 from vgg_deploy.cuda import Gpu
-from vgg_deploy.files import atomic
+from vgg_deploy.files import atomic, user_cache
 from vgg_deploy.trt.flavour import Library
 from vgg_deploy.trt.progress import Progress
 
@@ -26,9 +25,8 @@ _WAIT_S = 600.0
 
 
 def cache_folder() -> Path:
-    """Below ``$XDG_CACHE_HOME``, or ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "vgg-deploy" / "timing"
+    """In the user's cache."""
+    return user_cache("timing")
 
 
 def cache_path(library: Library, gpu: Gpu) -> Path:
