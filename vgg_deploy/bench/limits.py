@@ -1,7 +1,8 @@
 """This machine's own ceilings: large matrix products per precision, and a large copy.
 
 Measured in a process of their own, so that the libraries they need are not in the one that is
-timed. The best of several runs counts: it is a ceiling.
+timed. The best of several shapes and runs counts: it is a ceiling. No one shape is the best for
+every precision, and a GPU needs larger ones than a CPU.
 """
 
 from __future__ import annotations
@@ -22,9 +23,13 @@ from vgg_deploy.environment import threads
 from vgg_deploy.results import Ceiling
 
 TIMEOUT_S = 120
-_SIDE = 2048  # of the square matrices
+Shape = tuple[int, int, int]  # M, K, N: [M, K] times [K, N]
+_SHAPES: dict[str, tuple[Shape, ...]] = {
+    "cpu": ((2048, 2048, 2048), (2048, 8192, 2048), (8192, 512, 512)),
+    "cuda": ((2048, 2048, 2048), (4096, 4096, 4096), (8192, 8192, 8192)),
+}
 _COPY_BYTES = 256 << 20  # several times any last-level cache
-_SECONDS = 0.5  # of measuring each
+_SECONDS = 0.3  # of measuring each
 _FEWEST = 3
 
 
@@ -58,11 +63,32 @@ def measure_ceilings(device: str) -> tuple[Ceiling, ...]:
 
 
 def _numpy_gemm() -> Ceiling:
-    a, b = (np.random.default_rng(s).random((_SIDE, _SIDE), np.float32) for s in (0, 1))
-    out = np.empty_like(a)
-    best = _best(lambda: np.matmul(a, b, out=out))
-    how = f"numpy's BLAS, {_SIDE}×{_SIDE}"
-    return Ceiling(kind="gemm", precision="fp32", device="cpu", per_s=_OPS / best, how=how)
+    return _gemm("numpy's BLAS", "fp32", "cpu", _numpy_product)
+
+
+def _gemm(
+    library: str,
+    precision: Precision,
+    device: str,
+    product: Callable[[Shape], Callable[[], object]],
+    sync: Callable[[], None] | None = None,
+) -> Ceiling:
+    """The shape with the highest rate."""
+    rates = {}
+    for m, k, n in _SHAPES[device]:
+        # a multiply-add is two operations
+        rates[m, k, n] = 2 * m * k * n / _best(product((m, k, n)), sync)
+    (m, k, n), rate = max(rates.items(), key=lambda item: item[1])
+    how = f"{library}, {m}×{k} by {k}×{n}, the best of {len(rates)} shapes"
+    return Ceiling(kind="gemm", precision=precision, device=device, per_s=rate, how=how)
+
+
+def _numpy_product(shape: Shape) -> Callable[[], object]:
+    m, k, n = shape
+    random = np.random.default_rng(0).random
+    a, b = random((m, k), np.float32), random((k, n), np.float32)
+    out = np.empty((m, n), np.float32)
+    return lambda: np.matmul(a, b, out=out)
 
 
 def _numpy_copy() -> Ceiling:
@@ -83,44 +109,45 @@ def _numpy_copy() -> Ceiling:
 
 
 def _torch_gemms(torch: Any, device: str) -> list[Ceiling]:
-    torch.backends.cuda.matmul.allow_tf32 = False
-    makes: dict[Precision, Callable[[], Callable[[], object]]] = {
-        "fp32": lambda: _product(torch, device, torch.float32),
-        "bf16": lambda: _product(torch, device, torch.bfloat16),
-        "int8": lambda: _int8_product(torch, device),
+    makes: dict[Precision, Callable[[Shape], Callable[[], object]]] = {
+        "fp32": lambda shape: _product(torch, device, torch.float32, shape),
+        "bf16": lambda shape: _product(torch, device, torch.bfloat16, shape),
+        "int8": lambda shape: _int8_product(torch, device, shape),
     }
     if device == "cuda":  # a CPU has no fp16 arithmetic worth the name, and no TF32
-        makes["fp16"] = lambda: _product(torch, device, torch.float16)
-        makes["tf32"] = lambda: _tf32_product(torch)
+        makes["fp16"] = lambda shape: _product(torch, device, torch.float16, shape)
+        makes["tf32"] = lambda shape: _tf32_product(torch, shape)
+    sync = torch.cuda.synchronize if device == "cuda" else None
     found = []
     for precision, make in makes.items():
         try:
-            best = _best(make(), torch.cuda.synchronize if device == "cuda" else None)
+            found.append(_gemm("torch", precision, device, make, sync))
         except (RuntimeError, NotImplementedError, AttributeError):  # not on this hardware
             continue
-        how = f"torch, {_SIDE}×{_SIDE}"
-        found.append(
-            Ceiling(kind="gemm", precision=precision, device=device, per_s=_OPS / best, how=how)
-        )
     return found
 
 
-def _product(torch: Any, device: str, dtype: Any) -> Callable[[], object]:
+def _product(torch: Any, device: str, dtype: Any, shape: Shape) -> Callable[[], object]:
     torch.backends.cuda.matmul.allow_tf32 = False
-    a, b = (torch.rand(_SIDE, _SIDE, device=device).to(dtype) for _ in "ab")
-    out = torch.empty_like(a)
+    m, k, n = shape
+    a, b = (torch.rand(*sides, device=device).to(dtype) for sides in ((m, k), (k, n)))
+    out = torch.empty(m, n, device=device, dtype=dtype)
     return lambda: torch.matmul(a, b, out=out)
 
 
-def _tf32_product(torch: Any) -> Callable[[], object]:
-    product = _product(torch, "cuda", torch.float32)
+def _tf32_product(torch: Any, shape: Shape) -> Callable[[], object]:
+    product = _product(torch, "cuda", torch.float32, shape)
     torch.backends.cuda.matmul.allow_tf32 = True
     return product
 
 
-def _int8_product(torch: Any, device: str) -> Callable[[], object]:
-    a, b = (torch.randint(-9, 9, (_SIDE, _SIDE), dtype=torch.int8, device=device) for _ in "ab")
-    return lambda: torch._int_mm(a, b)
+def _int8_product(torch: Any, device: str, shape: Shape) -> Callable[[], object]:
+    m, k, n = shape
+    a, b = (
+        torch.randint(-9, 9, sides, dtype=torch.int8, device=device) for sides in ((m, k), (k, n))
+    )
+    out = torch.empty(m, n, device=device, dtype=torch.int32)
+    return lambda: torch._int_mm(a, b, out=out)
 
 
 def _torch_copy(torch: Any) -> Ceiling:
@@ -131,9 +158,6 @@ def _torch_copy(torch: Any) -> Ceiling:
     return Ceiling(
         kind="copy", precision=None, device="cuda", per_s=2 * _COPY_BYTES / best, how=how
     )
-
-
-_OPS = 2 * _SIDE**3  # a multiply-add is two operations
 
 
 def _best(run: Callable[[], object], sync: Callable[[], None] | None = None) -> float:
