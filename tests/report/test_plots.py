@@ -12,6 +12,7 @@ import pytest
 from tests.report.samples import bench_report, replaced, subject, verify_report
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.report import tradeoff_plot
 from vgg_deploy.report.canvas import power_label, spread, wide
 from vgg_deploy.report.judged import digests
 from vgg_deploy.report.labels import short_labels
@@ -127,6 +128,16 @@ def test_very_unlike_latencies_get_a_log_scale(sample: Bundle) -> None:
         assert plot is not None
         assert "log scale" in plot.caption.lower()
     assert accuracy_latency_plot(verify_report(sample), report) is not None
+
+
+def test_a_label_keeps_clear_of_the_line_between_points() -> None:
+    line = tradeoff_plot._stairs([(0, 0), (100, 10)])  # pixels
+    ends = (-20.0, 500.0)  # no room to the left
+    beside, _ = tradeoff_plot._free_place(0, 0, 30, [], ends)
+    assert beside == (42, 0)
+    above, box = tradeoff_plot._free_place(0, 0, 15, line, ends)
+    assert above[1] != 0
+    assert not any(tradeoff_plot._overlap(box, part) for part in line)
 
 
 def test_nothing_to_draw_gives_no_plot(sample: Bundle) -> None:

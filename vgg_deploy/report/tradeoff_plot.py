@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from vgg_deploy.report.canvas import (
@@ -94,6 +95,7 @@ def _scatter(axes: Any, points: Sequence[tuple[float, float, str, Comparison]]) 
     left, right = axes.transData.transform([(x, shares[0]) for x in axes.get_xlim()])[:, 0]
     centres = axes.transData.transform([(x, y * 100) for x, y, _, _ in points])
     taken = [_box(across, up, 9, 9) for across, up in centres]
+    taken += _stairs(axes.transData.transform([(x, y * 100) for x, y in front] or [(0, 0)]))
     for x, y, label, row in sorted(points, key=lambda p: p[:3]):
         good = row.verdict == "equivalent"
         axes.plot(x, y * 100, "o" if good else "X", color=GOOD if good else BAD, markersize=9)
@@ -114,6 +116,14 @@ def _front(points: Sequence[tuple[float, float, str, Comparison]]) -> list[tuple
     return front
 
 
+def _stairs(corners: Sequence[Sequence[float]]) -> list[Box]:
+    """The line through the Pareto set, from corner to corner: first across, then up."""
+    drawn: list[Box] = []
+    for (left, low), (right, high) in pairwise(corners):
+        drawn += [(left, low - 1, right, low + 1), (right - 1, low, right + 1, high)]
+    return drawn
+
+
 def _box(x: float, y: float, across: float, up: float) -> Box:
     """A rectangle around a centre: left, bottom, right, top in pixels."""
     return (x - across, y - up, x + across, y + up)
@@ -122,7 +132,7 @@ def _box(x: float, y: float, across: float, up: float) -> Box:
 def _free_place(
     x: float, y: float, half: float, taken: Sequence[Box], ends: tuple[float, float]
 ) -> tuple[tuple[float, float], Box]:
-    """Offset of a label's centre from its point where it meets no point and no other label."""
+    """Offset of a label's centre from its point where it meets no point, line or other label."""
     beside = [(half + 12, 0.0), (-half - 12, 0.0)]
     above = [(0.0, sign * 17.0 * step) for step in range(1, 9) for sign in (1, -1)]
     for shift in (*beside, *above):
