@@ -69,7 +69,7 @@ class OrtGpu:
         return None
 
     def refuses(self, artifact: Artifact, /) -> Missing | None:
-        """Where the provider has no kernel, or would compute in another precision than the file's."""
+        """Where the provider has no kernel, or none that computes in the file's precision."""
         if self.provider == "CUDAExecutionProvider":
             if artifact.precision == "bf16":
                 return Missing(
