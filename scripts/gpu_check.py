@@ -24,7 +24,7 @@ from vgg_deploy import environment, jsonio
 from vgg_deploy.bundle import open_bundle
 from vgg_deploy.cli.console import show as show_table
 from vgg_deploy.cli.console import watching
-from vgg_deploy.errors import UsageError, VggDeployError
+from vgg_deploy.errors import EXIT_INTERRUPTED, UsageError, VggDeployError
 from vgg_deploy.pipeline.machine import Report, check, merged
 from vgg_deploy.pipeline.machine_steps import PRECISIONS, TRAINED, Options
 from vgg_deploy.report.bench_tables import bench_table
@@ -46,6 +46,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except VggDeployError as error:
         print(f"gpu_check: error: {error.cause}\n  remedy: {error.remedy}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("gpu_check: stopped; call again with the same file to go on", file=sys.stderr)
+        return EXIT_INTERRUPTED
     show(report)
     bad = [done for done in report.done if done.code]
     for done in bad:

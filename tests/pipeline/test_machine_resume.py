@@ -138,6 +138,14 @@ def test_a_partial_check_says_so(
     assert "steps were not started within 5 s; call again" in capsys.readouterr().err
 
 
+def test_ctrl_c_ends_with_a_line(
+    scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.stop_at = 2
+    assert gpu_check.main(["-o", str(tmp_path / "x.json"), "--device", "cpu"]) == 130
+    assert "stopped; call again" in capsys.readouterr().err
+
+
 def test_other_options_are_refused(scripted: Scripted, tmp_path: Path) -> None:
     path = tmp_path / "check.json"
     check(path, OPTIONS)
