@@ -4,14 +4,17 @@
     python scripts/gpu_check.py --trt-python /opt/trt86/bin/python -o check.json
     python scripts/gpu_check.py --device cpu --network tiny --batch 1 --seconds 0.2 -o check.json
 
-Stopped, it goes on where it was when called again with the same file. The steps are in
-``vgg_deploy.pipeline.machine``.
+Stopped, it goes on where it was when called again with the same file; ``--again`` also repeats what
+ended with an answer that is not in order, and ``--total-seconds`` stops by itself. The steps are in
+``vgg_deploy.pipeline.machine_steps``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +24,9 @@ from vgg_deploy import environment, jsonio
 from vgg_deploy.bundle import open_bundle
 from vgg_deploy.cli.console import show as show_table
 from vgg_deploy.cli.console import watching
-from vgg_deploy.errors import UsageError, VggDeployError
-from vgg_deploy.pipeline.machine import PRECISIONS, TRAINED, Options, Report, check, merged
+from vgg_deploy.errors import EXIT_INTERRUPTED, UsageError, VggDeployError
+from vgg_deploy.pipeline.machine import Report, check, merged
+from vgg_deploy.pipeline.machine_steps import PRECISIONS, TRAINED, Options
 from vgg_deploy.report.bench_tables import bench_table
 from vgg_deploy.report.limit_tables import ceilings_table
 from vgg_deploy.report.tables import verify_table
@@ -33,20 +37,32 @@ from vgg_deploy.trt.layers import EngineNotes
 def main(words: Sequence[str] | None = None) -> int:
     """Run or go on; prints the table; 0 when every step ended well."""
     try:
-        path, options = _parsed(words)
+        given = _given(words)
+        options = _options(given)
         with watching() as watch:
-            report = check(path, options, watch)
+            report = check(
+                given.out, options, watch, again=given.again, total_seconds=given.total_seconds
+            )
     except VggDeployError as error:
         print(f"gpu_check: error: {error.cause}\n  remedy: {error.remedy}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("gpu_check: stopped; call again with the same file to go on", file=sys.stderr)
+        return EXIT_INTERRUPTED
     show(report)
     bad = [done for done in report.done if done.code]
     for done in bad:
         print(f"exit {done.code}: {' '.join(done.step.words)}: {done.said}", file=sys.stderr)
-    return 1 if bad else 0
+    if report.not_started:
+        print(
+            f"partial: {report.not_started} steps were not started within "
+            f"{given.total_seconds:g} s; call again with the same file to go on",
+            file=sys.stderr,
+        )
+    return 1 if bad or report.not_started else 0
 
 
-def _parsed(words: Sequence[str] | None) -> tuple[Path, Options]:
+def _given(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON, written step by step")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
@@ -59,7 +75,17 @@ def _parsed(words: Sequence[str] | None) -> tuple[Path, Options]:
     parser.add_argument("--step-seconds", type=float, default=Options.step_seconds)
     parser.add_argument("--work", default=Options.work, help="folder of the bundles")
     parser.add_argument("--trt-python", default=sys.executable, help="the Python with TensorRT")
-    given = parser.parse_args(words)
+    parser.add_argument(
+        "--total-seconds", type=float, default=math.inf, help="start no step after these"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="repeat what ended with exit 7, 8 or another error"
+    )
+    return parser.parse_args(words)
+
+
+def _options(given: argparse.Namespace) -> Options:
+    """What the words ask for; ``UsageError`` for a size or a time that is none."""
     device = given.device
     if device == "auto":
         device = "cuda" if environment.capture().gpu else "cpu"
@@ -75,9 +101,10 @@ def _parsed(words: Sequence[str] | None) -> tuple[Path, Options]:
         work=given.work,
         trt_python=given.trt_python,
     )
-    if min(chosen.batches) < 1 or chosen.seconds <= 0:
-        raise UsageError("a batch or a time below 1", "give positive numbers")
-    return given.out, chosen
+    times = (chosen.seconds, chosen.step_seconds, given.total_seconds)
+    if min(chosen.batches) < 1 or min(times) <= 0:
+        raise UsageError("a batch below 1 or no time", "give positive numbers")
+    return chosen
 
 
 def show(report: Report) -> None:
@@ -108,4 +135,6 @@ def engine_line(engine: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    # what ends this ends its step, too, which is in another process group
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -81,8 +81,15 @@ def test_threads_follow_the_environment(
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")],
-    ids=["python", "torch"],
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory. Tried to allocate 12.25 GiB. GPU 0 has"),
+        RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer"),
+        RuntimeError("cublasCreate failed: CUBLAS_STATUS_ALLOC_FAILED"),
+        RuntimeError("std::bad_alloc"),
+    ],
+    ids=["python", "torch", "torch on a GPU", "ONNX Runtime", "cuBLAS", "C++"],
 )
 def test_out_of_memory_is_a_limit_not_a_bad_file(error: Exception) -> None:
     with pytest.raises(ResourceLimit, match="not enough memory"), translated("could not run x"):

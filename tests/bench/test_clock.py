@@ -76,6 +76,13 @@ def test_the_device_time_is_what_lies_between_the_events() -> None:
     assert device.host_ns > lap  # the host waited longer: that is not the device's time
 
 
+def test_where_launching_is_slower_than_the_kernels_it_is_what_is_timed() -> None:
+    """The stream is idle, so the first event does not wait for the first kernel."""
+    device = Device(run_ms=0.001)
+    lap = CudaStopwatch(device, STREAM).lap(StreamSession(device).bind(np.zeros(1)), lambda: None)
+    assert lap == pytest.approx(0.021 * MS)
+
+
 def test_device_time_burst_and_calls_are_three_figures() -> None:
     device = Device(run_ms=5)
     using = Instruments(stopwatch=CudaStopwatch(device, STREAM), now=device.now, look=lambda: None)

@@ -26,7 +26,7 @@ class Driver:
         self.clock = iter(planned.get("clocks", [1980, 1750, 1980]))
         self.reasons = iter(planned.get("reasons", [1, 4, 1]))  # 1: idle
         self.pids = planned.get("pids", [os.getpid()])
-        self.busy = planned.get("busy", 0)
+        self.busy = iter(planned.get("busy", ()))  # then idle
         self.refuses = planned.get("refuses", ())
 
     def __getattr__(self, name: str) -> Any:
@@ -35,7 +35,7 @@ class Driver:
             "nvmlDeviceGetTemperature": lambda _h, _sensor: 61,
             "nvmlDeviceGetPowerUsage": lambda _h: 412_500,
             "nvmlDeviceGetCurrentClocksThrottleReasons": lambda _h: next(self.reasons),
-            "nvmlDeviceGetUtilizationRates": lambda _h: SimpleNamespace(gpu=self.busy),
+            "nvmlDeviceGetUtilizationRates": lambda _h: SimpleNamespace(gpu=next(self.busy, 0)),
             "nvmlDeviceGetComputeRunningProcesses": lambda _h: [
                 SimpleNamespace(pid=pid, usedGpuMemory=1 << 30) for pid in self.pids
             ],
@@ -49,7 +49,7 @@ class Driver:
 
 
 def seen(**planned: Any) -> GpuState:
-    probe = NvmlProbe(Driver(**planned), "gpu 0")
+    probe = NvmlProbe(Driver(**planned), "gpu 0", lambda _: None)
     for _ in range(3):
         probe.look()
     found = probe.seen()
@@ -75,7 +75,8 @@ def test_extremes_of_all_readings() -> None:
         ({"pids": [4242]}, 0),  # a container's own numbers: that one is this process
         ({"pids": [4242, 4243]}, 1),
         ({"pids": []}, 0),
-        ({"busy": 60}, 1),
+        ({"busy": [60] * 99}, 1),
+        ({"busy": [60, 40, 8]}, 0),  # our own cold start, which has just ended
     ],
 )
 def test_others_on_the_device(planned: dict[str, Any], others: int) -> None:

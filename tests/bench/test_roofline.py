@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import pytest
 
+from vgg_deploy.bench import limits
 from vgg_deploy.bench.layers import OTHER, layer_timings
 from vgg_deploy.bench.limits import ceilings
 from vgg_deploy.bench.roofline import limit_of
@@ -103,6 +107,26 @@ def test_ceilings_of_this_machine() -> None:
     found = {(c.kind, c.precision): c.per_s for c in ceilings("cpu")}
     assert 1e8 < found["gemm", "fp32"] < 1e14
     assert 1e7 < found["copy", None] < 1e13
+
+
+@pytest.mark.parametrize(("device", "strides"), [("cuda", (1, 8)), ("cpu", (6, 1))])
+def test_the_int8_product_is_laid_out_for_its_device(device: str, strides: tuple[int, int]) -> None:
+    import torch
+
+    seen: list[tuple[int, ...]] = []
+
+    def on_cpu(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        return lambda *words, **more: make(*words, **{**more, "device": "cpu"})
+
+    on_host = SimpleNamespace(
+        int8=torch.int8,
+        int32=torch.int32,
+        randint=on_cpu(torch.randint),
+        empty=on_cpu(torch.empty),
+        _int_mm=lambda a, b, out: seen.append((*b.shape, *b.stride())),
+    )
+    limits._int8_product(on_host, device, (4, 8, 6))()  # M, K, N
+    assert seen == [(8, 6, *strides)]
 
 
 def test_ceilings_that_cannot_be_had_are_none() -> None:

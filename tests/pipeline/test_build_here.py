@@ -6,10 +6,16 @@ import sys
 
 import pytest
 
+from tests.trt.fake_cuda import H100
+from tests.trt.helpers import fake_of, place_of
 from vgg_deploy.bundle import Bundle
+from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.pipeline import build
 from vgg_deploy.pipeline.build import build_here
 from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.pipeline.watch import Silent
+from vgg_deploy.trt.options import BuildOptions
+from vgg_deploy.trt.place import Place
 
 
 class Listener(Silent):
@@ -34,6 +40,22 @@ def test_without_a_gpu_an_engine_is_built_for_a_named_one(tiny_bundle: Bundle) -
     again = build_here(built, ("fp32",), heard)
     assert "reused" in heard.lines[-1]
     assert again.artifacts == built.artifacts
+
+
+def test_no_engine_is_built_for_a_gpu_that_is_not_the_one_here(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A named GPU stands in for one that is absent, not for one that RTX does not know."""
+
+    def find(options: BuildOptions) -> Place:
+        if options.flavour == "tensorrt":
+            raise BackendNotAvailable("tensorrt is not installed", "pip install it")
+        return place_of(fake_of("rtx", H100))
+
+    monkeypatch.setattr(build, "find_place", find)
+    heard = Listener()
+    assert build_here(tiny_bundle, ("fp32",), heard) == tiny_bundle
+    assert heard.lines == ["skipped: engines: tensorrt is not installed; pip install it"]
 
 
 def test_without_any_tensorrt_a_line_says_so(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 
 from scripts import gpu_check
 from vgg_deploy import jsonio
-from vgg_deploy.errors import UsageError
 from vgg_deploy.pipeline import machine
-from vgg_deploy.pipeline.machine import Done, Options, Report, Step, check, run, steps
+from vgg_deploy.pipeline.machine import Report, run
+from vgg_deploy.pipeline.machine_steps import Done, Options, Step, steps
 
 OPTIONS = Options(
     device="cuda",
@@ -74,10 +75,17 @@ def test_a_network_is_trained_where_that_takes_minutes() -> None:
         assert words[0] == first
 
 
-def test_engines_hold_every_batch_and_tf32_is_one_of_them() -> None:
+def test_engines_are_tuned_for_every_batch_and_tf32_is_one_of_them() -> None:
     built = told(list(steps(OPTIONS, FOUND)), "build")
     assert [words[5] for words in built] == ["fp32", "int8", "tf32"]
-    assert {words[words.index("--batch") + 1] for words in built} == {"1:8:64"}
+    for words in built:
+        assert profiles_of(words) == ["1:1:1", "8:8:8", "64:64:64"]
+    (one, *_) = told(list(steps(replace(OPTIONS, batches=(8,)), FOUND)), "build")
+    assert profiles_of(one) == ["1:1:1", "8:8:8"], "golden vectors are run one by one"
+
+
+def profiles_of(words: tuple[str, ...]) -> list[str]:
+    return [after for word, after in pairwise(words) if word == "--batch"]
 
 
 def test_without_a_gpu_only_rtx_is_built_for_one_that_is_not_here() -> None:
@@ -108,57 +116,6 @@ def test_tf32_is_off_where_only_the_environment_can() -> None:
     step = Step(kind="bench", network="n", python="p", words=("bench", "b", "-b", "ort-trt"))
     assert machine._environment_for(step) == {"NVIDIA_TF32_OVERRIDE": "0"}
     assert machine._environment_for(replace(step, words=("bench", "b", "-b", "trt"))) == {}
-
-
-@pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
-    """Every step that was really run; doctor answers as above, the rest with nothing."""
-    ran: list[Step] = []
-
-    def fake(step: Step, limit: float) -> Done:
-        ran.append(step)
-        if step.kind == "doctor":
-            return next(done for done in FOUND if done.step == step)
-        if len(ran) == stop_at[0]:
-            raise KeyboardInterrupt
-        code = 8 if "64" in step.words and step.kind == "bench" else 0
-        return Done(step=step, code=code, seconds=1.0, said="", answer=None)
-
-    stop_at = [0]
-    monkeypatch.setattr(machine, "run", fake)
-    monkeypatch.setattr("tests.pipeline.test_machine.STOP", stop_at)
-    return ran
-
-
-STOP: list[int] = [0]
-
-
-def test_what_was_measured_survives_a_stop(scripted: list[Step], tmp_path: Path) -> None:
-    path = tmp_path / "check.json"
-    STOP[0] = 11
-    with pytest.raises(KeyboardInterrupt):
-        check(path, OPTIONS)
-    stopped = jsonio.load(Report, path)
-    measured = [d.step for d in stopped.done if d.step.kind in ("verify", "golden", "bench")]
-    assert measured, "something had been measured"
-    STOP[0] = 0
-    scripted.clear()
-    report = check(path, OPTIONS)
-    assert not set(scripted) & {s for s in measured if "64" not in s.words}
-    planned = [*(done.step for done in FOUND), *steps(OPTIONS, FOUND)]
-    assert [done.step for done in report.done] == planned
-    assert jsonio.load(Report, path) == report
-    scripted.clear()
-    check(path, OPTIONS)
-    again = [s for s in scripted if s.kind == "bench"]
-    assert {s.words[5] for s in again} == {"64"}, "only what failed is run again"
-
-
-def test_other_options_are_refused(scripted: list[Step], tmp_path: Path) -> None:
-    path = tmp_path / "check.json"
-    check(path, OPTIONS)
-    with pytest.raises(UsageError, match="other options"):
-        check(path, replace(OPTIONS, seconds=1.0))
 
 
 def test_an_engine_is_told_with_what_it_computes_in() -> None:
@@ -194,7 +151,7 @@ def test_it_runs_to_the_end_here(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "bench tiny exit 0" in said
 
 
-@pytest.mark.parametrize("words", [["--batch", "0"], ["--seconds", "-1"]])
+@pytest.mark.parametrize("words", [["--batch", "0"], ["--seconds", "-1"], ["--total-seconds", "0"]])
 def test_bad_input(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu_check.main(["-o", str(tmp_path / "x.json"), *words]) == 2
     assert "remedy:" in capsys.readouterr().err

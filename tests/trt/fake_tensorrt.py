@@ -274,6 +274,9 @@ class _Runtime:
         if not plan.startswith(b"fake plan "):
             _say(self.logger, "ERROR", "Serialization assertion magicTag failed")
             return None
+        if b"VERSION_COMPATIBLE" in plan and not self.engine_host_code_allowed:
+            _say(self.logger, "ERROR", "The plan has host code, which is not allowed")
+            return None
         engine = _Engine(self.objects, self.logger)
         return self.objects.guarded("ICudaEngine", engine)
 

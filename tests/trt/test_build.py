@@ -226,8 +226,9 @@ def test_options_that_a_flavour_has_reach_it(bundle: Bundle) -> None:
         hardware_compatible=True, version_compatible=True, strip_weights=True, workspace=1
     )
     fake = fake_of("11")
-    _, engine, _ = built(bundle, fake, options)
+    bundle, engine, _ = built(bundle, fake, options)
     assert fake.flags == {"VERSION_COMPATIBLE", "STRIP_PLAN", "REFIT_IDENTICAL"}
+    assert read_notes(bundle, engine).source == "engine inspector", "its lean runtime was allowed"
     assert engine.target is not None
     assert engine.target.compute_capability == "8.0+"
 

@@ -13,6 +13,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
+from tests.trt.fake_cuda import H100
 from tests.trt.fake_tensorrt import Fake
 from tests.trt.helpers import ADA, backend_of, built, fake_of
 from vgg_deploy.artifact import Artifact
@@ -294,6 +295,16 @@ def test_a_machine_without_a_gpu_says_what_is_missing(bundle: Bundle) -> None:
     assert missing.reason == "no NVIDIA GPU is visible"
     with pytest.raises(BackendNotAvailable, match="trt: no NVIDIA GPU is visible"):
         opened(fake, engine, bundle)
+
+
+def test_a_gpu_that_the_library_does_not_know_is_no_gpu_for_it() -> None:
+    """TensorRT-RTX has no Hopper: every engine and every build would fail there."""
+    missing = backend_of(fake_of("rtx", H100)).probe()
+    assert missing is not None
+    assert missing.reason == "TensorRT-RTX knows no compute capability 9.0"
+    assert "run trt" in missing.remedy
+    assert backend_of(fake_of("rtx", ADA)).probe() is None
+    assert backend_of(fake_of("11", H100)).probe() is None
 
 
 def test_which_engines_a_backend_would_open(bundle: Bundle) -> None:

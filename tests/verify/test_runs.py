@@ -148,6 +148,20 @@ def test_an_engine_is_run_at_the_ends_of_its_profiles() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sizes", "batch"), [((1, 8, 64, 256), 64), ((1, 100, 256), 100), ((128, 256), 128)]
+)
+def test_many_images_run_at_a_size_that_a_profile_takes(sizes: tuple[int, ...], batch: int) -> None:
+    """An engine that is tuned for single sizes takes nothing between them."""
+    target = Target(
+        flavour="tensorrt",
+        version="10.0",
+        compute_capability="9.0",
+        batches=tuple((size, size, size) for size in sizes),
+    )
+    assert accuracy_batch(replace(ARTIFACT, format="engine", target=target)) == batch
+
+
+@pytest.mark.parametrize(
     ("images", "count", "said"),
     [
         (IMAGES, 7, "too few"),

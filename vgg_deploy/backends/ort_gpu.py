@@ -69,8 +69,13 @@ class OrtGpu:
         return None
 
     def refuses(self, artifact: Artifact, /) -> Missing | None:
-        """Where the provider would compute in another precision than the file's."""
+        """Where the provider has no kernel, or none that computes in the file's precision."""
         if self.provider == "CUDAExecutionProvider":
+            if artifact.precision == "bf16":
+                return Missing(
+                    "ONNX Runtime's CUDA provider has no MaxPool for bf16",
+                    "use trt, ort-trt or torch-cuda-bf16, or the fp16 file",
+                )
             if artifact.precision in ("int8", "fp8"):
                 return Missing(
                     f"ONNX Runtime's CUDA kernels compute {artifact.precision} Q/DQ in fp32",

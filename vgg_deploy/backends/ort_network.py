@@ -33,7 +33,7 @@ def cuda_options(precision: Precision, stream: int, *, cuda_graph: bool) -> dict
         "cudnn_conv_algo_search": "EXHAUSTIVE",
         "cudnn_conv_use_max_workspace": "1",
         "use_tf32": "1" if precision == "tf32" else "0",
-        "prefer_nhwc": "1" if precision in ("fp16", "bf16") else "0",  # tensor cores want it
+        "prefer_nhwc": "1" if precision == "fp16" else "0",  # tensor cores want it
         "enable_cuda_graph": "1" if cuda_graph else "0",
         "user_compute_stream": str(stream),
     }

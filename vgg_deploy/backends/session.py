@@ -22,6 +22,15 @@ from vgg_deploy.errors import (
 T = TypeVar("T")
 TORCH_REMEDY = 'pip install "vgg-deploy[torch]"'
 CPU_REMEDY = 'pip install "vgg-deploy[cpu]"'
+# As C++, torch, ONNX Runtime's arena, cuBLAS and cuDNN say it; in lower case.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "bad_alloc",
+    "bad alloc",
+    "out of memory",
+    "failed to allocate memory",
+    "alloc_failed",
+)
 
 
 @dataclass(frozen=True)
@@ -189,4 +198,5 @@ def importable(module: str, remedy: str) -> Missing | None:
 
 
 def _is_out_of_memory(message: str) -> bool:
-    return any(text in message for text in ("can't allocate memory", "bad_alloc", "Bad alloc"))
+    said = message.lower()
+    return any(sign in said for sign in _OUT_OF_MEMORY)

@@ -43,13 +43,18 @@ class TensorRt:
     driver: Callable[[], cuda.Driver] = cuda.driver
 
     def probe(self) -> Missing | None:
-        """Needs the flavour's library, cuda-bindings, a driver and a GPU."""
+        """Needs the flavour's library, cuda-bindings, a driver and a GPU that the library knows."""
         try:
-            self.driver().gpu()  # first: a library of 230 MB is not loaded for a machine without
-            self._library()
+            gpu = self.driver().gpu()  # first: 230 MB of library are not loaded where none is
+            traits = self._library().traits
         except BackendNotAvailable as error:
             return Missing(error.cause, error.remedy)
-        return None
+        if traits.knows(gpu.compute_capability):
+            return None
+        return Missing(
+            f"{traits.label} knows no compute capability {gpu.compute_capability}",
+            f"it knows {', '.join(traits.compute_capabilities)}; other GPUs run trt",
+        )
 
     def refuses(self, artifact: Artifact, /) -> Missing | None:
         """An engine of the other flavour, or built for another library or GPU than are here."""

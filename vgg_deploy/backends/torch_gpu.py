@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from vgg_deploy.artifact import Artifact, Format, Precision
 from vgg_deploy.backends.base import Missing, Session
 from vgg_deploy.backends.device import DeviceSession
-from vgg_deploy.backends.networks import Network, load_script
+from vgg_deploy.backends.networks import Network, load_script, quiet_compiler
 from vgg_deploy.backends.pytorch import exact_float32, missing_compiler
 from vgg_deploy.backends.session import TORCH_REMEDY, importable, opened
 from vgg_deploy.backends.torch_network import Card, Cuda, Graph, TorchNetwork
@@ -49,12 +49,17 @@ class TorchGpu:
     card: Callable[[], Card] = Cuda
 
     def probe(self) -> Missing | None:
-        """Needs torch built for CUDA, a driver and a GPU; compiled ways a C++ compiler, too."""
+        """Needs torch built for CUDA, a driver and a GPU; compiled ways a C++ compiler, too.
+
+        AOTInductor's C++ also includes CUDA's headers.
+        """
         if missing := importable("torch", TORCH_REMEDY):
             return missing
         if self.way in _COMPILED and (missing := missing_compiler()):
             return missing
-        return no_gpu() if self.card is Cuda else None
+        if self.card is not Cuda:
+            return None
+        return no_gpu() or (no_cuda_toolkit() if self.way == "aoti" else None)
 
     def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
         """The network on the GPU; compiling waits for the first batch."""
@@ -93,6 +98,18 @@ def no_gpu() -> Missing | None:
     )
 
 
+def no_cuda_toolkit() -> Missing | None:
+    """Why AOTInductor could not compile for a GPU, or None: torch itself brings no headers."""
+    remedy = "install NVIDIA's CUDA toolkit (nvcc and its headers) and set CUDA_HOME to its folder"
+    with quiet_compiler():
+        if missing := importable("torch.utils.cpp_extension", remedy):
+            return missing
+        from torch.utils import cpp_extension
+    if cpp_extension.CUDA_HOME:
+        return None
+    return Missing("torch finds no CUDA toolkit, which AOTInductor compiles with", remedy)
+
+
 def load_checkpoint(path: Path, precision: Precision, device: str) -> nn.Module:
     """The network of a checkpoint, channels-last, in a precision; float32 in and out."""
     import torch
@@ -118,9 +135,19 @@ def load_checkpoint(path: Path, precision: Precision, device: str) -> nn.Module:
 def _compiled(network: Network, _example: torch.Tensor) -> Network:
     """``max-autotune``: Triton and cuDNN compete per layer, runs are CUDA graphs."""
     import torch
+    import torch._inductor
 
-    made: Network = torch.compile(network, mode="max-autotune", fullgraph=True, dynamic=False)
+    options = torch._inductor.list_mode_options("max-autotune") | _no_tables()
+    made: Network = torch.compile(network, options=options, fullgraph=True, dynamic=False)
     return made
+
+
+def _no_tables() -> dict[str, object]:
+    """Options that keep the tables of ``max-autotune`` off stderr, where the progress line is."""
+    from torch._inductor import config
+
+    quiet = {"autotune_num_choices_displayed": 0, "max_autotune_report_choices_stats": False}
+    return {name: value for name, value in quiet.items() if hasattr(config, name)}
 
 
 def _packaged(network: Network, example: torch.Tensor) -> Network:
@@ -136,9 +163,12 @@ def _packaged(network: Network, example: torch.Tensor) -> Network:
         package = torch._inductor.aoti_compile_and_package(
             program,
             package_path=str(Path(folder) / "model.pt2"),
-            inductor_configs={"max_autotune": example.is_cuda},
+            inductor_configs={"max_autotune": example.is_cuda, **_no_tables()},
         )
-        loaded: Network = torch._inductor.aoti_load_package(package)
+        # The other kind of runner asks events of its own while it runs, which no capture allows.
+        loaded: Network = torch._inductor.aoti_load_package(
+            package, run_single_threaded=example.is_cuda
+        )
     return loaded
 
 

@@ -64,7 +64,12 @@ class Events(Protocol):
 
 
 class CudaStopwatch:
-    """Two events on the session's own stream: what lies between them is the device's time."""
+    """Two events on the session's own stream, which is empty when a run begins.
+
+    So the first one happens at once, before the host has launched anything: launching is part of
+    the interval, and all of it where a small network's kernels end before the next one comes. A
+    CUDA graph makes that one launch.
+    """
 
     name: Clock = "cuda-events"
 
@@ -73,7 +78,7 @@ class CudaStopwatch:
         self._first, self._last = events.create(), events.create()
 
     def lap(self, run: Run, sync: Run) -> int:
-        """What the device took, from the start of the run's first kernel to its last one's end."""
+        """From the moment the host begins to launch to the end of the run's last kernel."""
         self._events.record(self._first, self._stream)
         run()
         self._events.record(self._last, self._stream)

@@ -18,6 +18,7 @@ from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends.base import Array, example_shape
 from vgg_deploy.errors import VggDeployError
+from vgg_deploy.process import end_with_parent, run_group
 
 TIMEOUT_S = 300
 
@@ -49,14 +50,7 @@ def cold_start(
     """
     command = [sys.executable, "-m", __name__, factory, backend, str(root), str(batch.shape[0])]
     try:
-        done = subprocess.run(
-            command,
-            input=jsonio.dumps(artifact, indent=None),
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        done = run_group(command, timeout_s, given=jsonio.dumps(artifact, indent=None))
     except subprocess.TimeoutExpired:
         return ColdStart(error=f"cold start took longer than {timeout_s:g} s")
     try:
@@ -120,4 +114,5 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     _main()

@@ -143,9 +143,10 @@ def _tf32_product(torch: Any, shape: Shape) -> Callable[[], object]:
 
 def _int8_product(torch: Any, device: str, shape: Shape) -> Callable[[], object]:
     m, k, n = shape
-    a, b = (
-        torch.randint(-9, 9, sides, dtype=torch.int8, device=device) for sides in ((m, k), (k, n))
-    )
+    # cuBLAS takes int8 to its tensor cores with a column-major right side; a CPU gains nothing.
+    right = (n, k) if device == "cuda" else (k, n)
+    a, b = (torch.randint(-9, 9, s, dtype=torch.int8, device=device) for s in ((m, k), right))
+    b = b.t() if device == "cuda" else b
     out = torch.empty(m, n, device=device, dtype=torch.int32)
     return lambda: torch._int_mm(a, b, out=out)
 

@@ -7,6 +7,8 @@ would compete with them.
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from vgg_deploy.results import GpuState
@@ -21,7 +23,9 @@ _REASONS = {
     0x80: "power brake",
 }
 _SM, _MEMORY, _TEMPERATURE = 1, 2, 0  # nvmlClockType_t, nvmlTemperatureSensors_t
-_BUSY_PERCENT = 5  # utilisation of a GPU that we have not used yet
+_BUSY_PERCENT = 5  # utilisation of a GPU on which nothing of ours runs
+# Utilisation is an average over up to a second, which our own cold start may still be part of.
+_WAIT_S, _WAITS = 0.2, 15
 
 
 class Probe(Protocol):
@@ -48,14 +52,17 @@ class NoProbe:
 
 
 class NvmlProbe:
-    """Readings of one GPU; ``nvml`` is the module pynvml or what stands in for it."""
+    """Readings of one GPU; ``nvml`` is the module pynvml or what stands in for it.
 
-    def __init__(self, nvml: Any, handle: Any) -> None:
+    Made before anything of ours runs there: a GPU that stays busy then is used by others.
+    """
+
+    def __init__(self, nvml: Any, handle: Any, sleep: Callable[[float], None] = time.sleep) -> None:
         self._nvml, self._handle = nvml, handle
         self._readings: list[tuple[int, int, int, float]] = []
         self._reasons = 0
         self._memory = 0
-        self._others = int(self._was_busy())
+        self._others = int(self._stays_busy(sleep))
 
     def look(self) -> None:
         """Clocks, temperature, power, reasons and processes now; what is not supported is 0."""
@@ -95,7 +102,14 @@ class NvmlProbe:
             memory_bytes=self._memory or None,
         )
 
-    def _was_busy(self) -> bool:
+    def _stays_busy(self, sleep: Callable[[float], None]) -> bool:
+        for _ in range(_WAITS):
+            if not self._is_busy():
+                return False
+            sleep(_WAIT_S)
+        return self._is_busy()
+
+    def _is_busy(self) -> bool:
         try:
             return int(self._nvml.nvmlDeviceGetUtilizationRates(self._handle).gpu) > _BUSY_PERCENT
         except self._nvml.NVMLError:

@@ -38,7 +38,7 @@ BENCH_FIGURES = tuple(FIGURES)  # what --fail-if knows
 FACTORY = "vgg_deploy.backends:get_backend"
 CLOCK = (
     "CPU: host clock (perf_counter_ns) around run and sync; GPU: CUDA events on the session's "
-    "stream; input resident, output not read"
+    "stream, idle before each run, so launching counts; input resident, output not read"
 )
 
 

@@ -82,8 +82,8 @@ def build_bundle(
 def build_here(bundle: Bundle, precisions: Sequence[Precision], watch: Watcher) -> Bundle:
     """Engines with the TensorRT that is here, for the GPU that is here.
 
-    Without a GPU TensorRT-RTX still builds, for one that is named; without any TensorRT a line says
-    why nothing was built. An engine that cannot be built is the error of ``build_engine``.
+    Without a GPU TensorRT-RTX still builds, for one that is named; where nothing is built, a line
+    says why. An engine that cannot be built is the error of ``build_engine``.
     """
     reasons = []
     for options in _WAYS:
@@ -92,7 +92,7 @@ def build_here(bundle: Bundle, precisions: Sequence[Precision], watch: Watcher) 
         except BackendNotAvailable as error:
             reasons.append(f"{error.cause}; {error.remedy}")
             continue
-        if _builds_for_the_gpu(place) or options.compute_capability:
+        if _runs_here(place):
             _, error_met = build_bundle(bundle, options, precisions, (), watch)
             if error_met:
                 raise error_met
@@ -101,10 +101,10 @@ def build_here(bundle: Bundle, precisions: Sequence[Precision], watch: Watcher) 
     return bundle
 
 
-def _builds_for_the_gpu(place: Place) -> bool:
-    """Whether the GPU that is here is one that the library builds for: RTX knows no Hopper."""
-    able = place.library.traits.compute_capabilities
-    return not able or (place.gpu is not None and place.gpu.compute_capability in able)
+def _runs_here(place: Place) -> bool:
+    """Whether the GPU that is here would run an engine; with none here, one elsewhere may."""
+    gpu = place.gpu
+    return gpu is None or place.library.traits.knows(gpu.compute_capability)
 
 
 def inspect_engine(bundle: Bundle, name: str) -> tuple[Artifact, EngineNotes]:

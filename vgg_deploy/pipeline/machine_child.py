@@ -22,6 +22,7 @@ from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import VggDeployError, unknown_choice
 from vgg_deploy.golden import FOLDER, load_image, load_index
 from vgg_deploy.manifest import Draft
+from vgg_deploy.process import end_with_parent
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 
 RANDOM = {"vgg16": ModelSpec.named("vgg16")}
@@ -122,4 +123,5 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     sys.exit(main(sys.argv[1:]))

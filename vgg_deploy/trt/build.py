@@ -186,7 +186,7 @@ def _build(
     if plan is None:
         doing = f"build {onnx_path.name} with {library.traits.label}"
         raise build_failure(log, doing, place.driver)
-    layers, source = _layers(module, keeper, plan, log, place)
+    layers, source = _layers(keeper, plan, log, options, place)
 
     def notes(digest: str) -> EngineNotes:
         return EngineNotes(
@@ -202,17 +202,19 @@ def _build(
 
 
 def _layers(
-    module: Any, keeper: Any, plan: Any, log: Log, place: Place
+    keeper: Any, plan: Any, log: Log, options: BuildOptions, place: Place
 ) -> tuple[tuple[Layer, ...], Source]:
     """Layers from the inspector where the engine opens here, else from the builder's log."""
     engine = None
-    if place.gpu:
-        runtime = place.library.make("Runtime", keeper)
-        engine = runtime.deserialize_cuda_engine(plan) if runtime else None
+    if place.gpu and (runtime := place.library.make("Runtime", keeper)) is not None:
+        if options.version_compatible:
+            runtime.engine_host_code_allowed = True  # its lean runtime is part of the plan
+        engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         return from_log(log.layers), "builder log"
     inspector = engine.create_engine_inspector()
-    text = inspector.get_engine_information(module.LayerInformationFormat.JSON)
+    json_format = place.library.module.LayerInformationFormat.JSON
+    text = inspector.get_engine_information(json_format)
     return from_inspector(text, place.library.traits), "engine inspector"
 
 

@@ -50,6 +50,10 @@ class Traits:
     tensors_key: str = "I/O Tensors"  # in the engine inspector's JSON
     type_key: str = "Datatype"
 
+    def knows(self, capability: str) -> bool:
+        """Whether it builds for GPUs of a compute capability, and runs there."""
+        return not self.compute_capabilities or capability in self.compute_capabilities
+
 
 _TENSORRT: dict[str, Any] = {
     "flavour": "tensorrt",

@@ -55,8 +55,9 @@ def accuracy_batch(artifact: Artifact) -> int:
     fixed = artifact.input.shape[0]
     if isinstance(fixed, int):
         return fixed
-    largest = max((profile[-1] for profile in _profiles(artifact)), default=BATCH)
-    return min(BATCH, largest)
+    profiles = _profiles(artifact) or ((1, BATCH, BATCH),)
+    taken = [min(BATCH, high) for low, _, high in profiles if low <= BATCH]
+    return max(taken, default=min(low for low, _, _ in profiles))
 
 
 def _profiles(artifact: Artifact) -> tuple[tuple[int, int, int], ...]:

@@ -1,0 +1,169 @@
+"""A check of a machine that is stopped, goes on, runs out of time, or repeats what was wrong."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import gpu_check
+from tests.pipeline.test_machine import FOUND, OPTIONS
+from tests.test_process import is_gone
+from vgg_deploy import jsonio
+from vgg_deploy.errors import UsageError
+from vgg_deploy.pipeline import machine
+from vgg_deploy.pipeline.machine import Report, check, run
+from vgg_deploy.pipeline.machine_steps import Done, Step, steps
+
+PLANNED = [*(done.step for done in FOUND), *steps(OPTIONS, FOUND)]
+
+
+@dataclass
+class Scripted:
+    """Stands for ``run``: doctor answers as above; bench 64 breaks a rule, bench 8 crashes."""
+
+    ran: list[Step] = field(default_factory=list)
+    limits: list[float] = field(default_factory=list)
+    stop_at: int = 0  # the step that Ctrl-C meets, counted from 1
+    takes: float = 0.0  # seconds of each step
+    clock: float = 0.0
+
+    def __call__(self, step: Step, limit: float) -> Done:
+        self.ran.append(step)
+        self.limits.append(limit)
+        self.clock += self.takes
+        if len(self.ran) == self.stop_at:
+            raise KeyboardInterrupt
+        if step.kind == "doctor":
+            unknown = Done(step=step, code=0, seconds=1.0, said="", answer={})
+            return next((done for done in FOUND if done.step == step), unknown)
+        size = step.words[5] if step.kind == "bench" else ""
+        code = {"64": 8, "8": -11}.get(size, 0)
+        answer: Any = {"rows": []} if code == 8 else None
+        return Done(step=step, code=code, seconds=1.0, said="", answer=answer)
+
+    def forget(self) -> None:
+        self.ran, self.limits, self.stop_at = [], [], 0
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    made = Scripted()
+    monkeypatch.setattr(machine, "run", made)
+    monkeypatch.setattr(machine, "monotonic", lambda: made.clock)
+    return made
+
+
+def measured(done: tuple[Done, ...]) -> set[Step]:
+    return {d.step for d in done if d.step.kind in ("verify", "golden", "bench")}
+
+
+def test_what_was_measured_survives_a_stop(scripted: Scripted, tmp_path: Path) -> None:
+    path = tmp_path / "check.json"
+    scripted.stop_at = 11
+    with pytest.raises(KeyboardInterrupt):
+        check(path, OPTIONS)
+    before = measured(jsonio.load(Report, path).done)
+    assert before, "something had been measured"
+    scripted.forget()
+    report = check(path, OPTIONS)
+    assert not set(scripted.ran) & {s for s in before if "8" not in s.words}
+    assert [done.step for done in report.done] == PLANNED
+    assert jsonio.load(Report, path) == report
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3, 5])
+def test_a_second_stop_loses_nothing_that_the_first_call_found(
+    scripted: Scripted, tmp_path: Path, stop_at: int
+) -> None:
+    """While doctor runs, nothing is planned yet: the file must not become doctor's alone."""
+    path = tmp_path / "check.json"
+    whole = check(path, OPTIONS)
+    scripted.forget()
+    scripted.stop_at = stop_at
+    with pytest.raises(KeyboardInterrupt):
+        check(path, OPTIONS)
+    assert {d.step for d in jsonio.load(Report, path).done} == {d.step for d in whole.done}
+
+
+def test_what_is_no_longer_planned_stays(scripted: Scripted, tmp_path: Path) -> None:
+    path = tmp_path / "check.json"
+    whole = check(path, OPTIONS)
+    blind = replace(FOUND[0], answer=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "run", lambda s, n: blind if s == blind.step else scripted(s, n))
+        check(path, OPTIONS)
+    assert measured(jsonio.load(Report, path).done) >= measured(whole.done)
+
+
+def test_an_answer_is_kept_whatever_it_says_until_asked_again(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    path = tmp_path / "check.json"
+    check(path, OPTIONS)
+
+    def sizes_run_again(again: bool) -> set[str]:
+        scripted.forget()
+        check(path, OPTIONS, again=again)
+        assert not [s for s in scripted.ran if s.kind in ("make", "verify", "golden")]
+        return {s.words[5] for s in scripted.ran if s.kind == "bench"}
+
+    assert sizes_run_again(again=False) == {"8"}, "a crash gave no answer"
+    assert sizes_run_again(again=True) == {"8", "64"}
+
+
+def test_no_step_begins_beyond_the_total(scripted: Scripted, tmp_path: Path) -> None:
+    path = tmp_path / "check.json"
+    scripted.takes = 10.0
+    report = check(path, replace(OPTIONS, step_seconds=25.0), total_seconds=42.0)
+    assert scripted.limits == [25.0, 25.0, 22.0, 12.0, 2.0]
+    assert report.not_started == len(PLANNED) - 5
+    assert jsonio.load(Report, path) == report
+    scripted.forget()
+    report = check(path, replace(OPTIONS, step_seconds=25.0))
+    assert report.not_started == 0
+    assert [done.step for done in report.done] == PLANNED
+
+
+def test_a_partial_check_says_so(
+    scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.takes = 10.0
+    words = ["-o", str(tmp_path / "x.json"), "--device", "cpu", "--network", "tiny"]
+    python = ["--trt-python", "other"]
+    assert gpu_check.main([*words, *python, "--total-seconds", "5"]) == 1
+    assert "steps were not started within 5 s; call again" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_with_a_line(
+    scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.stop_at = 2
+    assert gpu_check.main(["-o", str(tmp_path / "x.json"), "--device", "cpu"]) == 130
+    assert "stopped; call again" in capsys.readouterr().err
+
+
+def test_other_options_are_refused(scripted: Scripted, tmp_path: Path) -> None:
+    path = tmp_path / "check.json"
+    check(path, OPTIONS)
+    with pytest.raises(UsageError, match="other options"):
+        check(path, replace(OPTIONS, seconds=1.0))
+
+
+def test_a_step_that_is_ended_takes_its_children_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What hangs on a GPU is often a process that the command itself started."""
+    note = tmp_path / "pid"
+    script = (
+        "import subprocess, sys, pathlib, time; "
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+        f"pathlib.Path({str(note)!r}).write_text(str(child.pid)); time.sleep(60)"
+    )
+    monkeypatch.setattr(machine, "_MAIN", script)
+    done = run(Step(kind="bench", network="n", python=sys.executable, words=()), 3)
+    assert (done.code, done.said) == (-1, "ended after 3 s")
+    assert is_gone(int(note.read_text()))

@@ -1,0 +1,83 @@
+"""Child processes end with all that they started, whatever ends them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vgg_deploy.process import run_group
+
+SLEEP = "import time; time.sleep(60)"
+
+
+def starts_another(note: Path) -> list[str]:
+    """A command that starts a process, writes its number down and hangs."""
+    script = (
+        "import subprocess, sys, pathlib; "
+        f"child = subprocess.Popen([sys.executable, '-c', {SLEEP!r}]); "
+        f"pathlib.Path({str(note)!r}).write_text(str(child.pid)); {SLEEP}"
+    )
+    return [sys.executable, "-c", script]
+
+
+def is_gone(pid: int) -> bool:
+    """Within ten seconds; an orphan that nobody reaps yet is gone, too."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, 0)
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_what_a_command_says_and_ends_with() -> None:
+    script = "import sys; print(sys.stdin.read() + '!'); sys.exit(3)"
+    done = run_group([sys.executable, "-c", script], 30, given="hello")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "hello!\n", "")
+
+
+def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_group(starts_another(tmp_path / "pid"), 2)
+    assert is_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_ctrl_c_ends_the_whole_group(tmp_path: Path) -> None:
+    """A terminal sends it to its own group, and the children have another one."""
+    note = tmp_path / "pid"
+    call = f"from vgg_deploy.process import run_group; run_group({starts_another(note)!r}, 60)"
+    with subprocess.Popen([sys.executable, "-c", call], stderr=subprocess.DEVNULL) as caller:
+        while not (note.exists() and note.read_text()):
+            time.sleep(0.05)
+        caller.send_signal(signal.SIGINT)
+        assert caller.wait(30) != 0
+    assert is_gone(int(note.read_text()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own way")
+def test_a_child_in_another_group_ends_with_its_parent(tmp_path: Path) -> None:
+    """A step that is killed cannot end the cold start that it waits for."""
+    note = tmp_path / "pid"
+    child = (
+        "from vgg_deploy.process import end_with_parent; end_with_parent(); import os, pathlib; "
+        f"pathlib.Path({str(note)!r}).write_text(str(os.getpid())); {SLEEP}"
+    )
+    command = [sys.executable, "-c", child]
+    call = f"from vgg_deploy.process import run_group; run_group({command!r}, 60)"
+    with subprocess.Popen([sys.executable, "-c", call]) as caller:
+        while not (note.exists() and note.read_text()):
+            time.sleep(0.05)
+        caller.kill()
+        caller.wait(30)
+    assert is_gone(int(note.read_text()))

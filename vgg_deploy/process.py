@@ -1,0 +1,65 @@
+"""Child processes that end together with all that they have started.
+
+What hangs on a GPU often hangs in a grandchild: ending the child alone would leave it there, with
+its memory and its load, beside everything that is timed afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def run_group(
+    command: Sequence[str],
+    timeout_s: float,
+    *,
+    given: str | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process group of its own; ``given`` is its standard input.
+
+    ``TimeoutExpired`` after ``timeout_s``. By then, and whenever else an exception leaves this
+    call, the whole group has been killed: Ctrl-C reaches no other group by itself.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(given, timeout=timeout_s)
+        except BaseException:
+            _kill_group(process)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def end_with_parent() -> None:
+    """Ask the kernel to kill this process when the one that started it is gone.
+
+    For a child of ``run_group``: a kill of its parent's group does not reach its own. Linux only.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _kill_group(process: subprocess.Popen[str]) -> None:
+    """Its leader is not reaped yet, so that the number still means this group and no other."""
+    if not hasattr(os, "killpg"):  # Windows
+        process.kill()
+        return
+    with suppress(ProcessLookupError, PermissionError):  # macOS: nothing but zombies are left
+        os.killpg(process.pid, signal.SIGKILL)
