@@ -22,6 +22,7 @@ from vgg_deploy.backends.reference import reference
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.export.baked import EmbeddedOptions
 from vgg_deploy.export.embedded import export_embedded
 from vgg_deploy.pipeline import yardstick
 from vgg_deploy.pipeline.cells import Selection
@@ -212,10 +213,12 @@ def test_the_yardstick_is_kept_and_checked(bundle: Bundle, monkeypatch: pytest.M
     calls.clear()
     rows_of(bundle)
     assert calls == [1, every], "an edited yardstick is made again"
-    path.write_bytes(b"PK nothing")
-    calls.clear()
-    rows_of(bundle)
-    assert calls == [every]
+    whole = path.read_bytes()
+    for damaged in (b"PK nothing", whole[: len(whole) // 2], whole.replace(b"\x00", b"\x01")):
+        path.write_bytes(damaged)
+        calls.clear()
+        rows_of(bundle)
+        assert calls == [every]
 
 
 def test_int8_without_labels_cannot_be_judged(bundle: Bundle) -> None:
@@ -292,3 +295,27 @@ def test_an_embedded_file_gets_pixels_and_is_located(bundle: Bundle) -> None:
         assert row.location is not None
         assert row.location.stage == "pool2"
         assert "the error enters between model.fp32.onnx and model.embedded.onnx" in row.reason
+
+
+@pytest.mark.parametrize("resize", [None, 40])
+def test_an_embedded_file_without_a_resize_is_judged_on_real_images(
+    resize: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The network takes 32×32, the sample's images are 28×28: the host resizes, as an app would."""
+    lively = lively_bundle(tmp_path / "bundle", card("1x8-1x16-3x32", resize=resize))
+    bundle = export_bundle(lively, ("onnx",))[0]
+    made, artifact, _ = export_embedded(bundle, options=EmbeddedOptions(resize="none"))
+    words = ["verify", str(made.root), "-f", "embedded", "-b", "ort-cpu", "--data", "sample"]
+    assert main([*words, "--images", "8", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    (row,) = report["rows"]
+    assert row["verdict"] == "equivalent", row
+    assert row["accuracy"]["total"] == 1000
+    counts = {"real": 8, "noise": 4, "edge": 2, "sizes": 3, "resized": 14 if resize else 8}
+    assert report["inputs"] == counts
+    graph = Graph(onnx.load(str(made.path(artifact))))
+    in_graph.IN_PLAIN["bias of a convolution lost"](graph)
+    record(made, artifact, lambda path: onnx.save(graph.model, str(path)))
+    assert main([*words, "--images", "8", "--no-accuracy", "--json"]) == 7
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["verdict"] == "different"

@@ -21,7 +21,7 @@ from vgg_deploy.pipeline.watch import Watcher
 from vgg_deploy.pipeline.yardstick import Yardstick, yardstick
 from vgg_deploy.results import Comparison
 from vgg_deploy.verify.accuracy import accuracy_of, answers, refuse_untrained
-from vgg_deploy.verify.inputs import Inputs, make_inputs
+from vgg_deploy.verify.inputs import Inputs, make_inputs, takes_one_size
 from vgg_deploy.verify.runs import accuracy_batch, batch_sizes, images_to_run, run_calls
 from vgg_deploy.verify.said import contradiction
 from vgg_deploy.verify.tolerance import TOLERANCES, Tolerance, judge_accuracy, require_labels
@@ -60,7 +60,7 @@ class VerifyOptions:
         usual = TOLERANCES[precision]
         if self.max_top1_drop is None:
             return usual
-        return replace(usual, top1_drop=self.max_top1_drop)
+        return replace(usual, top1_drop=self.max_top1_drop, asked=True)
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,13 @@ def prepare(
         bundle.card.preprocessing,
         count=options.images,
         seed=options.seed,
+        resized=(resized := any(takes_one_size(c.artifact.input) for c in cells if c.artifact)),
     )
     accuracy = options.accuracy and not images.no_accuracy
     if options.accuracy and not accuracy:
         watch.say(f"verify: accuracy not compared, {images.no_accuracy}")
     precisions: list[Precision] = ["fp32", *(c.subject.precision for c in cells if not c.missing)]
-    yard = yardstick(bundle, inputs, images, precisions, watch, accuracy=accuracy)
+    yard = yardstick(bundle, inputs, images, precisions, watch, accuracy=accuracy, rounded=resized)
     for precision in yard.eager:
         refuse_vacuous(yard.reference, TOLERANCES[precision])
     return Run(bundle, options, images, inputs, yard, watch)
@@ -194,7 +195,8 @@ def _row(cell: Cell, found: Judgement, run: Run) -> Comparison:
 
 def _with_accuracy(row: Comparison, artifact: Artifact, session: Session, run: Run) -> Comparison:
     """The row with accuracy on the whole test split, where it is needed or can be told."""
-    eager, test = run.yard.answers, run.images.dataset.test
+    yard, test = run.yard, run.images.dataset.test
+    eager = yard.rounded if takes_one_size(artifact.input) else yard.answers
     tolerance = run.options.tolerance(row.subject.precision)
     if row.verdict != "equivalent":
         return row
