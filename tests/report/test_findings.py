@@ -10,9 +10,11 @@ from vgg_deploy.bundle import Bundle, create_bundle
 from vgg_deploy.manifest import Draft
 from vgg_deploy.report.findings import Findings, gather, read_metrics, summarise
 from vgg_deploy.report.highlights import highlights
+from vgg_deploy.report.html import page_of
 from vgg_deploy.report.model_tables import blocks_table, model_table
+from vgg_deploy.report.plain import markdown_of
 from vgg_deploy.report.reproduce import bundle_name, commands
-from vgg_deploy.results import Verdict
+from vgg_deploy.results import TrippedGate, Verdict
 from vgg_deploy.spec import ModelSpec
 
 
@@ -48,6 +50,25 @@ def test_equivalent_needs_every_file(sample: Bundle) -> None:
     assert (summary.status, summary.word, summary.remarks) == ("ok", "Equivalent", ())
     summary = summarise(findings)
     assert summary.remarks == ("Not proven equivalent: model.fp32.export.pt2, model.fp16.onnx.",)
+
+
+def test_a_condition_that_holds_is_said_and_takes_the_word_away(sample: Bundle) -> None:
+    findings = only(gather(sample), "equivalent")
+    assert findings.verify
+    row = findings.comparisons[0]
+    stale = TrippedGate(gate="top1>50", subject="gone:model.onnx", value=88.0)
+    held = TrippedGate(gate="top1>50", subject=row.subject.id, value=88.25)
+    verify = replace(findings.verify, gates=("top1>50",), tripped=(held, stale))
+    gated = replace(findings, verify=verify)
+    summary = summarise(gated)
+    assert summary.status == "warn"
+    assert summary.word == "Equivalent, but not within your conditions"
+    assert summary.remarks[0] == f"The condition top1>50 holds for {row.subject.id}: 88.25."
+    assert "gone" not in " ".join(summary.remarks)
+    assert "The condition top1&gt;50 holds" in page_of(gated)
+    assert "The condition top1>50 holds" in markdown_of(gated)
+    bad = replace(verify, rows=gather(sample).verify.rows)  # type: ignore[union-attr]
+    assert summarise(replace(findings, verify=bad)).word == "Not equivalent"
 
 
 def test_a_file_that_does_not_hold_takes_the_word_away(sample: Bundle) -> None:

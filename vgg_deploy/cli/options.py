@@ -146,7 +146,8 @@ BatchesOption = Annotated[
 FailIfOption = Annotated[
     list[str] | None,
     typer.Option(
-        help='Fail where this holds, for example "p99_ms>20"; may be repeated.',
+        help='Fail where this holds, for example "p99_ms>20"; may be repeated. The unit is part '
+        "of the name; cv is a fraction.",
         metavar="CONDITION",
     ),
 ]

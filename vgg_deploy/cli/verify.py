@@ -41,7 +41,8 @@ def verify(
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
-            help='Also fail where this holds, for example "top1_drop>0.3"; may be repeated.',
+            help='Also fail where this holds, for example "top1_drop>0.3"; may be repeated. '
+            "top1 and the drops are in points, top5_agreement and cosine go up to 1.",
             metavar="CONDITION",
         ),
     ] = None,

@@ -109,6 +109,7 @@ FIGURES = (
     "cosine",
     "kl",
 )
+NEED_EAGER = ("eager_ratio", "eager_rel_l2")  # int8 and fp8 have none: no figure, by design
 NEED_LABELS = ("top1_drop", "top1_drop_high", "top5_drop", "top1", "top1_low", "top1_high")
 
 
