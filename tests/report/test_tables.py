@@ -10,7 +10,7 @@ from tests.report.samples import ENVIRONMENT, bench_report, replaced, verify_rep
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.report.console import to_rich
 from vgg_deploy.report.judged import STALE, limit_text, relation, used_up
-from vgg_deploy.report.table import Column, Row, Table, simple_table, to_markdown
+from vgg_deploy.report.table import Column, Row, Table, escaped, simple_table, to_markdown
 from vgg_deploy.report.tables import (
     artifacts_table,
     bench_table,
@@ -169,6 +169,12 @@ def test_markdown_escapes_and_aligns() -> None:
         "",
         "1 row",
     ]
+
+
+def test_markdown_from_outside_makes_no_link_image_or_code() -> None:
+    assert escaped("[x](http://y) ![z](w) `a` ~~b~~") == (
+        "\\[x\\](http://y) !\\[z\\](w) \\`a\\` \\~\\~b\\~\\~"
+    )
 
 
 def test_markdown_has_as_many_cells_in_every_line(sample: Bundle) -> None:
