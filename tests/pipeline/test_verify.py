@@ -18,7 +18,7 @@ from tests.faults.catalogue import edited, exported, record, wrapped
 from tests.faults.graph import Graph
 from vgg_deploy.backends import BACKENDS
 from vgg_deploy.backends.base import Missing
-from vgg_deploy.backends.reference import reference
+from vgg_deploy.backends.reference import eager, reference
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.errors import RefusedInput, UsageError
@@ -184,6 +184,8 @@ def test_options_are_checked() -> None:
         VerifyOptions(max_top1_drop=101)
     with pytest.raises(UsageError):
         VerifyOptions(batches=())
+    with pytest.raises(UsageError, match="seed -1"):
+        VerifyOptions(seed=-1)
     assert gates_of(None) == ()
 
 
@@ -219,6 +221,26 @@ def test_the_yardstick_is_kept_and_checked(bundle: Bundle, monkeypatch: pytest.M
         calls.clear()
         rows_of(bundle)
         assert calls == [every]
+
+
+def test_an_eager_that_overflows_is_no_yardstick(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: torch eager in fp16 gives infinity for one image; fp32 is judged all the same."""
+
+    def overflowing(path: Path, batch: object, precision: str, **options: object) -> object:
+        found = eager(path, batch, precision, **options)  # type: ignore[arg-type]
+        if precision == "fp16":
+            found[3] = np.inf
+        return found
+
+    monkeypatch.setattr(yardstick, "eager", overflowing)
+    rows = rows_of(bundle)
+    assert rows["ort-cpu:model.fp32.onnx"].verdict == "equivalent"
+    half = rows["ort-cpu:model.fp16.onnx"]
+    assert half.verdict == "failed"
+    assert "gives NaN or infinity in fp16 for 1 images, first for" in half.reason
+    assert " #" in half.reason, "the image is named"
 
 
 def test_int8_without_labels_cannot_be_judged(bundle: Bundle) -> None:

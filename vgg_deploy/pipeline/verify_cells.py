@@ -10,7 +10,7 @@ from pathlib import Path
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.backends.base import Session
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import DigestMismatch, UsageError, VggDeployError
+from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError, VggDeployError
 from vgg_deploy.gates import Gate
 from vgg_deploy.model.checkpoint import read_card
 from vgg_deploy.pipeline.cells import Cell, Selection, plan
@@ -50,6 +50,8 @@ class VerifyOptions:
                 f"{self.images} images in batches of {list(self.batches)}",
                 "use at least one image and batches of at least 1",
             )
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed} is below 0", "use 0 or more")
         if self.max_top1_drop is not None and not 0 <= self.max_top1_drop <= 100:
             raise UsageError(
                 f"a drop of {self.max_top1_drop:g} points", "give points of accuracy, 0 to 100"
@@ -160,6 +162,8 @@ def _ran(cell: Cell, run: Run) -> Ran:
 
 def _judged(cell: Cell, artifact: Artifact, session: Session, run: Run) -> Judgement:
     precision = cell.subject.precision
+    if said := run.yard.unusable.get(precision):
+        raise RefusedInput(said, "use a precision with a wider range, such as bf16")
     sizes = batch_sizes(artifact, run.options.batches)
     total = images_to_run(run.inputs, artifact, sizes)
     run.watch.begin(f"verify {cell.subject.id}", total, "images")

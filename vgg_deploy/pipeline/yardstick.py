@@ -12,8 +12,8 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,7 @@ class Yardstick:
     eager: Mapping[Precision, Errors]
     answers: Answers | None  # of torch eager in fp32 on the whole test split; None: no accuracy
     rounded: Answers | None = None  # the same, of images that the host resized to uint8
+    unusable: Mapping[Precision, str] = field(default_factory=dict)  # why there is no eager
 
 
 def yardstick(
@@ -77,8 +78,10 @@ def yardstick(
     if set(arrays) != set(kept):
         _keep(path, key, arrays)
     exact = arrays[EXACT].astype(np.float64)
-    close = {p: errors(_floats(arrays[p]), exact) for p in wanted}
-    return Yardstick(exact, close, plain, small)
+    found = {p: _floats(arrays[p]) for p in wanted}
+    unusable = {p: said for p in wanted if (said := _not_finite(found[p], p, inputs.names))}
+    close = {p: errors(found[p], exact) for p in wanted if p not in unusable}
+    return Yardstick(exact, close, plain, small, unusable)
 
 
 def _completed(
@@ -94,6 +97,17 @@ def _completed(
             found = eager(checkpoint, inputs.batch, precision, on_batch=watch.advance)
             arrays[precision] = found
     return arrays
+
+
+def _not_finite(found: NDArray[np.float64], precision: Precision, names: Sequence[str]) -> str:
+    """Why torch eager's logits ``[N, classes]`` are nothing to be held against; empty if fine."""
+    bad = ~np.isfinite(found).all(axis=1)
+    if not bad.any():
+        return ""
+    return (
+        f"torch eager itself gives NaN or infinity in {precision} for {int(bad.sum())} images, "
+        f"first for {names[int(bad.argmax())]}: nothing to be held against"
+    )
 
 
 def _answers(
