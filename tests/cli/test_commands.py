@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from tests.conftest import make_bundle, make_card
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.cli.app import COMMANDS
+from vgg_deploy.cli.console import print_json
 
 TINY = ["--arch", "1x4-1x8", "--width", "1", "--size", "32", "--fc-width", "16"]
 PAIR = ["--compare", "torch", "--compare", "torchscript"]
@@ -88,6 +91,21 @@ def test_predicting_with_onnx_needs_no_torch(exported: Bundle, tmp_path: Path) -
     (prediction,) = json.loads(done.stdout)
     assert len(prediction["classes"]) == 5
     assert sum(p for _, p in prediction["classes"]) <= 1.0001
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_reader_that_goes_away_is_no_error(buffered: str) -> None:
+    """As with `vgg-deploy … | head`: written at once or when the command ends."""
+    command = [sys.executable, "-m", "vgg_deploy", "recipes", "--json"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": buffered}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        said = running.stderr.read()
+    assert (running.returncode, said) == (0, "")
 
 
 def test_summary_prints_the_books_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,6 +242,12 @@ def test_load_a_local_file(tiny_bundle: Bundle, tmp_path: Path) -> None:
         (["bench", "BUNDLE", "--blocks", "9"], 2, "--blocks needs --compare"),
         (["choose", "BUNDLE"], 3, "no results of verify"),
         (["choose", "BUNDLE", "--latency-ms", "0"], 2, "not above 0"),
+        (["choose", "BUNDLE", "--max-top1-drop", "nan"], 2, "use a finite number"),
+        (["choose", "BUNDLE", "--latency-ms", "inf"], 2, "use a finite number"),
+        (["verify", "BUNDLE", "--seed", "-1"], 2, "--seed"),
+        (["plan-capacity", "BUNDLE", "--qps", "1", "--p99-ms", "9", "--seed", "-1"], 2, "--seed"),
+        (["verify", "BUNDLE", "-b", "ort-cpu", "-f", "checkpoint"], 2, "is for ort-cpu"),
+        (["bench", "BUNDLE", "-b", "ort-cpu", "-f", "checkpoint"], 2, "is for ort-cpu"),
         (["diff", "BUNDLE", "FILE"], 3, "does not exist"),
         (["diff", "FILE", "FILE"], 3, "does not hold a BenchReport"),
         (["run", "--preset", "fashion"], 2, "fashion-mnist"),
@@ -288,6 +312,11 @@ def test_ctrl_c_is_130(
 
     monkeypatch.setattr(bundle, "open_bundle", interrupted)
     assert failure(["inspect", str(tiny_bundle.root)], capsys)[0] == 130
+
+
+def test_json_is_json_even_of_what_is_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": [math.nan, 1.5], "b": {"c": -math.inf}})
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": {"c": None}}
 
 
 def test_doctor_lists_every_backend(capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,7 @@ def verify(
     locate: Annotated[
         bool, typer.Option("--locate", help="Name the first stage where a wrong file diverges.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Which images and which noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which images and which noise.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Compare every usable backend with the float64 reference; exit 7 if one is not equivalent.
