@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +15,6 @@ from tests.conftest import make_bundle, make_card
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.cli.app import COMMANDS
-from vgg_deploy.cli.console import print_json
 
 TINY = ["--arch", "1x4-1x8", "--width", "1", "--size", "32", "--fc-width", "16"]
 PAIR = ["--compare", "torch", "--compare", "torchscript"]
@@ -91,21 +88,6 @@ def test_predicting_with_onnx_needs_no_torch(exported: Bundle, tmp_path: Path) -
     (prediction,) = json.loads(done.stdout)
     assert len(prediction["classes"]) == 5
     assert sum(p for _, p in prediction["classes"]) <= 1.0001
-
-
-@pytest.mark.parametrize("buffered", ["", "1"])
-def test_a_reader_that_goes_away_is_no_error(buffered: str) -> None:
-    """As with `vgg-deploy … | head`: written at once or when the command ends."""
-    command = [sys.executable, "-m", "vgg_deploy", "recipes", "--json"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": buffered}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
-    ) as running:
-        assert running.stdout is not None
-        assert running.stderr is not None
-        running.stdout.close()
-        said = running.stderr.read()
-    assert (running.returncode, said) == (0, "")
 
 
 def test_summary_prints_the_books_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -312,11 +294,6 @@ def test_ctrl_c_is_130(
 
     monkeypatch.setattr(bundle, "open_bundle", interrupted)
     assert failure(["inspect", str(tiny_bundle.root)], capsys)[0] == 130
-
-
-def test_json_is_json_even_of_what_is_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
-    print_json({"a": [math.nan, 1.5], "b": {"c": -math.inf}})
-    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": {"c": None}}
 
 
 def test_doctor_lists_every_backend(capsys: pytest.CaptureFixture[str]) -> None:

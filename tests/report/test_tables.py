@@ -90,6 +90,16 @@ def test_bench_sorts_by_batch_and_speed(sample: Bundle) -> None:
     assert table.note.startswith("15 measured · 3 failed · 1 skipped.")
 
 
+def test_timings_too_short_to_see_others_are_counted(sample: Bundle) -> None:
+    report = bench_report(sample)
+    alone = replace(report, rows=tuple(replace(row, others_cores=0.0) for row in report.rows))
+    one = next(i for i, row in enumerate(alone.rows) if row.status == "measured")
+    blind = replace(alone.rows[one], others_cores=None)
+    some = replace(alone, rows=(*alone.rows[:one], blind, *alone.rows[one + 1 :]))
+    assert "other programs" not in bench_table(alone).note
+    assert "Whether other programs ran beside 1 timing could not be told." in bench_table(some).note
+
+
 def test_percentiles_without_enough_runs_are_left_out(sample: Bundle) -> None:
     table = bench_table(bench_report(sample))
     at_8 = column(table, "Batch").index("8")
