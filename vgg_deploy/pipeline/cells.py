@@ -118,7 +118,8 @@ def plan(bundle: Bundle, selection: Selection) -> tuple[Cell, ...]:
         cells += _cells(bundle, backend, selection)
     if not cells:
         raise UsageError(
-            f"no {' or '.join(selection.formats)} file is for {' or '.join(selection.backends)}",
+            f"no {' or '.join(selection.formats)} file is for "
+            f"{' or '.join(selection.backends) or 'any backend here'}",
             "leave out --format, or name a backend that opens it: vgg-deploy doctor",
         )
     able = {cell.backend.name for cell in cells if not cell.missing}

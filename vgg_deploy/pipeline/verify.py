@@ -29,7 +29,7 @@ from vgg_deploy.results import (
 )
 from vgg_deploy.verify.tolerance import FIGURES, NEED_EAGER, NEED_LABELS, TOLERANCES, as_numbers
 
-__all__ = ["VerifyOptions", "gates_of", "verdict_error", "verify_bundle"]
+__all__ = ["VerifyOptions", "gates_of", "tripped_gates", "verdict_error", "verify_bundle"]
 
 REFERENCE = "torch float64 on CPU"
 
@@ -128,11 +128,12 @@ def _refuse_gates(options: VerifyOptions, images: Images, cells: Sequence[Cell])
     """A condition that cannot be measured must not pass in silence."""
     why = images.no_accuracy if options.accuracy else "--no-accuracy was given"
     runs = [cell.subject.precision for cell in cells if not cell.missing]
-    eager = not runs or any(not TOLERANCES[precision].by_accuracy for precision in runs)
+    kinds = dict.fromkeys(runs)
+    eager = not kinds or any(not TOLERANCES[precision].by_accuracy for precision in kinds)
     for gate in options.gates:
         if gate.name in NEED_EAGER and not eager:
             raise RefusedInput(
-                f"{gate.text} cannot be told: torch eager has no {' and no '.join(set(runs))}",
+                f"{gate.text} cannot be told: torch eager has no {' and no '.join(kinds)}",
                 "use a condition on accuracy, or verify files of other precisions, too",
             )
         if gate.name in NEED_LABELS and why:

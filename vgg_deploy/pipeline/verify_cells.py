@@ -86,20 +86,21 @@ def prepare(
             f"the manifest of {bundle.root} describes another model than its checkpoint",
             "restore manifest.json, or make the bundle again with train or load",
         )
+    resized = any(takes_one_size(cell.artifact.input) for cell in cells if cell.artifact)
     inputs = make_inputs(
         images.dataset.test.images,
         images.source,
         bundle.card.preprocessing,
         count=options.images,
         seed=options.seed,
-        resized=(resized := any(takes_one_size(c.artifact.input) for c in cells if c.artifact)),
+        resized=resized,
     )
     accuracy = options.accuracy and not images.no_accuracy
     if options.accuracy and not accuracy:
         watch.say(f"verify: accuracy not compared, {images.no_accuracy}")
     precisions: list[Precision] = ["fp32", *(c.subject.precision for c in cells if not c.missing)]
     yard = yardstick(bundle, inputs, images, precisions, watch, accuracy=accuracy, rounded=resized)
-    for precision in yard.eager:
+    for precision in dict.fromkeys(precisions):
         refuse_vacuous(yard.reference, TOLERANCES[precision])
     return Run(bundle, options, images, inputs, yard, watch)
 

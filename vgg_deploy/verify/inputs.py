@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -97,36 +97,57 @@ def make_inputs(
     Raises ``RefusedInput`` for images that cannot support a verdict: too few, all alike, or
     preprocessed to values that the model's card does not allow.
     """
-    random = np.random.default_rng(seed)
+    p, random = preprocessing, np.random.default_rng(seed)
     chosen = np.sort(random.choice(len(images), size=min(count, len(images)), replace=False))
-    real = to_channels(images[chosen], preprocessing.channels)
-    side = (preprocessing.resize or preprocessing.size,) * 2
-    shape = (NOISE_IMAGES + 2, *side, preprocessing.channels)
+    real = to_channels(images[chosen], p.channels)
+    shape = (NOISE_IMAGES + 2, *(p.resize or p.size,) * 2, p.channels)
     synthetic = random.integers(0, 256, size=shape, dtype=np.uint8)
     synthetic[-2], synthetic[-1] = 0, 255
-    sizes = _sizes(preprocessing)
-    groups = [real, synthetic, *sizes.values()]
-    parts = [preprocess(group, preprocessing) for group in groups]
-    names = [f"{source} #{index}" for index in chosen]
     kinds = [f"noise {index}" for index in range(NOISE_IMAGES)] + ["all 0", "all 255"]
+    sizes = [_group(one, [name], p) for name, one in _sizes(p).items()]
+    groups = [
+        _group(real, [f"{source} #{index}" for index in chosen], p, real=True),
+        _group(synthetic, kinds, p),
+        *sizes,
+    ]
+    refuse_unfit(real, np.concatenate([group.batch for group in groups]), p)
     counts = {"real": len(real), "noise": NOISE_IMAGES, "edge": 2, "sizes": len(sizes)}
-    ready = [is_ready(group, preprocessing) for group in groups]
-    refuse_unfit(real, np.concatenate(parts), preprocessing)
-    more = [i for i in range(2) if resized and not ready[i]]  # real ones and synthetic ones
-    scaled = [network_size(groups[i], preprocessing) for i in more]
-    again = [f"{name}, resized" for i in more for name in (names, kinds)[i]]
-    if again:
-        counts["resized"] = len(again)
-    parts += [preprocess(group, replace(preprocessing, resize=None)) for group in scaled]
+    if again := [_rescaled(group, p) for group in groups[:2] if resized and not group.ready]:
+        counts["resized"] = sum(len(group.names) for group in again)
+    groups += again
     return Inputs(
-        batch=np.concatenate(parts),
-        pixels=(*groups, *scaled),
-        names=(*names, *kinds, *sizes, *again),
+        batch=np.concatenate([group.batch for group in groups]),
+        pixels=tuple(group.pixels for group in groups),
+        names=tuple(name for group in groups for name in group.names),
         counts=counts,
         source=source,
-        real=(True, *(False for _ in groups[1:]), *(i == 0 for i in more)),
-        ready=(*ready, *(True for _ in more)),
+        real=tuple(group.real for group in groups),
+        ready=tuple(group.ready for group in groups),
     )
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Images of one size, before and after preprocessing."""
+
+    pixels: NDArray[np.uint8]
+    batch: NDArray[np.float32]
+    names: Sequence[str]
+    real: bool
+    ready: bool
+
+
+def _group(
+    pixels: NDArray[np.uint8], names: Sequence[str], p: Preprocessing, *, real: bool = False
+) -> _Group:
+    return _Group(pixels, preprocess(pixels, p), names, real, is_ready(pixels, p))
+
+
+def _rescaled(group: _Group, p: Preprocessing) -> _Group:
+    """The same images at the network's size, where nothing is left to be resized or cropped."""
+    names = [f"{name}, resized" for name in group.names]
+    small = network_size(group.pixels, p)
+    return _group(small, names, replace(p, resize=None), real=group.real)
 
 
 def takes_one_size(spec: TensorSpec) -> bool:
