@@ -70,8 +70,8 @@ def test_several_and_none() -> None:
         ("top1_low<1", "in points, 0 to 100"),
         ("top1>101", "in points"),
         ("top1_drop>200", "in points, -100 to 100"),
-        ("top5_agreement<99", "a share, 0 to 1"),
-        ("cosine<99.9", "a share, 0 to 1"),
+        ("top5_agreement<99", "a number up to 1"),
+        ("cosine<99.9", "a number up to 1"),
         ("cv>5", "a fraction of the mean"),
     ],
 )

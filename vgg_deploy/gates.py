@@ -54,7 +54,7 @@ class Scale:
 
 _POINTS = Scale(unit="in points, 0 to 100", above=1, most=100)  # below 1 it is a share
 _DROP = Scale(unit="in points, -100 to 100", above=-100, most=100)
-_SHARE = Scale(unit="a share, 0 to 1", most=1)
+_SHARE = Scale(unit="a number up to 1", most=1)
 _CV = Scale(unit="a fraction of the mean, 0.05 for 5 %", most=2)
 _SCALES: Mapping[str, Scale] = {
     "top1": _POINTS,

@@ -30,7 +30,7 @@ from vgg_deploy.pipeline.images import Images
 from vgg_deploy.pipeline.watch import Watcher
 from vgg_deploy.verify.accuracy import Answers, answers
 from vgg_deploy.verify.compare import Errors, errors
-from vgg_deploy.verify.inputs import Inputs
+from vgg_deploy.verify.inputs import Inputs, is_ready
 
 FILE = "results/yardstick.npz"  # relative to the bundle
 EXACT = "float64"
@@ -62,7 +62,8 @@ def yardstick(
 ) -> Yardstick:
     """Take what is kept, compute what is not, and keep it.
 
-    ``rounded``: answers also for files that take pixels of the network's size.
+    ``rounded``: answers also for files that take pixels of the network's size, where the images
+    have another one.
     """
     if missing := get_backend("torch").probe():
         raise BackendNotAvailable(
@@ -74,7 +75,8 @@ def yardstick(
     kept = _kept(path, key, bundle, inputs)
     arrays = _completed(dict(kept), bundle, inputs, wanted, watch)
     plain = _answers(arrays, bundle, images, watch, False) if accuracy else None
-    small = _answers(arrays, bundle, images, watch, True) if accuracy and rounded else None
+    apart = rounded and not is_ready(images.dataset.test.images, bundle.card.preprocessing)
+    small = _answers(arrays, bundle, images, watch, True) if accuracy and apart else plain
     if set(arrays) != set(kept):
         _keep(path, key, arrays)
     exact = arrays[EXACT].astype(np.float64)
