@@ -8,6 +8,7 @@ import pytest
 
 from vgg_deploy.errors import UsageError
 from vgg_deploy.gates import parse_gate, parse_gates
+from vgg_deploy.verify.tolerance import FIGURES
 
 KNOWN = {"p99_ms", "top1_drop"}
 
@@ -60,3 +61,28 @@ def test_several_and_none() -> None:
         "p99_ms",
     ]
     assert parse_gates(None, KNOWN) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("top1<0.9", "top1 is in points, 0 to 100"),
+        ("top1_low<1", "in points, 0 to 100"),
+        ("top1>101", "in points"),
+        ("top1_drop>200", "in points, -100 to 100"),
+        ("top5_agreement<99", "a number up to 1"),
+        ("cosine<99.9", "a number up to 1"),
+        ("cv>5", "a fraction of the mean"),
+    ],
+)
+def test_a_limit_in_another_unit_is_a_usage_error(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse_gate(text, (*FIGURES, "cv"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["top1<90", "top1_high<=100", "top1_drop>0.3", "top5_drop>-1", "top5_agreement<1", "cv>0.05"],
+)
+def test_a_limit_in_the_figures_own_unit_is_taken(text: str) -> None:
+    assert parse_gate(text, (*FIGURES, "cv")).text == text

@@ -111,3 +111,13 @@ def test_intervals() -> None:
     assert 0.2 < high < 0.4  # about 3 / n: nothing was lost among 1,000
     worse = Accuracy(dataset="x", split="test", correct=880, total=1000, lost=22, won=2)
     assert worse.drop_interval[0] > 0.5
+
+
+@pytest.mark.parametrize(
+    "rows", [[1], 5, None, {"a": 1}, [{"figures": 5}], [{"figures": [[]]}], [{"figures": [{}]}]]
+)
+def test_a_malformed_report_of_version_1_is_refused(rows: object, tmp_path: Path) -> None:
+    path = tmp_path / "v1.json"
+    path.write_text(json.dumps({"schema_version": 1, "rows": rows}))
+    with pytest.raises(RefusedInput, match=r"v1\.json does not hold"):
+        stored.load(VerifyReport, path)

@@ -39,8 +39,41 @@ class Gate:
         return _OPERATORS[self.operator](value, self.limit)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """The limits that make sense for a figure; others are a mistake in the unit."""
+
+    unit: str  # completes "top1 is"
+    above: float = -math.inf
+    most: float = math.inf
+
+    def fits(self, limit: float) -> bool:
+        """Whether a figure in this unit could be beyond the limit and could be within it."""
+        return self.above < limit <= self.most
+
+
+_POINTS = Scale(unit="in points, 0 to 100", above=1, most=100)  # below 1 it is a share
+_DROP = Scale(unit="in points, -100 to 100", above=-100, most=100)
+_SHARE = Scale(unit="a number up to 1", most=1)
+_CV = Scale(unit="a fraction of the mean, 0.05 for 5 %", most=2)
+_SCALES: Mapping[str, Scale] = {
+    "top1": _POINTS,
+    "top1_low": _POINTS,
+    "top1_high": _POINTS,
+    "top1_drop": _DROP,
+    "top1_drop_high": _DROP,
+    "top5_drop": _DROP,
+    "top5_agreement": _SHARE,
+    "cosine": _SHARE,
+    "cv": _CV,
+}
+
+
 def parse_gate(text: str, known: Collection[str]) -> Gate:
-    """A condition on one of the ``known`` figures; ``UsageError`` for anything else."""
+    """A condition on one of the ``known`` figures; ``UsageError`` for anything else.
+
+    Refuses a limit that can only be meant in another unit, such as ``top1<0.9``.
+    """
     found = _SHAPE.fullmatch(text)
     if not found:
         raise UsageError(
@@ -56,6 +89,10 @@ def parse_gate(text: str, known: Collection[str]) -> Gate:
         limit = math.nan
     if not math.isfinite(limit):
         raise UsageError(f"{number!r} in {text!r} is not a number", f'for example "{name}{sign}1"')
+    scale = _SCALES.get(name)
+    if scale and not scale.fits(limit):
+        raise UsageError(f"{name} is {scale.unit}: {number} is no limit for it",
+                         "give the limit in that unit")  # fmt: skip
     return Gate(name=name, operator=sign, limit=limit)
 
 

@@ -279,6 +279,13 @@ class Contest:
     runs_per_turn: tuple[int, ...]
     blocks: tuple[Block, ...]
     marks: tuple[str, ...] = ()
+    others_cores: float | None = None  # that other programs used, all rounds together
+
+    @property
+    def seconds(self) -> float:
+        """How long all turns took, lead-ins apart."""
+        turns = (zip(b.medians_ns, self.runs_per_turn, strict=True) for b in self.blocks)
+        return sum(median * runs for turn in turns for median, runs in turn) / 1e9
 
 
 @dataclass(frozen=True, kw_only=True)

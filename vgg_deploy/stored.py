@@ -46,7 +46,10 @@ def load(kind: type[Report], path: Path) -> Report:
             "restore the file, or measure again",
         )
     for step in range(version, SCHEMA_VERSION):
-        payload = _MIGRATIONS[step](payload)
+        try:
+            payload = _MIGRATIONS[step](payload)
+        except (TypeError, AttributeError) as error:  # lists and objects where others belong
+            raise _no_report(kind, path) from error
     return jsonio.loads(kind, json.dumps(payload), source=str(path))
 
 

@@ -102,6 +102,16 @@ def test_one_batch_size_that_breaks_does_not_stop_the_next(tiny_bundle: Bundle) 
     assert second.status == "measured"
 
 
+def test_a_batch_that_no_memory_holds_does_not_stop_the_next(tiny_bundle: Bundle) -> None:
+    def make_input(size: int) -> Array:
+        return images(size) if size == 2 else images(10**12)
+
+    first, second = rows_of("fake", tiny_bundle, make_input)
+    assert (first.status, first.batch) == ("failed", 1)
+    assert first.reason.startswith("not enough memory; use a smaller batch")
+    assert second.status == "measured"
+
+
 def test_a_cold_start_never_hangs(tiny_bundle: Bundle) -> None:
     start = time.monotonic()
     found = cold_start(

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from vgg_deploy.bench.contest import Contender, ContestOptions, contest, contest_in_rounds
+from vgg_deploy.bench.load import Load
 from vgg_deploy.bench.paired import ratios
 from vgg_deploy.bench.virtual import Machine, contender, instruments
 from vgg_deploy.errors import UsageError
+from vgg_deploy.report.ratio_tables import contest_table
 from vgg_deploy.results import Contest
 
 QUICK = ContestOptions(blocks=20, turn_seconds=0.01)
@@ -102,3 +104,36 @@ def test_a_place_that_slows_slows_all_of_them() -> None:
     assert slower.low < 1.2 < slower.high
     assert slower.word == "slower"
     assert {order for block in once.blocks for order in block.order} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("busy", "step", "marks", "known"),
+    [
+        (1.0, 0.02, ("not alone: other programs used 1.0 cores meanwhile",), True),
+        (0.0, 0.02, (), True),
+        (1.0, 0.005, (), False),
+    ],
+)
+def test_others_are_looked_for_over_all_rounds(
+    busy: float, step: float, marks: tuple[str, ...], known: bool
+) -> None:
+    """Planted: a neighbour on ``busy`` cores; no single round is long enough for the counters."""
+    machine, at = Machine(0), iter(range(1000))
+
+    def seen() -> Load:
+        wall = step * next(at) * 2
+        return Load(wall=wall, busy=busy * wall, own=0.0)
+
+    @contextmanager
+    def opened(order: Sequence[int]) -> Iterator[list[Contender]]:
+        yield [contender(machine, "ab"[i], MS) for i in order]
+
+    using = replace(instruments(machine), look=seen)
+    once = contest_in_rounds(opened, 2, np.zeros((1, 1)), replace(QUICK, blocks=8), using=using)
+    assert once.marks == marks
+    assert (once.others_cores is not None) == known
+    assert once.seconds == pytest.approx(8 * 2 * 0.01, rel=0.2)
+    note = contest_table(once).note
+    assert ("could not be told" in note) == (not known)
+    assert ("Nothing disturbed it" in note) == (known and not marks)
+    assert "Short: " in note

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.bench.rows import MACHINE, report, row
@@ -120,6 +121,40 @@ def test_conditions_on_the_ratio(tmp_path: Path) -> None:
     marked = replace(found, rows=(replace(found.rows[0], reason="new run: noisy"),))
     error = diff_error(marked, [parse_gate("ratio>1.2", DIFF_FIGURES)])
     assert isinstance(error, MeasurementNotValid)
+
+
+def test_cells_that_were_added_or_left_out(tmp_path: Path) -> None:
+    """A backend that is new is no change; one that is gone cannot be judged."""
+    one, two = report([row("a", 10)]), report([row("a", 10), row("b", 3)])
+    old, new = saved(tmp_path / "one.json", one), saved(tmp_path / "two.json", two)
+    gates = [parse_gate("ratio_low>1.05", DIFF_FIGURES)]
+    assert diff_error(diff_runs(old, new), gates) is None
+    gone = diff_error(diff_runs(new, old), gates)
+    assert isinstance(gone, MeasurementNotValid)
+    assert "measured in the old run only" in gone.cause
+    assert gone.remedy.startswith("bench it in the new run")
+
+
+def test_unchanged_runs_of_many_cells_report_no_change() -> None:
+    """22 cells whose medians differ by the 3 % that runs differ by: with 95 % for each cell two of
+    three runs would show a change."""
+    random = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(40):
+        olds, news = (
+            report([
+                row("a", 10 * np.exp(0.03 * random.standard_normal()), batch=i + 1, n=40, seed=i)
+                for i in range(22)
+            ])
+            for _ in range(2)
+        )  # fmt: skip
+        alarms += any(word != "no difference shown" for word in words(olds, news))
+    assert alarms <= 6  # 2 of 40 are expected, and more than 6 in one of 300
+    single = differences(report([row("a", 10)]), report([row("a", 10.1)]))[0].ratio
+    joint = differences(olds, news)[0].ratio
+    assert single is not None
+    assert joint is not None
+    assert joint.high / joint.low > single.high / single.low
 
 
 def test_edited_newer_and_foreign_files(tmp_path: Path) -> None:

@@ -61,6 +61,14 @@ def test_a_figure_that_breaks_a_rule_is_no_gate() -> None:
     assert gate_error(marked, []) is None
 
 
+def test_a_size_is_judged_however_noisy_the_timing() -> None:
+    marked = report([row("a", 10, marks=("noisy: quartiles ±40 %",), peak_memory_bytes=3_000_000)])
+    assert gate_error(marked, [gate("file_mb>100"), gate("peak_memory_mb>100")]) is None
+    large = gate_error(marked, [gate("file_mb>1")])
+    assert isinstance(large, LimitNotMet)
+    assert isinstance(gate_error(marked, [gate("gpu_memory_mb>1")]), MeasurementNotValid)
+
+
 def test_skipped_rows_are_no_figures() -> None:
     skipped = row("a", 10, status="skipped", samples_ns=(), reason="no library")
     assert gate_error(report([skipped, row("b", 1)]), [gate("p50_ms>5")]) is None

@@ -17,6 +17,7 @@ from vgg_deploy.cli import main
 from vgg_deploy.cli.app import COMMANDS
 
 TINY = ["--arch", "1x4-1x8", "--width", "1", "--size", "32", "--fc-width", "16"]
+PAIR = ["--compare", "torch", "--compare", "torchscript"]
 
 
 @pytest.fixture
@@ -214,8 +215,21 @@ def test_load_a_local_file(tiny_bundle: Bundle, tmp_path: Path) -> None:
         (["bench", "BUNDLE", "--fail-if", "fast"], 2, "not a condition"),
         (["bench", "BUNDLE", "--compare", "torch"], 2, "only torch to compare"),
         (["bench", "BUNDLE", "--compare", "torch", "--compare", "x"], 2, "unknown backend"),
+        (["bench", "BUNDLE", *PAIR, "--fail-if", "p50_ms>1"], 2, "diff --fail-if"),
+        (["bench", "BUNDLE", *PAIR, "-b", "torch"], 2, "--backend means nothing"),
+        (["bench", "BUNDLE", *PAIR, "-f", "onnx"], 2, "--format means nothing"),
+        (["bench", "BUNDLE", *PAIR, "--seconds", "3"], 2, "--seconds means nothing"),
+        (["bench", "BUNDLE", *PAIR, "--percentile", "90"], 2, "--percentile means nothing"),
+        (["bench", "BUNDLE", *PAIR, "--no-limits"], 2, "--no-limits means nothing"),
+        (["bench", "BUNDLE", "--blocks", "9"], 2, "--blocks needs --compare"),
         (["choose", "BUNDLE"], 3, "no results of verify"),
         (["choose", "BUNDLE", "--latency-ms", "0"], 2, "not above 0"),
+        (["choose", "BUNDLE", "--max-top1-drop", "nan"], 2, "use a finite number"),
+        (["choose", "BUNDLE", "--latency-ms", "inf"], 2, "use a finite number"),
+        (["verify", "BUNDLE", "--seed", "-1"], 2, "--seed"),
+        (["plan-capacity", "BUNDLE", "--qps", "1", "--p99-ms", "9", "--seed", "-1"], 2, "--seed"),
+        (["verify", "BUNDLE", "-b", "ort-cpu", "-f", "checkpoint"], 2, "is for ort-cpu"),
+        (["bench", "BUNDLE", "-b", "ort-cpu", "-f", "checkpoint"], 2, "is for ort-cpu"),
         (["diff", "BUNDLE", "FILE"], 3, "does not exist"),
         (["diff", "FILE", "FILE"], 3, "does not hold a BenchReport"),
         (["run", "--preset", "fashion"], 2, "fashion-mnist"),

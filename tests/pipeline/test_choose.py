@@ -158,3 +158,16 @@ def test_nothing_that_was_timed_well_says_how_to_measure(tiny_bundle: Bundle) ->
     assert "first: " in error.cause
     assert "not timed at batch 1" in error.cause
     assert "vgg-deploy bench BUNDLE --batch 1" in error.remedy
+
+
+def test_throughput_is_the_one_that_bench_shows(tiny_bundle: Bundle) -> None:
+    """On a GPU that of runs enqueued together, not that of the mean latency."""
+    burst = replace(EXACT, burst_runs=100, burst_ns=500_000_000)
+    (best,) = chosen(tiny_bundle, [burst], [verified(EXACT)]).best
+    assert best.images_per_s == 200
+
+
+def test_limits_are_finite_numbers() -> None:
+    with pytest.raises(UsageError, match="max-top1-drop nan"):
+        ChooseOptions(max_top1_drop=float("nan"))
+    assert ChooseOptions(max_top1_drop=0).max_top1_drop == 0

@@ -7,7 +7,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 
@@ -18,12 +17,10 @@ from tests.faults.catalogue import edited, exported, record, wrapped
 from tests.faults.graph import Graph
 from vgg_deploy.backends import BACKENDS
 from vgg_deploy.backends.base import Missing
-from vgg_deploy.backends.reference import reference
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.export.embedded import export_embedded
-from vgg_deploy.pipeline import yardstick
 from vgg_deploy.pipeline.cells import Selection
 from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.pipeline.verify import VerifyOptions, gates_of, verdict_error, verify_bundle
@@ -183,39 +180,14 @@ def test_options_are_checked() -> None:
         VerifyOptions(max_top1_drop=101)
     with pytest.raises(UsageError):
         VerifyOptions(batches=())
+    with pytest.raises(UsageError, match="seed -1"):
+        VerifyOptions(seed=-1)
     assert gates_of(None) == ()
 
 
 def test_too_few_images_prove_nothing(bundle: Bundle) -> None:
     with pytest.raises(RefusedInput, match="too few"):
         verify_bundle(bundle, replace(QUICK, images=7))
-
-
-def test_the_yardstick_is_kept_and_checked(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-
-    def counted(path: Path, batch: object, **options: object) -> object:
-        calls.append(len(batch))  # type: ignore[arg-type]
-        return reference(path, batch, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(yardstick, "reference", counted)
-    rows_of(bundle)
-    rows_of(bundle)
-    every = calls[0]
-    assert every > 8
-    assert calls == [every, 1], "all images once, then one to see that the kept ones still hold"
-    path = bundle.root / yardstick.FILE
-    with np.load(path) as stored:
-        arrays = dict(stored)
-    arrays[yardstick.EXACT] = arrays[yardstick.EXACT] * 1.001
-    np.savez(path, **arrays)
-    calls.clear()
-    rows_of(bundle)
-    assert calls == [1, every], "an edited yardstick is made again"
-    path.write_bytes(b"PK nothing")
-    calls.clear()
-    rows_of(bundle)
-    assert calls == [every]
 
 
 def test_int8_without_labels_cannot_be_judged(bundle: Bundle) -> None:

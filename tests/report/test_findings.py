@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 
 from tests.report.samples import make_files, replaced, verify_report
-from vgg_deploy.bundle import Bundle, create_bundle
+from vgg_deploy.artifact import Format, Precision, Target, TensorSpec
+from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
+from vgg_deploy.cli.app import app
+from vgg_deploy.export.registry import EXPORT_FORMATS
 from vgg_deploy.manifest import Draft
 from vgg_deploy.report.findings import Findings, gather, read_metrics, summarise
 from vgg_deploy.report.highlights import highlights
+from vgg_deploy.report.html import page_of
 from vgg_deploy.report.model_tables import blocks_table, model_table
-from vgg_deploy.report.reproduce import bundle_name, commands
-from vgg_deploy.results import Verdict
+from vgg_deploy.report.plain import markdown_of
+from vgg_deploy.report.reproduce import EXPORTED, bundle_name, commands
+from vgg_deploy.results import TrippedGate, Verdict
 from vgg_deploy.spec import ModelSpec
 
 
@@ -48,6 +55,25 @@ def test_equivalent_needs_every_file(sample: Bundle) -> None:
     assert (summary.status, summary.word, summary.remarks) == ("ok", "Equivalent", ())
     summary = summarise(findings)
     assert summary.remarks == ("Not proven equivalent: model.fp32.export.pt2, model.fp16.onnx.",)
+
+
+def test_a_condition_that_holds_is_said_and_takes_the_word_away(sample: Bundle) -> None:
+    findings = only(gather(sample), "equivalent")
+    assert findings.verify
+    row = findings.comparisons[0]
+    stale = TrippedGate(gate="top1>50", subject="gone:model.onnx", value=88.0)
+    held = TrippedGate(gate="top1>50", subject=row.subject.id, value=88.25)
+    verify = replace(findings.verify, gates=("top1>50",), tripped=(held, stale))
+    gated = replace(findings, verify=verify)
+    summary = summarise(gated)
+    assert summary.status == "warn"
+    assert summary.word == "Equivalent, but not within your conditions"
+    assert summary.remarks[0] == f"The condition top1>50 holds for {row.subject.id}: 88.25."
+    assert "gone" not in " ".join(summary.remarks)
+    assert "The condition top1&gt;50 holds" in page_of(gated)
+    assert "The condition top1>50 holds" in markdown_of(gated)
+    bad = replace(verify, rows=gather(sample).verify.rows)  # type: ignore[union-attr]
+    assert summarise(replace(findings, verify=bad)).word == "Not equivalent"
 
 
 def test_a_file_that_does_not_hold_takes_the_word_away(sample: Bundle) -> None:
@@ -113,7 +139,8 @@ def test_results_without_files_in_the_bundle_are_stale(sample: Bundle) -> None:
 
 def test_commands_follow_the_records(sample: Bundle) -> None:
     assert commands(gather(sample)) == (
-        "vgg-deploy export fmnist --format torchscript --format program --format onnx",
+        "vgg-deploy export fmnist --format torchscript --format program --format onnx "
+        "--precision fp16",
         "vgg-deploy verify fmnist --batch 1 --batch 2 --batch 8",
         "vgg-deploy bench fmnist --batch 1 --batch 8 --batch 32 --seconds 3 --percentile 90",
         "vgg-deploy report fmnist",
@@ -131,6 +158,21 @@ def test_commands_follow_the_records(sample: Bundle) -> None:
         (
             {"weights": "VGG16_Weights.IMAGENET1K_V1"},
             "vgg-deploy load --weights VGG16_Weights.IMAGENET1K_V1 -o 'my bundle'",
+        ),
+        (
+            {"weights": "weights/my own.pth"},
+            "vgg-deploy load --weights 'weights/my own.pth' --arch vgg11 --size 64 --head book "
+            "-o 'my bundle'",
+        ),
+        (
+            {"command": "train", "epochs": "3", "dataset": "folder\nphotos"},
+            "# trained with vgg-deploy train; the path of the data (folder photos) is not on "
+            "record",
+        ),
+        (
+            {"command": "train", "dataset": "sample", "fine_tuned_from": "ab" * 32},
+            "# trained with vgg-deploy train; the bundle it started from (checkpoint "
+            "abababababab…) is not on record",
         ),
         ({"made_by": "hand"}, "vgg-deploy verify 'my bundle'"),
     ],
@@ -151,6 +193,47 @@ def test_the_first_command_makes_the_checkpoint(
         tmp_path / "my bundle", sample.card, draft, lambda p: p.touch(), replace=False
     )
     assert commands(gather(bundle))[0] == line
+
+
+def draft(
+    format: Format, precision: Precision, target: Target | None = None, **made_by: str
+) -> Draft:
+    one = TensorSpec(name="x", dtype="float32", shape=("batch", 1), layout="NC")
+    return Draft(
+        format=format, precision=precision, input=one, output=one, parent=None, target=target,
+        made_by=made_by,
+    )  # fmt: skip
+
+
+def test_every_command_is_one_that_the_command_line_takes(sample: Bundle) -> None:
+    rtx = Target(flavour="tensorrt_rtx", version="1.7", compute_capability="8.9",
+                 batches=((1, 8, 64),))  # fmt: skip
+    trt = replace(rtx, flavour="tensorrt", batches=((1, 1, 1), (8, 8, 8)))
+    for one in (
+        draft("onnx", "int8", calibration_wanted="sample", calibration_images="256"),
+        draft("embedded", "fp32", resize="portable", topk="0"),
+        draft("embedded", "int8", resize="none", topk="5"),
+        draft("engine", "fp32", rtx),
+        draft("engine", "int8", rtx, gpu="none"),
+        draft("engine", "tf32", trt, **{"strip-weights": "yes", "workspace": "2048"}),
+    ):
+        sample, _ = sample.add(one, lambda path: path.touch())
+    lines = commands(gather(open_bundle(sample.root)))
+    assert lines[:-3] == (
+        "vgg-deploy export fmnist --format torchscript --format program --format onnx "
+        "--precision fp16 --precision int8 --calibration-data sample --calibration-images 256",
+        "vgg-deploy export fmnist --format onnx --embedded",
+        "vgg-deploy export fmnist --format onnx --precision int8 --embedded --resize none --topk 5",
+        "vgg-deploy build fmnist --flavour tensorrt-rtx --compute-capability 8.9 --precision fp32 "
+        "--precision int8",
+        "vgg-deploy build fmnist --flavour tensorrt --batch 1:1:1 --batch 8:8:8 --workspace 2048 "
+        "--strip-weights --precision tf32",
+    )
+    group = typer.main.get_command(app)
+    for line in lines:
+        _, verb, *words = shlex.split(line)
+        group.commands[verb].make_context(verb, words)  # type: ignore[attr-defined]
+    assert sorted(EXPORTED) == sorted(EXPORT_FORMATS)
 
 
 def test_a_relative_bundle_is_named_as_typed(

@@ -14,8 +14,11 @@ from tests.report.samples import HOSTILE, make_files, replaced
 from vgg_deploy import jsonio, stored
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
+from vgg_deploy.report.canvas import Plot
+from vgg_deploy.report.findings import gather
 from vgg_deploy.report.html import REPORT_FILE, kind_of, write_report
 from vgg_deploy.report.judged import STALE
+from vgg_deploy.report.sections import sections
 from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, VerifyReport
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -116,6 +119,25 @@ def test_stale_results_are_marked(sample: Bundle, tmp_path: Path) -> None:
     assert "2 stale" in words
     assert "2 comparisons measured on an earlier file, not counted; verify again." in words
     assert words.count(STALE) == 2 + 6  # verify, and bench at three batch sizes
+
+
+def test_stale_timings_are_in_no_plot_of_speed(sample: Bundle) -> None:
+    """The ONNX file was made again: what its earlier self reached is no Pareto winner."""
+
+    def speed(bundle: Bundle) -> dict[str, str]:
+        (found,) = (s for s in sections(gather(bundle)) if s.name == "speed")
+        return {p.name: p.description for p in found.parts if isinstance(p, Plot)}
+
+    before, after = speed(sample), speed(replaced(sample, "onnx"))
+    for name in ("throughput", "spread", "tradeoff"):
+        assert "ort-cpu" in before[name], before
+        assert "ort-cpu" not in after.get(name, ""), name
+    assert "ort-cpu" in after["latency"], "where stale rows are marked they stay"
+
+
+def test_a_command_is_quoted(tmp_path: Path) -> None:
+    words = plain(page_of(make_files(tmp_path / "my bundle"), tmp_path))
+    assert "This makes it: vgg-deploy bench &#39;my bundle&#39;" in words
 
 
 def test_a_changed_file_is_named(sample: Bundle, tmp_path: Path) -> None:
@@ -243,6 +265,9 @@ def test_json_holds_the_tables(sample: Bundle, tmp_path: Path) -> None:
     rows = tables["Latency in milliseconds per batch, and throughput"]["rows"]
     assert rows[0]["Backend"] == "openvino"
     assert rows[0]["p50"] == "2.60"
+    figures = {part.get("table"): part for part in found["sections"]["equivalence"]}
+    judged = figures["Every figure beside its limit"]["rows"]
+    assert any("≤" in row.get("notes", {}).get("relative L2 error", "") for row in judged)
 
 
 def test_an_unknown_kind_is_a_usage_error() -> None:

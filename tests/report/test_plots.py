@@ -160,6 +160,20 @@ def test_one_batch_size_has_no_throughput_curve(sample: Bundle) -> None:
     assert latency_plot(alone) is not None
 
 
+def test_throughput_says_what_its_rates_are_made_from(sample: Bundle) -> None:
+    report = bench_report(sample)
+    burst = tuple(replace(r, burst_runs=100, burst_ns=10**9) for r in report.rows)
+    mixed = (*burst[:1], *report.rows[1:])
+    said = []
+    for rows in (report.rows, burst, mixed):
+        plot = throughput_plot(replace(report, rows=rows))
+        assert plot is not None
+        said.append(plot.caption)
+    assert "at the mean latency. " in said[0]
+    assert "second of runs enqueued together. " in said[1]
+    assert "of runs enqueued together where that was measured, else" in said[2]
+
+
 @pytest.mark.parametrize("runs", [1, 9, 10, 63, 64])
 def test_few_runs_draw_what_they_support(sample: Bundle, runs: int) -> None:
     row = few(sample, runs)

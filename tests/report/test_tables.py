@@ -10,7 +10,7 @@ from tests.report.samples import ENVIRONMENT, bench_report, replaced, verify_rep
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.report.console import to_rich
 from vgg_deploy.report.judged import STALE, limit_text, relation, used_up
-from vgg_deploy.report.table import Column, Row, Table, simple_table, to_markdown
+from vgg_deploy.report.table import Column, Row, Table, escaped, simple_table, to_markdown
 from vgg_deploy.report.tables import (
     artifacts_table,
     bench_table,
@@ -88,6 +88,16 @@ def test_bench_sorts_by_batch_and_speed(sample: Bundle) -> None:
     assert "failed: RuntimeError: broke" in reasons
     assert "skipped: no NVIDIA GPU" in reasons
     assert table.note.startswith("15 measured · 3 failed · 1 skipped.")
+
+
+def test_timings_too_short_to_see_others_are_counted(sample: Bundle) -> None:
+    report = bench_report(sample)
+    alone = replace(report, rows=tuple(replace(row, others_cores=0.0) for row in report.rows))
+    one = next(i for i, row in enumerate(alone.rows) if row.status == "measured")
+    blind = replace(alone.rows[one], others_cores=None)
+    some = replace(alone, rows=(*alone.rows[:one], blind, *alone.rows[one + 1 :]))
+    assert "other programs" not in bench_table(alone).note
+    assert "Whether other programs ran beside 1 timing could not be told." in bench_table(some).note
 
 
 def test_percentiles_without_enough_runs_are_left_out(sample: Bundle) -> None:
@@ -169,6 +179,12 @@ def test_markdown_escapes_and_aligns() -> None:
         "",
         "1 row",
     ]
+
+
+def test_markdown_from_outside_makes_no_link_image_or_code() -> None:
+    assert escaped("[x](http://y) ![z](w) `a` ~~b~~") == (
+        "\\[x\\](http://y) !\\[z\\](w) \\`a\\` \\~\\~b\\~\\~"
+    )
 
 
 def test_markdown_has_as_many_cells_in_every_line(sample: Bundle) -> None:

@@ -15,8 +15,10 @@ from vgg_deploy.backends.base import Array
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.spec import Preprocessing
+from vgg_deploy.verify.compare import errors
 from vgg_deploy.verify.inputs import Inputs, make_inputs
 from vgg_deploy.verify.runs import (
+    PROBES,
     accuracy_batch,
     batch_sizes,
     first_outputs,
@@ -24,6 +26,8 @@ from vgg_deploy.verify.runs import (
     run_calls,
     schedule,
 )
+from vgg_deploy.verify.tolerance import TOLERANCES
+from vgg_deploy.verify.verdict import judge_calls
 
 GREY = Preprocessing(size=8, channels=1, mean=(0.3,), std=(0.35,))
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 6, 6, 1)).astype(np.uint8)
@@ -118,15 +122,59 @@ def test_pixels_go_in_batches_of_one_size() -> None:
     assert {(6, 6, 1), (8, 8, 1)} < sides
 
 
-def test_a_file_for_one_size_of_image_gets_those_that_have_it() -> None:
-    only_8 = replace(PIXELS, shape=("batch", 8, 8, 1))
-    calls = run_calls(Seen([]), inputs(), replace(ARTIFACT, input=only_8), (2,))  # type: ignore[arg-type]
-    outputs = first_outputs(calls, len(inputs().batch))
-    assert np.isnan(outputs[:10]).all()
+def test_a_file_for_one_size_of_image_gets_real_ones_that_the_host_resized() -> None:
+    only_8 = replace(ARTIFACT, input=replace(PIXELS, shape=("batch", 8, 8, 1)))
+    with pytest.raises(RefusedInput, match="8×8 pixels only, and 0 of the real ones"):
+        run_calls(Seen([]), inputs(), only_8, (2,))  # type: ignore[arg-type]
+    given = make_inputs(IMAGES, "test", GREY, count=10, seed=0, resized=True)
+    outputs = first_outputs(run_calls(Seen([]), given, only_8, (2,)), len(given.batch))  # type: ignore[arg-type]
+    assert np.isnan(outputs[:10]).all(), "those are 6×6"
     assert np.isfinite(outputs[10:16]).all(), "noise and edges have the network's size"
+    assert np.isfinite(outputs[19:]).all()
+    assert given.names[19:] == tuple(f"{name}, resized" for name in given.names[:10])
+    assert given.counts["resized"] == 10
+    np.testing.assert_allclose(given.batch[19:], given.batch[:10], atol=0.6 / 255 / 0.35)
     nothing = replace(PIXELS, shape=("batch", 9, 9, 1))
-    with pytest.raises(RefusedInput, match="one size only"):
-        run_calls(Seen([]), inputs(), replace(ARTIFACT, input=nothing), (2,))  # type: ignore[arg-type]
+    with pytest.raises(RefusedInput, match="9×9 pixels only"):
+        run_calls(Seen([]), given, replace(ARTIFACT, input=nothing), (2,))  # type: ignore[arg-type]
+
+
+def test_a_file_that_does_not_crop_is_held_against_what_was_not_cropped() -> None:
+    """Images as large as the network are cropped by the card, but not by such a file."""
+    card = replace(GREY, size=6, resize=8)
+    given = make_inputs(IMAGES, "test", card, count=10, seed=0, resized=True)
+    spec = replace(PIXELS, shape=("batch", 6, 6, 1))
+    assert given.parts(spec) == [(19, 29), (29, 35)]
+    whole = preprocess(given.pixels[-2], replace(card, resize=None))
+    assert np.abs(given.batch[19:29] - whole).max() < 1e-6
+
+
+@pytest.mark.parametrize(("sizes", "full"), [((1,), True), ((1,), False), ((8,), False)])
+def test_with_one_batch_size_some_images_run_twice(sizes: tuple[int, ...], full: bool) -> None:
+    calls = list(schedule([(0, 41)], sizes, full=full))
+    counted = np.bincount(np.concatenate(calls))
+    assert (counted > 1).sum() >= PROBES
+    assert counted.all()
+
+
+@pytest.mark.parametrize("sizes", [(1,), (8,), (1, 2, 8)])
+def test_what_depends_on_the_call_shows_at_any_batch_size(sizes: tuple[int, ...]) -> None:
+    """Planted: every other call is halved, in a precision that is not judged by closeness."""
+    given, weights = inputs(), np.random.default_rng(0).normal(size=(64, 3))
+
+    class Halved(Seen):
+        def __call__(self, batch: Array, /) -> Array:
+            self.batches.append(batch)
+            logits = batch.reshape(len(batch), -1) @ weights
+            return (logits * (0.5 if len(self.batches) % 2 else 1)).astype(np.float32)
+
+    exact = given.batch.reshape(len(given.batch), -1).astype(np.float64) @ weights
+    calls = run_calls(Halved([]), given, ARTIFACT, sizes)  # type: ignore[arg-type]
+    found = judge_calls(
+        calls, exact, errors(exact.astype(np.float32), exact), given.names, TOLERANCES["int8"]
+    )
+    assert found.verdict == "different"
+    assert "batch_spread" in found.reason
 
 
 def test_a_file_for_one_batch_size_is_run_at_that_one() -> None:

@@ -16,6 +16,7 @@ from vgg_deploy.artifact import PRECISIONS, Precision
 from vgg_deploy.backends.reference import EMULATED, eager, reference, rounded, stage_names, stages
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput
+from vgg_deploy.pipeline.verify_cells import VerifyOptions
 from vgg_deploy.results import Accuracy
 from vgg_deploy.verify.accuracy import Answers, accuracy_of, confusion, refuse_untrained
 from vgg_deploy.verify.compare import distances
@@ -167,4 +168,8 @@ def test_one_image_is_no_finding_where_closeness_is_judged() -> None:
     one = Accuracy(dataset="x", split="test", correct=99, total=100, lost=1)
     assert judge_accuracy(one, TOLERANCES["fp32"])[0].ok
     assert not judge_accuracy(one, TOLERANCES["int8"])[0].ok
+    asked = VerifyOptions(max_top1_drop=0.5).tolerance("fp32")
+    assert judge_accuracy(one, asked)[0].limit == 0.5, "a budget that was given is not loosened"
+    assert not judge_accuracy(one, asked)[0].ok
+    assert "asked" not in as_numbers(asked)
     assert not math.isfinite(TOLERANCES["int8"].rel_l2_floor)

@@ -49,6 +49,8 @@ class CapacityOptions:
                 raise UsageError(
                     f"--{name} {value:g} is not above 0", "use a finite number above 0"
                 )
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed} is below 0", "use 0 or more")
         if self.price_per_hour is not None and not 0 <= self.price_per_hour < math.inf:
             raise UsageError(f"--price {self.price_per_hour:g} is below 0", "use 0 or more")
 

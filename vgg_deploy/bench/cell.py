@@ -44,13 +44,16 @@ def bench_cell(
         )
     rows = []
     for size in batches:
-        tick, batch = begin(size), make_input(size)
-        cold = cold_start(factory, backend.name, artifact, root, batch)
-        if cold.error:
-            rows.append(_failed(subject, size, cold.error))
-            continue
+        tick = begin(size)
         try:
+            batch = make_input(size)
+            cold = cold_start(factory, backend.name, artifact, root, batch)
+            if cold.error:
+                rows.append(_failed(subject, size, cold.error))
+                continue
             row = _measured(backend, artifact, root, subject, batch, options, tick)
+        except MemoryError as error:
+            rows.append(_failed(subject, size, f"not enough memory; use a smaller batch ({error})"))
         except VggDeployError as error:
             rows.append(_failed(subject, size, f"{error.cause}; {error.remedy}"))
         except Exception as error:  # a backend may break in any way: that is a row, not the end

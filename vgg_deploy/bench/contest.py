@@ -84,6 +84,7 @@ def contest(
         runs_per_turn=tuple(turns),
         blocks=tuple(blocks),
         marks=others_mark(others),
+        others_cores=others,
     )
 
 
@@ -93,6 +94,7 @@ def contest_in_rounds(
     batch: Array,
     options: ContestOptions,
     done: Callable[[], None] = lambda: None,
+    using: Instruments | None = None,
 ) -> Contest:
     """A contest of ``count`` contenders whose sessions are opened anew several times.
 
@@ -102,18 +104,24 @@ def contest_in_rounds(
     in, and with blocks enough everyone takes every place equally often.
     """
     rounds = min(-(-ROUNDS // count) * count, options.blocks)
+    using = using or Instruments(look=look)
     parts: list[Contest] = []
+    before = using.look()
     for number in range(rounds):
         share = options.blocks // rounds + (number < options.blocks % rounds)
         order = [(number + i) % count for i in range(count)]
         with opened(order) as contenders:
             part = contest(contenders, batch, replace(options, seed=options.seed + number),
-                           done=done, blocks_wanted=share)  # fmt: skip
+                           using, done=done, blocks_wanted=share)  # fmt: skip
         parts.append(_put_back(part, order, number))
+    # a round may be too short for the counters, all of them together hardly are
+    others = cores_of_others(before, using.look())
+    marks = [*(mark for part in parts for mark in part.marks), *others_mark(others)]
     return replace(
         parts[0],
         blocks=tuple(block for part in parts for block in part.blocks),
-        marks=tuple(dict.fromkeys(mark for part in parts for mark in part.marks))[:1],
+        marks=tuple(marks)[:1],
+        others_cores=others,
     )
 
 

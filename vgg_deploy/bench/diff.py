@@ -14,6 +14,10 @@ from vgg_deploy.results import BenchReport, Clock, Subject, Timing
 RUN_TO_RUN: Mapping[Clock, float] = {"host": 0.03, "cuda-events": 0.01}
 
 
+NEW_ONLY = "measured in the new run only"
+OLD_ONLY = "measured in the old run only"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """One cell at one batch size in both runs; without a ratio ``reason`` says why."""
@@ -52,12 +56,14 @@ def other_hardware(old: BenchReport, new: BenchReport) -> str:
 
 
 def differences(old: BenchReport, new: BenchReport) -> tuple[Difference, ...]:
-    """Every cell of either run, in the order of the new one."""
+    """Every cell of either run, in the order of the new one; all intervals hold together."""
     before = {_key(row): row for row in old.rows if row.status == "measured"}
     after = {_key(row): row for row in new.rows if row.status == "measured"}
-    found = [_difference(before.get(key), row) for key, row in after.items()]
+    pairs = [(before.get(key), row) for key, row in after.items()]
+    comparable = sum(old is not None and not _unlike(old, new) for old, new in pairs)
+    found = [_difference(old, row, comparable) for old, row in pairs]
     gone = [row for key, row in before.items() if key not in after]
-    return (*found, *(_absent(row, "measured in the old run only") for row in gone))
+    return (*found, *(_absent(row, OLD_ONLY) for row in gone))
 
 
 def _key(row: Timing) -> tuple[str, int]:
@@ -68,12 +74,16 @@ def _absent(row: Timing, reason: str) -> Difference:
     return Difference(subject=row.subject, batch=row.batch, ratio=None, reason=reason)
 
 
-def _difference(old: Timing | None, new: Timing) -> Difference:
+def _unlike(old: Timing, new: Timing) -> str:
+    return unlike(traits_of(old), traits_of(new))
+
+
+def _difference(old: Timing | None, new: Timing, comparable: int) -> Difference:
     if old is None:
-        return _absent(new, "measured in the new run only")
-    if reason := unlike(traits_of(old), traits_of(new)):
+        return _absent(new, NEW_ONLY)
+    if reason := _unlike(old, new):
         return _absent(new, f"unlike: {reason}")
-    ratio = unpaired(old.samples_ns, new.samples_ns, RUN_TO_RUN[new.clock])
+    ratio = unpaired(old.samples_ns, new.samples_ns, RUN_TO_RUN[new.clock], comparable)
     runs = (("old run", old.marks), ("new run", new.marks))
     marks = [f"{which}: {', '.join(said)}" for which, said in runs if said]
     reason = "" if ratio else "too few queries for an interval"

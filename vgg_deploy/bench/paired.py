@@ -72,11 +72,14 @@ def paired(logs: Sequence[float], comparisons: int = 1) -> Ratio:
     return _ratio(fmean(logs), half, len(logs))
 
 
-def unpaired(old: Sequence[int], new: Sequence[int], run_to_run: float) -> Ratio | None:
+def unpaired(
+    old: Sequence[int], new: Sequence[int], run_to_run: float, comparisons: int = 1
+) -> Ratio | None:
     """``new`` over ``old``, two runs at different times; None for too few samples.
 
     ``run_to_run`` is the relative standard deviation of the median from one run to the next,
-    which no single run can show; it is added to what the samples show (Welch's interval).
+    which no single run can show; it is added to what the samples show (Welch's interval). With
+    several ``comparisons`` all intervals hold at once with 95 % (Bonferroni).
     """
     a, b = _logs(old), _logs(new)
     if min(len(a), len(b)) < FEWEST_BLOCKS:
@@ -84,8 +87,9 @@ def unpaired(old: Sequence[int], new: Sequence[int], run_to_run: float) -> Ratio
     va, vb = variance(a) / len(a), variance(b) / len(b)
     within = va + vb
     freedom = within**2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1)) if within else 1.0
-    t = t_quantile(LEVEL, max(1, math.floor(freedom))) if within else 0.0
-    z = t_quantile(LEVEL, 1000)
+    level = 1 - (1 - LEVEL) / comparisons
+    t = t_quantile(level, max(1, math.floor(freedom))) if within else 0.0
+    z = t_quantile(level, 1000)
     half = math.hypot(t * math.sqrt(within), z * math.sqrt(2) * run_to_run)
     return _ratio(fmean(b) - fmean(a), half, min(len(a), len(b)))
 

@@ -16,10 +16,24 @@ from vgg_deploy.cli.options import (
     FormatsOption,
     JsonOption,
     positive,
+    refuse_given,
 )
+
+_MEANS_NOTHING = "means nothing together with --compare"
+# Options of timings that a comparison has no use for, and what to do instead.
+_NOT_WITH_COMPARE = {
+    "fail_if": "bench both runs and use vgg-deploy diff --fail-if, or leave it out",
+    "backends": "name the backends with --compare, or leave it out",
+    "formats": "name the file, as in --compare ort-cpu:model.int8.onnx, or leave it out",
+    "seconds": "use --blocks for a longer comparison, or leave it out",
+    "percentile": "medians are compared; leave it out",
+    "limits": "limits are measured without --compare only; leave it out",
+    "cuda_graph": "backends are compared as they run by default; leave it out",
+}
 
 
 def bench(
+    context: typer.Context,
     bundle: BundleArgument,
     backends: BackendsOption = None,
     formats: FormatsOption = None,
@@ -56,6 +70,10 @@ def bench(
     from vgg_deploy.report.bench_tables import bench_table, startup_table
     from vgg_deploy.report.limit_tables import ceilings_table, layers_table
 
+    if compare:
+        refuse_given(context, _NOT_WITH_COMPARE, _MEANS_NOTHING)
+    else:
+        refuse_given(context, {"blocks": "add --compare, or leave it out"}, "needs --compare")
     sizes = positive(batches or ((1,) if compare else (1, 8)), "batch")
     if compare:
         _compare(bundle, compare, sizes, blocks, as_json)

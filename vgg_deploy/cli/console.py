@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,10 +49,22 @@ def show(*tables: Table) -> None:
 
 
 def print_json(value: object) -> None:
-    """One JSON document on stdout: plain values and dataclasses, nested as they come."""
+    """One JSON document on stdout: plain values and dataclasses, nested as they come.
+
+    JSON knows no NaN and no infinity: they become null, as in stored results.
+    """
     from pydantic_core import to_jsonable_python
 
-    sys.stdout.write(json.dumps(to_jsonable_python(value, fallback=_path), indent=2) + "\n")
+    plain = _finite(to_jsonable_python(value, fallback=_path))
+    sys.stdout.write(json.dumps(plain, indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _path(value: object) -> str:

@@ -8,17 +8,24 @@ from typing import Annotated
 import typer
 
 from vgg_deploy.cli.console import print_json, show
-from vgg_deploy.cli.options import FailIfOption, JsonOption
+from vgg_deploy.cli.options import JsonOption
 
 _Run = Annotated[
     Path, typer.Argument(help="A bundle, or its results/bench.json.", show_default=False)
+]
+_FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        help='Fail where this holds, for example "ratio_low>1.05"; may be repeated.',
+        metavar="CONDITION",
+    ),
 ]
 
 
 def diff(
     old: _Run,
     new: _Run,
-    fail_if: FailIfOption = None,
+    fail_if: _FailIf = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare two stored runs of bench: what became faster or slower, with 95 % intervals.

@@ -30,6 +30,11 @@ def run(args: Sequence[str] | None) -> int:
     except BrokenPipeError:  # the reader of our output went away, for example `head`
         _silence_stdout()
         return 0
+    except SystemExit as end:  # that is what Typer makes of the same
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        _silence_stdout()
+        return 0
     except Exception as error:
         if debug:
             _print_traceback(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -146,7 +146,8 @@ BatchesOption = Annotated[
 FailIfOption = Annotated[
     list[str] | None,
     typer.Option(
-        help='Fail where this holds, for example "p99_ms>20"; may be repeated.',
+        help='Fail where this holds, for example "p99_ms>20"; may be repeated. The unit is part '
+        "of the name; cv is a fraction.",
         metavar="CONDITION",
     ),
 ]
@@ -180,3 +181,14 @@ def positive(values: Sequence[int], what: str) -> tuple[int, ...]:
     if bad := [value for value in values if value < 1]:
         raise UsageError(f"{what} {bad[0]} is below 1", f"use a {what} of at least 1")
     return tuple(dict.fromkeys(values))
+
+
+def refuse_given(context: typer.Context, remedies: Mapping[str, str], why: str) -> None:
+    """``UsageError`` for the first of these parameters that the command line names."""
+    for option in context.command.params:
+        remedy = remedies.get(option.name or "")
+        source = context.get_parameter_source(option.name or "")
+        if remedy and source is not None and source.name == "COMMANDLINE":
+            named = [*option.opts, *option.secondary_opts]
+            word = "/".join(name for name in named if name.startswith("--"))
+            raise UsageError(f"{word} {why}", remedy)

@@ -18,7 +18,7 @@ def plan_capacity(
     price: Annotated[
         float | None, typer.Option(help="Of one replica per hour, in any currency.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the simulated traffic.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated traffic.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Replicas for a load, by simulating queues and batches on the latencies that bench measured.

@@ -41,14 +41,15 @@ def verify(
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
-            help='Also fail where this holds, for example "top1_drop>0.3"; may be repeated.',
+            help='Also fail where this holds, for example "top1_drop>0.3"; may be repeated. '
+            "top1 and the drops are in points, top5_agreement and cosine go up to 1.",
             metavar="CONDITION",
         ),
     ] = None,
     locate: Annotated[
         bool, typer.Option("--locate", help="Name the first stage where a wrong file diverges.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Which images and which noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which images and which noise.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Compare every usable backend with the float64 reference; exit 7 if one is not equivalent.

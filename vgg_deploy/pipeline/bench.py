@@ -70,7 +70,7 @@ def bench_bundle(
     """Time every planned cell and store the report in the bundle.
 
     What verify has not passed, by digest, is timed but marked. With ``reuse`` a stored report of
-    the same files, options and versions is returned.
+    the same files, options and versions is returned, unless one of its cells failed.
     """
     watch = watch or Silent()
     cells = plan(bundle, options.selection)
@@ -80,7 +80,7 @@ def bench_bundle(
     found = verdicts(bundle, cells)
     key = results_key(cells, options, {"verdicts": str(sorted(found.items()))})
     if reuse and (earlier := _earlier(bundle, key)):
-        watch.say("bench: reused, no file, option or version has changed")
+        watch.say(_reused(earlier, bundle))
         return earlier
     rows: list[Timing] = []
     for cell in cells:
@@ -174,4 +174,19 @@ def _earlier(bundle: Bundle, key: str) -> BenchReport | None:
         report = stored.load(BenchReport, path) if path.exists() else None
     except (RefusedInput, DigestMismatch):
         return None  # unreadable or edited results are measured again
-    return report if report and report.key == key else None
+    if report is None or report.key != key or any(r.status == "failed" for r in report.rows):
+        return None  # what failed may have lacked memory or time: it is tried again
+    return report
+
+
+def _reused(report: BenchReport, bundle: Bundle) -> str:
+    """What to say of kept timings; those that break a rule stay, and how to repeat them is told."""
+    said = "bench: reused, no file, option or version has changed"
+    marked = [row for row in report.rows if row.marks]
+    if not marked:
+        return said
+    return (
+        f"{said}; {len(marked)} of {len(report.rows)} timings break a rule (first: "
+        f"{marked[0].subject.id}, {marked[0].marks[0]}): remove {bundle.root / BENCH_FILE} to "
+        "measure again"
+    )

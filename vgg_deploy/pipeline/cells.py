@@ -21,6 +21,7 @@ from vgg_deploy.errors import (
     BackendNotAvailable,
     RefusedInput,
     StaleEngine,
+    UsageError,
     VggDeployError,
     unknown_choice,
 )
@@ -106,14 +107,21 @@ def selection_of(backends: Sequence[str] | None, formats: Sequence[str] | None) 
 def plan(bundle: Bundle, selection: Selection) -> tuple[Cell, ...]:
     """All wanted cells in the order of the backend table.
 
-    Raises ``UsageError`` for an unknown name, ``BackendNotAvailable`` for a backend that was
-    asked for by name and cannot run, ``RefusedInput`` for a format the bundle does not hold.
+    Raises ``UsageError`` for an unknown name and where no wanted format is for a wanted backend,
+    ``BackendNotAvailable`` for a backend that was asked for by name and cannot run,
+    ``RefusedInput`` for a format the bundle does not hold.
     """
     _check(bundle, selection)
     backends = [get_backend(n) for n in selection.backends] or _all_backends()
     cells: list[Cell] = []
     for backend in dict.fromkeys(backends):
         cells += _cells(bundle, backend, selection)
+    if not cells:
+        raise UsageError(
+            f"no {' or '.join(selection.formats)} file is for "
+            f"{' or '.join(selection.backends) or 'any backend here'}",
+            "leave out --format, or name a backend that opens it: vgg-deploy doctor",
+        )
     able = {cell.backend.name for cell in cells if not cell.missing}
     for cell in cells:
         name = cell.backend.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vgg_deploy import stored
+from vgg_deploy.bench.figures import images_per_s
 from vgg_deploy.bench.stats import MIN_QUERIES, summarise
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import LimitNotMet, RefusedInput, UsageError, unknown_choice
@@ -41,10 +43,12 @@ class ChooseOptions:
     def __post_init__(self) -> None:
         if self.percentile not in MIN_QUERIES:
             raise unknown_choice("percentile", str(self.percentile), map(str, MIN_QUERIES))
-        for name in ("latency_ms", "max_mb", "batch"):
+        for name in ("latency_ms", "max_mb", "batch", "max_top1_drop"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                option = "--" + name.replace("_", "-")
+            option = "--" + name.replace("_", "-")
+            if value is not None and not math.isfinite(value):
+                raise UsageError(f"{option} {value:g} is no limit", "use a finite number")
+            if value is not None and not (value > 0 or name == "max_top1_drop"):
                 raise UsageError(f"{option} {value:g} is not above 0", "use a positive number")
 
 
@@ -137,7 +141,7 @@ def _candidate(
         Candidate,
         subject=subject,
         latency_ms=None if latency is None else 1e3 * latency,
-        images_per_s=stats.images_per_second if stats else None,
+        images_per_s=images_per_s(timed) if timed and stats else None,
         top1=verified.accuracy.top1 if verified and verified.accuracy else None,
         top1_drop=drop.value if drop else None,
         size_mb=subject.size_bytes / _MB,

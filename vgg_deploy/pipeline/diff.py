@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vgg_deploy import stored
-from vgg_deploy.bench.diff import Difference, changed_environment, differences, other_hardware
+from vgg_deploy.bench.diff import (
+    NEW_ONLY,
+    OLD_ONLY,
+    Difference,
+    changed_environment,
+    differences,
+    other_hardware,
+)
 from vgg_deploy.errors import LimitNotMet, MeasurementNotValid, RefusedInput, VggDeployError
 from vgg_deploy.gates import Gate
 from vgg_deploy.results import BENCH_FILE, BenchReport
 
 # What a condition can ask for: the new run's p50 over the old one's, and its interval's ends.
 DIFF_FIGURES = ("ratio", "ratio_low", "ratio_high")
+
+_REMEDIES = {OLD_ONLY: "bench it in the new run, too, or take it out of the old one"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +63,10 @@ def diff_runs(old: Path, new: Path) -> Diff:
 
 
 def diff_error(diff: Diff, gates: Sequence[Gate]) -> VggDeployError | None:
-    """The first condition that holds; else the first cell that could not be judged by one."""
+    """The first condition that holds; else the first cell that could not be judged by one.
+
+    A cell that the old run does not have is no change: conditions pass over it.
+    """
     for gate in gates:
         for row in diff.rows:
             value = _figure(row, gate.name)
@@ -63,12 +75,12 @@ def diff_error(diff: Diff, gates: Sequence[Gate]) -> VggDeployError | None:
                     f"{gate.text}: {row.subject.id} at batch {row.batch} has {value:.4g}",
                     "see what changed in the environment and in the files",
                 )
-    unsettled = [row for row in diff.rows if row.reason]
+    unsettled = [row for row in diff.rows if row.reason and row.reason != NEW_ONLY]
     if gates and unsettled:
         row = unsettled[0]
         return MeasurementNotValid(
             f"{row.subject.id} at batch {row.batch} cannot be judged: {row.reason}",
-            "measure again without what disturbed it",
+            _REMEDIES.get(row.reason, "measure again without what disturbed it"),
         )
     return None
 

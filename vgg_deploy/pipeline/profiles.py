@@ -40,7 +40,7 @@ def profiles(
                 bundle.path(artifact), make_input(bundle, batch, artifact), RUNS, watch.advance
             )
             timings = layer_timings(layers, traces)
-        except (VggDeployError, ValueError) as error:
+        except (VggDeployError, ValueError, MemoryError) as error:
             watch.say(f"bench: no profile of {cell.subject.id}: {error}")
             continue
         how = f"ONNX Runtime's profiler, {RUNS} runs"

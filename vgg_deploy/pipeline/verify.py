@@ -27,9 +27,9 @@ from vgg_deploy.results import (
     TrippedGate,
     VerifyReport,
 )
-from vgg_deploy.verify.tolerance import FIGURES, NEED_LABELS, TOLERANCES, as_numbers
+from vgg_deploy.verify.tolerance import FIGURES, NEED_EAGER, NEED_LABELS, TOLERANCES, as_numbers
 
-__all__ = ["VerifyOptions", "gates_of", "verdict_error", "verify_bundle"]
+__all__ = ["VerifyOptions", "gates_of", "tripped_gates", "verdict_error", "verify_bundle"]
 
 REFERENCE = "torch float64 on CPU"
 
@@ -48,7 +48,8 @@ def verify_bundle(
 ) -> VerifyReport:
     """Compare every planned cell with the reference and store the report in the bundle.
 
-    With ``reuse`` a stored report of the same files, options and versions is returned.
+    With ``reuse`` a stored report of the same files, options and versions is returned, unless one
+    of its cells failed.
     Raises, before anything is run, ``DigestMismatch`` when a file was changed, ``StaleEngine``
     when one was made from a file that is gone, and ``RefusedInput`` for a gate that nothing here
     can measure.
@@ -58,7 +59,7 @@ def verify_bundle(
     bundle.check()
     _refuse_orphans(bundle, cells)
     images = images_for(bundle.card, options.data, options.data_dir)
-    _refuse_gates(options, images)
+    _refuse_gates(options, images, cells)
     judged_by = {"images": images.dataset.source, "tolerances": repr(TOLERANCES)}
     key = results_key(cells, options, judged_by)
     if reuse and (earlier := _earlier(bundle, key)):
@@ -78,7 +79,7 @@ def verify_bundle(
         rows=rows,
         tolerances={p: as_numbers(options.tolerance(p)) for p in run.yard.eager},
         gates=tuple(gate.text for gate in options.gates),
-        tripped=_tripped(rows, options.gates),
+        tripped=tripped_gates(rows, options.gates),
     )
     stored.save(bundle.root / VERIFY_FILE, report)
     return report
@@ -123,10 +124,18 @@ def _refuse_orphans(bundle: Bundle, cells: Sequence[Cell]) -> None:
             )
 
 
-def _refuse_gates(options: VerifyOptions, images: Images) -> None:
+def _refuse_gates(options: VerifyOptions, images: Images, cells: Sequence[Cell]) -> None:
     """A condition that cannot be measured must not pass in silence."""
     why = images.no_accuracy if options.accuracy else "--no-accuracy was given"
+    runs = [cell.subject.precision for cell in cells if not cell.missing]
+    kinds = dict.fromkeys(runs)
+    eager = not kinds or any(not TOLERANCES[precision].by_accuracy for precision in kinds)
     for gate in options.gates:
+        if gate.name in NEED_EAGER and not eager:
+            raise RefusedInput(
+                f"{gate.text} cannot be told: torch eager has no {' and no '.join(kinds)}",
+                "use a condition on accuracy, or verify files of other precisions, too",
+            )
         if gate.name in NEED_LABELS and why:
             raise RefusedInput(
                 f"{gate.text} cannot be told: {why}",
@@ -134,12 +143,16 @@ def _refuse_gates(options: VerifyOptions, images: Images) -> None:
             )
 
 
-def _tripped(rows: Sequence[Comparison], gates: Sequence[Gate]) -> tuple[TrippedGate, ...]:
+def tripped_gates(rows: Sequence[Comparison], gates: Sequence[Gate]) -> tuple[TrippedGate, ...]:
+    """The conditions that hold, or that nothing was measured for; by row."""
     found = []
     for row in rows:
         if row.verdict in ("skipped", "failed"):
             continue  # nothing was measured; failed rows fail by themselves
+        applicable = not TOLERANCES[row.subject.precision].by_accuracy
         for gate in gates:
+            if gate.name in NEED_EAGER and not applicable:
+                continue
             figure = row.figure(gate.name)
             value = figure.value if figure else None
             if gate.trips(value):
@@ -153,4 +166,6 @@ def _earlier(bundle: Bundle, key: str) -> VerifyReport | None:
         report = stored.load(VerifyReport, path) if path.exists() else None
     except (RefusedInput, DigestMismatch):
         return None  # unreadable or edited results are measured again
-    return report if report and report.key == key else None
+    if report is None or report.key != key or any(r.verdict == "failed" for r in report.rows):
+        return None  # what failed may have lacked memory or a library: it is tried again
+    return report

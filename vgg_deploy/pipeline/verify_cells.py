@@ -10,7 +10,7 @@ from pathlib import Path
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.backends.base import Session
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import DigestMismatch, UsageError, VggDeployError
+from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError, VggDeployError
 from vgg_deploy.gates import Gate
 from vgg_deploy.model.checkpoint import read_card
 from vgg_deploy.pipeline.cells import Cell, Selection, plan
@@ -21,7 +21,7 @@ from vgg_deploy.pipeline.watch import Watcher
 from vgg_deploy.pipeline.yardstick import Yardstick, yardstick
 from vgg_deploy.results import Comparison
 from vgg_deploy.verify.accuracy import accuracy_of, answers, refuse_untrained
-from vgg_deploy.verify.inputs import Inputs, make_inputs
+from vgg_deploy.verify.inputs import Inputs, make_inputs, takes_one_size
 from vgg_deploy.verify.runs import accuracy_batch, batch_sizes, images_to_run, run_calls
 from vgg_deploy.verify.said import contradiction
 from vgg_deploy.verify.tolerance import TOLERANCES, Tolerance, judge_accuracy, require_labels
@@ -50,6 +50,8 @@ class VerifyOptions:
                 f"{self.images} images in batches of {list(self.batches)}",
                 "use at least one image and batches of at least 1",
             )
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed} is below 0", "use 0 or more")
         if self.max_top1_drop is not None and not 0 <= self.max_top1_drop <= 100:
             raise UsageError(
                 f"a drop of {self.max_top1_drop:g} points", "give points of accuracy, 0 to 100"
@@ -60,7 +62,7 @@ class VerifyOptions:
         usual = TOLERANCES[precision]
         if self.max_top1_drop is None:
             return usual
-        return replace(usual, top1_drop=self.max_top1_drop)
+        return replace(usual, top1_drop=self.max_top1_drop, asked=True)
 
 
 @dataclass(frozen=True)
@@ -84,19 +86,21 @@ def prepare(
             f"the manifest of {bundle.root} describes another model than its checkpoint",
             "restore manifest.json, or make the bundle again with train or load",
         )
+    resized = any(takes_one_size(cell.artifact.input) for cell in cells if cell.artifact)
     inputs = make_inputs(
         images.dataset.test.images,
         images.source,
         bundle.card.preprocessing,
         count=options.images,
         seed=options.seed,
+        resized=resized,
     )
     accuracy = options.accuracy and not images.no_accuracy
     if options.accuracy and not accuracy:
         watch.say(f"verify: accuracy not compared, {images.no_accuracy}")
     precisions: list[Precision] = ["fp32", *(c.subject.precision for c in cells if not c.missing)]
-    yard = yardstick(bundle, inputs, images, precisions, watch, accuracy=accuracy)
-    for precision in yard.eager:
+    yard = yardstick(bundle, inputs, images, precisions, watch, accuracy=accuracy, rounded=resized)
+    for precision in dict.fromkeys(precisions):
         refuse_vacuous(yard.reference, TOLERANCES[precision])
     return Run(bundle, options, images, inputs, yard, watch)
 
@@ -159,6 +163,8 @@ def _ran(cell: Cell, run: Run) -> Ran:
 
 def _judged(cell: Cell, artifact: Artifact, session: Session, run: Run) -> Judgement:
     precision = cell.subject.precision
+    if said := run.yard.unusable.get(precision):
+        raise RefusedInput(said, "use a precision with a wider range, such as bf16")
     sizes = batch_sizes(artifact, run.options.batches)
     total = images_to_run(run.inputs, artifact, sizes)
     run.watch.begin(f"verify {cell.subject.id}", total, "images")
@@ -194,7 +200,8 @@ def _row(cell: Cell, found: Judgement, run: Run) -> Comparison:
 
 def _with_accuracy(row: Comparison, artifact: Artifact, session: Session, run: Run) -> Comparison:
     """The row with accuracy on the whole test split, where it is needed or can be told."""
-    eager, test = run.yard.answers, run.images.dataset.test
+    yard, test = run.yard, run.images.dataset.test
+    eager = yard.rounded if takes_one_size(artifact.input) else yard.answers
     tolerance = run.options.tolerance(row.subject.precision)
     if row.verdict != "equivalent":
         return row

@@ -10,8 +10,10 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from vgg_deploy.pipeline.images import Images
 from vgg_deploy.pipeline.watch import Watcher
 from vgg_deploy.verify.accuracy import Answers, answers
 from vgg_deploy.verify.compare import Errors, errors
-from vgg_deploy.verify.inputs import Inputs
+from vgg_deploy.verify.inputs import Inputs, is_ready
 
 FILE = "results/yardstick.npz"  # relative to the bundle
 EXACT = "float64"
@@ -44,6 +46,8 @@ class Yardstick:
     reference: NDArray[np.float64]
     eager: Mapping[Precision, Errors]
     answers: Answers | None  # of torch eager in fp32 on the whole test split; None: no accuracy
+    rounded: Answers | None = None  # the same, of images that the host resized to uint8
+    unusable: Mapping[Precision, str] = field(default_factory=dict)  # why there is no eager
 
 
 def yardstick(
@@ -54,8 +58,13 @@ def yardstick(
     watch: Watcher,
     *,
     accuracy: bool,
+    rounded: bool = False,
 ) -> Yardstick:
-    """Take what is kept, compute what is not, and keep it."""
+    """Take what is kept, compute what is not, and keep it.
+
+    ``rounded``: answers also for files that take pixels of the network's size, where the images
+    have another one.
+    """
     if missing := get_backend("torch").probe():
         raise BackendNotAvailable(
             f"the float64 reference needs torch: {missing.reason}", missing.remedy
@@ -65,15 +74,16 @@ def yardstick(
     key = _key(bundle, inputs, images)
     kept = _kept(path, key, bundle, inputs)
     arrays = _completed(dict(kept), bundle, inputs, wanted, watch)
-    if accuracy:
-        _add_answers(arrays, bundle, images, watch)
+    plain = _answers(arrays, bundle, images, watch, False) if accuracy else None
+    apart = rounded and not is_ready(images.dataset.test.images, bundle.card.preprocessing)
+    small = _answers(arrays, bundle, images, watch, True) if accuracy and apart else plain
     if set(arrays) != set(kept):
         _keep(path, key, arrays)
     exact = arrays[EXACT].astype(np.float64)
-    found = None
-    if accuracy:
-        found = Answers(arrays["first"].astype(np.int64), arrays["in_top"].astype(np.bool_))
-    return Yardstick(exact, {p: errors(_floats(arrays[p]), exact) for p in wanted}, found)
+    found = {p: _floats(arrays[p]) for p in wanted}
+    unusable = {p: said for p in wanted if (said := _not_finite(found[p], p, inputs.names))}
+    close = {p: errors(found[p], exact) for p in wanted if p not in unusable}
+    return Yardstick(exact, close, plain, small, unusable)
 
 
 def _completed(
@@ -91,21 +101,37 @@ def _completed(
     return arrays
 
 
-def _add_answers(arrays: Arrays, bundle: Bundle, images: Images, watch: Watcher) -> None:
-    if "first" in arrays:
-        return
-    test = images.dataset.test
-    watch.begin("accuracy of torch eager", len(test), "images")
-    with get_backend("torch").open(bundle.checkpoint, bundle.root) as session:
-        found = answers(
-            session,
-            test.images,
-            test.labels,
-            bundle.card.preprocessing,
-            bundle.checkpoint.input,
-            on_batch=watch.advance,
-        )
-    arrays["first"], arrays["in_top"] = found.first, found.in_top
+def _not_finite(found: NDArray[np.float64], precision: Precision, names: Sequence[str]) -> str:
+    """Why torch eager's logits ``[N, classes]`` are nothing to be held against; empty if fine."""
+    bad = ~np.isfinite(found).all(axis=1)
+    if not bad.any():
+        return ""
+    return (
+        f"torch eager itself gives NaN or infinity in {precision} for {int(bad.sum())} images, "
+        f"first for {names[int(bad.argmax())]}: nothing to be held against"
+    )
+
+
+def _answers(
+    arrays: Arrays, bundle: Bundle, images: Images, watch: Watcher, rounded: bool
+) -> Answers:
+    """What torch eager answers, added to the arrays where it is not among them."""
+    first, in_top = ("first_rounded", "in_top_rounded") if rounded else ("first", "in_top")
+    if first not in arrays:
+        test = images.dataset.test
+        watch.begin("accuracy of torch eager", len(test), "images")
+        with get_backend("torch").open(bundle.checkpoint, bundle.root) as session:
+            found = answers(
+                session,
+                test.images,
+                test.labels,
+                bundle.card.preprocessing,
+                bundle.checkpoint.input,
+                on_batch=watch.advance,
+                rounded=rounded,
+            )
+        arrays[first], arrays[in_top] = found.first, found.in_top
+    return Answers(arrays[first].astype(np.int64), arrays[in_top].astype(np.bool_))
 
 
 def _key(bundle: Bundle, inputs: Inputs, images: Images) -> str:
@@ -126,11 +152,11 @@ def _key(bundle: Bundle, inputs: Inputs, images: Images) -> str:
 def _kept(path: Path, key: str, bundle: Bundle, inputs: Inputs) -> Arrays:
     """The arrays of an earlier run with the same key; none if they cannot be trusted."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if str(stored["key"]) != key:
                 return {}
             arrays = {name: stored[name] for name in stored.files if name != "key"}
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}
     exact = arrays.get(EXACT)
     if exact is None or len(exact) != len(inputs.batch):

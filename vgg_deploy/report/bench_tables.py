@@ -11,6 +11,7 @@ from vgg_deploy.report.latency import Latency, latency, median_ms
 from vgg_deploy.report.limit_tables import share_of
 from vgg_deploy.report.quantities import (
     MISSING,
+    count,
     duration,
     fixed_all,
     percent,
@@ -176,7 +177,13 @@ def _bench_note(report: BenchReport, current: Mapping[str, str] | None) -> str:
     counted = tally(words, ("measured", "failed", "skipped", "stale")) or "nothing was timed"
     warm = [r.warmup_runs for r in report.rows if r.status == "measured"]
     warmed = f" Warm-up: {_span(warm)} runs." if any(warm) else ""
-    return f"{counted}. Clock: {report.clock}.{warmed}"
+    unknown = sum(r.status == "measured" and r.others_cores is None for r in report.rows)
+    beside = (
+        f" Whether other programs ran beside {count(unknown, 'timing')} could not be told."
+        if unknown
+        else ""
+    )
+    return f"{counted}. Clock: {report.clock}.{warmed}{beside}"
 
 
 def _span(values: list[int]) -> str:

@@ -132,6 +132,10 @@ def summarise(findings: Findings) -> Summary:
         ("warn", "stale", stale),
     )
     remarks = [f"{path} {problem}." for path, problem in findings.problems.items()]
+    if tripped := _tripped(findings):
+        remarks += tripped
+        if status in ("ok", "warn") and "equivalent" in verdicts:
+            status, word = "warn", "Equivalent, but not within your conditions"
     if stale:
         remarks.append(
             f"{count(stale, 'comparison')} measured on an earlier file, not counted; verify again."
@@ -144,6 +148,18 @@ def summarise(findings: Findings) -> Summary:
         counts=tuple((kind, f"{n:,} {name}") for kind, name, n in kinds if n),
         remarks=tuple(remarks),
     )
+
+
+def _tripped(findings: Findings) -> list[str]:
+    """A sentence per condition of ``verify --fail-if`` that holds for a file that is current."""
+    current = {row.subject.id for row in findings.comparisons}
+    tripped = findings.verify.tripped if findings.verify else ()
+    return [
+        f"The condition {one.gate} holds for {one.subject}: "
+        + ("not measured." if one.value is None else f"{one.value:.4g}.")
+        for one in tripped
+        if one.subject in current
+    ]
 
 
 def _word(verdicts: Sequence[str], *, whole: bool, covered: bool) -> tuple[RowStatus, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vgg_deploy.report.canvas import Plot
 from vgg_deploy.report.findings import Findings, summarise
 from vgg_deploy.report.gallery import Gallery
 from vgg_deploy.report.highlights import highlights
 from vgg_deploy.report.reproduce import commands
 from vgg_deploy.report.sections import Part, Section, sections
-from vgg_deploy.report.table import SIGNS, Table, escaped, to_markdown
+from vgg_deploy.report.table import SIGNS, Row, Table, escaped, to_markdown
 
 
 def markdown_of(findings: Findings) -> str:
@@ -75,11 +77,16 @@ def _text(part: Part) -> str:
 def _value(part: Part) -> dict[str, object]:
     if isinstance(part, Table):
         titles = [column.title for column in part.columns]
-        rows = [
-            {"status": row.status, **dict(zip(titles, row.cells, strict=True))} for row in part.rows
-        ]
+        rows = [_row(row, titles) for row in part.rows]
         return {"table": part.title, "rows": rows, "note": part.note}
     if isinstance(part, Gallery):
         pictures = [{"name": p.name, "said": list(p.lines)} for p in part.pictures]
         return {"images": part.title, "pictures": pictures}
     return {"plot": part.title, "shows": part.description}
+
+
+def _row(row: Row, titles: Sequence[str]) -> dict[str, object]:
+    """Cells by column, and what stands below them in small print: limits, "stale"."""
+    notes = {title: note for i, title in enumerate(titles) if (note := row.note(i))}
+    cells = dict(zip(titles, row.cells, strict=True))
+    return {"status": row.status, **cells, **({"notes": notes} if notes else {})}

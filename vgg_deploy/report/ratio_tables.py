@@ -7,11 +7,12 @@ from statistics import median
 
 from vgg_deploy.bench.diff import Difference
 from vgg_deploy.bench.paired import LEVEL, Ratio, ratios
-from vgg_deploy.report.quantities import MISSING, count, fixed_all, significant
+from vgg_deploy.report.quantities import MISSING, count, duration, fixed_all, significant
 from vgg_deploy.report.table import Column, Row, RowStatus, Table, simple_table
 from vgg_deploy.results import Contest
 
 _INTERVAL = f"{100 * LEVEL:.0f} % interval"
+_LEAST_S = 3.0  # what bench takes for a single timing
 _STATUS: Mapping[str, RowStatus] = {"faster": "ok", "slower": "bad", "not told": "warn"}
 
 
@@ -42,8 +43,9 @@ def contest_table(contest: Contest) -> Table:
     ]
     others = len(contest.subjects) - 1
     joint = f", all {others} intervals together" if others > 1 else ""
-    note = f"{count(len(contest.blocks), 'block')} in random order{joint}. "
-    note += "; ".join(contest.marks) + "." if contest.marks else "Nothing disturbed it."
+    note = f"{count(len(contest.blocks), 'block')} in random order{joint}. {_disturbed(contest)}"
+    if contest.seconds < _LEAST_S:
+        note += f" Short: {duration(contest.seconds)} of turns in all."
     columns = (
         Column(name="Backend"),
         Column(name="Artifact"),
@@ -58,6 +60,17 @@ def contest_table(contest: Contest) -> Table:
         rows=tuple(rows),
         note=note,
     )
+
+
+def _disturbed(contest: Contest) -> str:
+    """What is known of others that ran meanwhile; on a GPU only the processor is watched."""
+    if contest.marks:
+        return "; ".join(contest.marks) + "."
+    if contest.others_cores is None:
+        return "Whether other programs ran meanwhile could not be told."
+    if any(subject.device == "cuda" for subject in contest.subjects):
+        return "Nothing disturbed the processor; the GPU was not watched."
+    return "Nothing disturbed it."
 
 
 def diff_table(rows: Sequence[Difference]) -> Table:
@@ -87,6 +100,8 @@ def diff_table(rows: Sequence[Difference]) -> Table:
     counted = [f"{words.count(w)} {w}" for w in dict.fromkeys(words)]
     note = f"{' · '.join(counted)}. Two runs at different times differ by more than their samples "
     note += "show; the intervals hold a share for that."
+    told = sum(row.ratio is not None for row in rows)
+    note += f" All {told} intervals hold together." if told > 1 else ""
     statuses = [_STATUS.get(word, "plain") for word in words]
     table = simple_table("p50 of the new run over the old", columns, cells, statuses=statuses,
                          note=note)  # fmt: skip

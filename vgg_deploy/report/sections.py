@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 
 from vgg_deploy.report.bench_plots import latency_plot
 from vgg_deploy.report.bench_tables import bench_table, startup_table
@@ -12,6 +13,7 @@ from vgg_deploy.report.confusion_plot import confusion_plot
 from vgg_deploy.report.findings import Findings
 from vgg_deploy.report.gallery import Gallery, worst_images
 from vgg_deploy.report.gpu_table import gpu_table
+from vgg_deploy.report.judged import is_stale
 from vgg_deploy.report.layers_plot import layers_plot
 from vgg_deploy.report.limit_tables import ceilings_table, layers_table
 from vgg_deploy.report.model_tables import blocks_table, model_table
@@ -96,14 +98,16 @@ def _speed(findings: Findings) -> Section:
         return Section(name=name, title=title, parts=tuple(contests), command=command)
     current = findings.current
     start = startup_table(report, current)
+    fresh = replace(report, rows=tuple(r for r in report.rows if not is_stale(r.subject, current)))
+    verify = findings.verify and replace(findings.verify, rows=findings.comparisons)
     spec = findings.bundle.card.spec
     parts = _present(
         latency_plot(report, current),
         bench_table(report, current, findings.equivalent, spec),
         *contests,
-        throughput_plot(report),
-        distribution_plot(report),
-        accuracy_latency_plot(findings.verify, report) if findings.verify else None,
+        throughput_plot(fresh),
+        distribution_plot(fresh),
+        accuracy_latency_plot(verify, fresh) if verify else None,
         start if start.rows else None,
         gpu_table(report),
     )
@@ -154,4 +158,4 @@ def _present(*parts: Part | None) -> tuple[Part, ...]:
 
 
 def _command(verb: str, findings: Findings) -> str:
-    return f"vgg-deploy {verb} {bundle_name(findings.bundle)}"
+    return shlex.join(("vgg-deploy", verb, bundle_name(findings.bundle)))

@@ -129,8 +129,8 @@ def _markdown_cell(row: Row, index: int) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that neither ends a cell nor becomes HTML or emphasis."""
+    """Text that neither ends a cell nor becomes HTML, emphasis, code, a link or an image."""
     one_line = " ".join(text.split())
-    for plain, safe in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("*", "\\*"), ("_", "\\_")):
-        one_line = one_line.replace(plain, safe)
-    return one_line
+    for sign in "\\|*_`[]~":
+        one_line = one_line.replace(sign, f"\\{sign}")
+    return one_line.replace("<", "&lt;")

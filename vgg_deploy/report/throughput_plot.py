@@ -55,11 +55,21 @@ def throughput_plot(report: BenchReport) -> Plot | None:
     return Plot(
         name="throughput",
         title="Throughput by batch size",
-        caption="Images per second at the mean latency. Higher is better."
+        caption=f"Images per second {_how(report)}. Higher is better."
         + (" Log scale." if log else ""),
         description=f"{description}.",
         svg=svg,
     )
+
+
+def _how(report: BenchReport) -> str:
+    """What the rates are made from: a burst where one was measured, as on a GPU."""
+    burst = {row.burst_runs > 0 for row in report.rows if row.status == "measured"}
+    if burst == {True}:
+        return "of runs enqueued together"
+    if True in burst:
+        return "of runs enqueued together where that was measured, else at the mean latency"
+    return "at the mean latency"
 
 
 def _throughput_lines(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.results import Accuracy
 from vgg_deploy.spec import Preprocessing
+from vgg_deploy.verify.inputs import network_size, takes_one_size
 
 BATCH = 100  # divides the 10,000 and 1,000 test images, so that one shape serves all
 TOP = 5
@@ -41,16 +42,21 @@ def answers(
     *,
     batch: int = BATCH,
     on_batch: Callable[[int], None] = lambda _: None,
+    rounded: bool = False,
 ) -> Answers:
     """Run all images ``[N, H, W, C]``; NaN never counts as an answer.
+
+    With ``rounded`` they are resized to uint8 first, as for a file that does not resize.
 
     The last batch is filled with the first images, because some files take one size only.
     """
     first, in_top, count = [], [], len(images)
     for chunk in _chunks(count, batch):
         pixels = to_channels(images[chunk], preprocessing.channels)
-        given: Array = pixels if spec.dtype == "uint8" else preprocess(pixels, preprocessing)
-        logits = run(given)
+        if rounded or takes_one_size(spec):
+            pixels = network_size(pixels, preprocessing)
+        p = replace(preprocessing, resize=None) if rounded else preprocessing
+        logits = run(pixels if spec.dtype == "uint8" else preprocess(pixels, p))
         finite = np.isfinite(logits).all(axis=1)
         top = np.argsort(-logits, axis=1, kind="stable")[:, :TOP]
         first.append(np.where(finite, top[:, 0], _NO_ANSWER))

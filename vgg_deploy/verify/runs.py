@@ -1,8 +1,8 @@
 """Running a session so that it cannot pass by luck.
 
-All images go through the largest batch size. At every other size a few of them run again, in
-another order and other positions, and at each size at least two calls get different images: a
-result that depends on the rest of the batch, or is left over from the last call, shows.
+All images go through the largest batch size. At every size a few of them run again, in other
+calls, another order and other positions, and at least two calls get different images: a result
+that depends on the rest of the batch, or is left over from the last call, shows.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends.base import Array, Session
-from vgg_deploy.errors import RefusedInput
 from vgg_deploy.verify.accuracy import BATCH
 from vgg_deploy.verify.inputs import Inputs
 
-PROBES = 4  # images that run again at each smaller batch size
+PROBES = 4  # images that run again at each batch size
 Indices = NDArray[np.intp]
 
 
@@ -72,11 +71,6 @@ def schedule(
 
     What is left over after two full batches is a smaller one, unless all have to be ``full``.
     """
-    if not parts:
-        raise RefusedInput(
-            "it takes images of one size only, and none of these has it",
-            "export it with a resize, or verify with images of that size",
-        )
     largest = max(sizes)
     for start, end in parts:
         everything = np.arange(start, end)
@@ -86,14 +80,15 @@ def schedule(
         yield from chunks
         if len(chunks) == 1:
             yield chunks[0][::-1]
-    start, end = parts[0]
+    start, end = max(parts, key=lambda part: part[1] - part[0])
     turned = np.roll(np.arange(start, end)[::-1], (end - start) // 2)
     for size in sizes:
-        if size != largest:
-            # where a call holds all images equally often, the next one would be the same
-            step = size + (size % len(turned) == 0)
-            for at in range(0, max(PROBES, 2 * step), step):
-                yield _filled(turned, at, size)
+        # where a call holds all images equally often, the next one would be the same
+        step = size + (size % len(turned) == 0)
+        # of the largest size there are calls enough, so one more will do beside other sizes
+        calls = 1 if size == largest and len(sizes) > 1 else 2
+        for at in range(0, max(PROBES, calls * step), step):
+            yield _filled(turned, at, size)
 
 
 def run_calls(

@@ -1,0 +1,110 @@
+"""Results that are kept, those that are not, and conditions that a precision cannot have."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import make_bundle, make_card
+from vgg_deploy import stored
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.cli import main
+from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle
+from vgg_deploy.pipeline.cells import Selection
+from vgg_deploy.pipeline.export import export_bundle
+from vgg_deploy.pipeline.verify import (
+    VerifyOptions,
+    gates_of,
+    tripped_gates,
+    verify_bundle,
+)
+from vgg_deploy.pipeline.watch import Silent
+from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, Figure, Timing
+
+ORT = Selection(backends=("ort-cpu",), formats=("onnx",))
+BENCH = BenchOptions(selection=ORT, batches=(1,), seconds=0.05, ceilings=False, layers=False)
+VERIFY = VerifyOptions(selection=ORT, images=8, accuracy=False, data="sample")
+
+
+class Heard(Silent):
+    """A watcher that keeps what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return export_bundle(make_bundle(tmp_path / "bundle", make_card()), ("onnx",))[0]
+
+
+def marked(bundle: Bundle, **changes: object) -> Timing:
+    """The one stored timing of a fresh bench, changed and stored again."""
+    made = bench_bundle(bundle, BENCH)
+    row = replace(made.rows[0], **changes)  # type: ignore[arg-type]
+    stored.save(bundle.root / BENCH_FILE, replace(made, rows=(row,)))
+    return row
+
+
+def test_a_timing_that_failed_is_tried_again(bundle: Bundle) -> None:
+    marked(bundle, status="failed", reason="not enough memory", samples_ns=())
+    watch = Heard()
+    (row,) = bench_bundle(bundle, BENCH, watch, reuse=True).rows
+    assert row.status == "measured"
+    assert not any("reused" in text for text in watch.said)
+
+
+def test_a_timing_that_breaks_a_rule_is_kept_and_said(bundle: Bundle) -> None:
+    noisy = marked(bundle, marks=("noisy: quartiles ±40 %",))
+    watch = Heard()
+    assert bench_bundle(bundle, BENCH, watch, reuse=True).rows == (noisy,)
+    (said,) = watch.said
+    assert "1 of 1 timings break a rule" in said
+    assert "noisy: quartiles ±40 %" in said
+    assert f"remove {bundle.root / BENCH_FILE} to measure again" in said
+    marked(bundle, marks=())
+    watch = Heard()
+    bench_bundle(bundle, BENCH, watch, reuse=True)
+    assert watch.said == ["bench: reused, no file, option or version has changed"]
+
+
+def test_a_verdict_that_failed_is_tried_again(bundle: Bundle) -> None:
+    made = verify_bundle(bundle, VERIFY)
+    assert verify_bundle(bundle, VERIFY, reuse=True) == made
+    failed = replace(made.rows[0], verdict="failed", reason="not enough memory")
+    stored.save(bundle.root / VERIFY_FILE, replace(made, rows=(failed,)))
+    (row,) = verify_bundle(bundle, VERIFY, reuse=True).rows
+    assert row.verdict == "equivalent"
+
+
+def test_a_condition_on_torch_eager_is_not_one_on_int8(bundle: Bundle) -> None:
+    """int8 has no torch eager; a figure that is missing elsewhere still trips."""
+    (row,) = verify_bundle(bundle, VERIFY).rows
+    blank = Figure(name="eager_ratio", value=None, limit=None, ok=True)
+    figures = (*(f for f in row.figures if f.name != "eager_ratio"), blank)
+    single = replace(row, figures=figures)
+    whole = replace(single, subject=replace(row.subject, precision="int8"))
+    gates = gates_of(["eager_ratio>1e6"])
+    assert [t.value for t in tripped_gates([single], gates)] == [None]
+    assert tripped_gates([whole], gates) == ()
+    assert len(tripped_gates([whole], gates_of(["kl>-1"]))) == 1
+
+
+def test_a_condition_on_torch_eager_where_no_file_has_one_is_refused(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = bundle.root / "manifest.json"
+    text = json.loads(manifest.read_text())
+    for artifact in text["artifacts"]:
+        if artifact["format"] == "onnx":
+            artifact["precision"] = "int8"  # what is asked is only how it would be judged
+    manifest.write_text(json.dumps(text))
+    words = ["verify", str(bundle.root), "-b", "ort-cpu", "--data", "sample", "--images", "8"]
+    assert main([*words, "--fail-if", "eager_ratio>5"]) == 3
+    assert "torch eager has no int8" in capsys.readouterr().err
