@@ -142,7 +142,7 @@ def fitted(spec: ModelSpec, state: State, *, source: str) -> dict[str, Tensor]:
 
     with torch.device("meta"):
         wanted = VGG(spec).state_dict()
-    ours = to_ours(spec, state)
+    ours = _counted(wanted, to_ours(spec, state))
     if problem := _difference(wanted, ours):
         raise RefusedInput(
             f"{source} does not fit {spec.arch} (width {spec.width:g}, {spec.channels} channels, "
@@ -155,6 +155,18 @@ def fitted(spec: ModelSpec, state: State, *, source: str) -> dict[str, Tensor]:
                 f"{source} holds NaN or infinity in {key}", "use weights from before it diverged"
             )
     return {k: ours[k].float() if wanted[k].is_floating_point() else ours[k] for k in wanted}
+
+
+def _counted(wanted: State, have: State) -> dict[str, Tensor]:
+    """``have`` with a count of zero where batch norm's is absent.
+
+    Files from before torch 0.4.1 hold none, torchvision's own among them; in eval mode, and in
+    training with a momentum, nothing reads it.
+    """
+    import torch
+
+    absent = [k for k in wanted if k.endswith(".num_batches_tracked") and k not in have]
+    return {**have, **{k: torch.zeros((), dtype=torch.int64) for k in absent}}
 
 
 def _difference(wanted: State, have: State) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from vgg_deploy import jsonio
 from vgg_deploy.errors import DigestMismatch, RefusedInput, ResourceLimit, VggDeployError, os_errors
-from vgg_deploy.files import PARTIAL, sha256_of, staged
+from vgg_deploy.files import PARTIAL, sha256_of, staged, usual_mode
 from vgg_deploy.train.state import SCHEMA_VERSION, TrainState
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
     try:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+        usual_mode(path)
     except SafetensorError as error:
         if not _NO_SPACE.search(str(error)):
             raise
