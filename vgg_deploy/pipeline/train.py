@@ -142,10 +142,10 @@ def _bundled(
 
 def _require_finished(folder: Path, control: RunControl, *, replace: bool) -> None:
     """Refuse to throw away what an interrupted run has done."""
-    from vgg_deploy.train.distributed import was_restarted
+    from vgg_deploy.train.job import is_restart
     from vgg_deploy.train.store import Store
 
-    afresh = control.resume == "no" and not replace and not was_restarted()
+    afresh = control.resume == "no" and not replace and not is_restart(folder)
     if afresh and Store(folder).found():
         raise RefusedInput(
             f"{folder} holds a run that was interrupted",
