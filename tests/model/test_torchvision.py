@@ -68,6 +68,16 @@ def test_batch_norm_without_counts(arch: str) -> None:
     assert all(v.dtype == torch.int64 and int(v) == 0 and v.ndim == 0 for v in counts)
 
 
+@pytest.mark.parametrize("width", [0.3, 0.25, 0.1, 0.77, 1.0])
+@pytest.mark.parametrize("arch", ["vgg11", "1x10-1x23"])
+def test_the_width_follows_from_the_weights(arch: str, width: float) -> None:
+    spec = ModelSpec.named(arch, width=width, size=64, channels=1, classes=10, fc_width=16)
+    state = VGG(spec).state_dict()
+    found = infer_spec(state, arch)
+    assert found.blocks == spec.blocks
+    fitted(found, state, source="x")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="other rights there")
 def test_a_checkpoint_has_the_rights_of_other_files(tmp_path: Path) -> None:
     card = make_card("1x4", size=16)
