@@ -79,8 +79,8 @@ def _require_memory(count: int, geometry: Geometry) -> None:
     times = f" in {copies} processes" if copies > 1 else ""
     if present and needed > _MEMORY_SHARE * present:
         raise ResourceLimit(
-            f"{count:,} images of {geometry.side} px{times} need {needed / 1e9:.1f} GB of memory, this "
-            f"machine has {present / 1e9:.1f}",
+            f"{count:,} images of {geometry.side} px{times} need {needed / 1e9:.1f} GB of memory, "
+            f"this machine has {present / 1e9:.1f}",
             "use a smaller --size or fewer images",
         )
 

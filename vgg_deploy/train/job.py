@@ -13,7 +13,6 @@ from vgg_deploy.train.distributed import was_restarted
 from vgg_deploy.train.store import FOLDER
 
 FILE = "job.json"  # beside the checkpoints, and removed with them
-MAIN_JOB = "run"  # owner of what vgg-deploy run trains
 
 
 @dataclass(frozen=True, kw_only=True)

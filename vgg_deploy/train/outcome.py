@@ -9,6 +9,7 @@ from typing import Protocol
 
 BEST_FILE = "best.safetensors"
 LAST_FILE = "last.safetensors"
+MAIN_JOB = "run"  # owner of what vgg-deploy run trains
 METRICS_FILE = "metrics.jsonl"
 EVALUATION_FILE = "evaluation.json"
 

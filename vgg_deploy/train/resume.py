@@ -9,8 +9,8 @@ import torch
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.train.best import put_back
 from vgg_deploy.train.distributed import World
-from vgg_deploy.train.job import MAIN_JOB, is_restart, job_of, note_job, torchrun_job
-from vgg_deploy.train.outcome import BEST_FILE, best_of
+from vgg_deploy.train.job import is_restart, job_of, note_job, torchrun_job
+from vgg_deploy.train.outcome import BEST_FILE, MAIN_JOB, best_of
 from vgg_deploy.train.run import Run
 from vgg_deploy.train.state import TrainState, require_same, restore
 

@@ -17,6 +17,7 @@ from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 from vgg_deploy.train.recipes import Recipe
 
+LAST_LAYER = "head.fc8."  # begin of its keys
 _COUNTED = 256  # images whose values are counted at once
 
 
@@ -90,7 +91,7 @@ def begin_with(model: nn.Module, start: Mapping[str, torch.Tensor]) -> None:
     """
     own = model.state_dict()
     other = [k for k in own if k not in start or start[k].shape != own[k].shape]
-    if set(other) - {"head.fc8.weight", "head.fc8.bias"}:
+    if not all(key.startswith(LAST_LAYER) for key in other):
         raise RefusedInput(
             f"the weights to begin with do not fit: {', '.join(other[:3])}",
             "fine-tune the network they are of",
