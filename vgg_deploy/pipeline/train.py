@@ -169,7 +169,7 @@ def _require_own(root: Path, maker: str) -> None:
         own = False
     if not own:
         raise RefusedInput(
-            f"{root} holds a bundle that vgg-deploy {maker} did not make",
+            f"{root} holds a bundle that vgg-deploy {maker} did not make or cannot read",
             f"choose another folder with -o, or delete {root}",
         )
 

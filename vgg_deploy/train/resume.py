@@ -25,7 +25,9 @@ def resume(run: Run, world: World) -> None:
     spent = float(world.same_text(str(_read(run)) if world.main else ""))
     run.synchronise()
     run.stop.spent = spent
-    if spent and run.progress.step and run.stop:
+    minutes = run.control.max_minutes
+    if minutes and spent >= 60 * minutes and run.progress.step:  # the same on all processes
+        run.stop.timed_out = True
         raise run.stopped()
 
 
