@@ -374,6 +374,9 @@ def test_a_folders_training_images_calibrate(bundle: Bundle, tmp_path: Path) -> 
     half = convert(own, "fp16", CalibrationOptions(images=12))[1].made_by
     assert half["range_measured_on"].startswith("sample train, not known")
     assert "range_measured_on" not in convert(own, "fp16", options)[1].made_by
+    clothes = with_card(own, dataset="fashion-mnist")
+    few = CalibrationOptions(data="sample", images=12)
+    assert "range_measured_on" not in convert(clothes, "fp16", few)[1].made_by
 
 
 def with_card(bundle: Bundle, **changes: str) -> Bundle:
