@@ -107,6 +107,19 @@ def test_an_existing_bundle_is_not_overwritten(tiny_bundle: Bundle) -> None:
     assert "--replace" in caught.value.remedy
 
 
+@pytest.mark.parametrize("manifest", ["{", '{"schema_version": 99}', ""])
+def test_a_bundle_whose_manifest_is_damaged_can_be_replaced(
+    tiny_bundle: Bundle, tmp_path: Path, manifest: str
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    tiny_bundle.path(tiny_bundle.checkpoint).rename(weights)
+    (tiny_bundle.root / MANIFEST).write_text(manifest)
+    words = ["load", "--weights", str(weights), "-o", str(tiny_bundle.root)]
+    assert main(words) == 3
+    assert main([*words, "--replace"]) == 0
+    open_bundle(tiny_bundle.root).check()
+
+
 @pytest.mark.parametrize(
     ("key", "value", "cause"),
     [

@@ -13,7 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vgg_deploy.artifact import Artifact, Format, Precision
-from vgg_deploy.errors import DigestMismatch, RefusedInput, os_errors, unknown_choice
+from vgg_deploy.errors import (
+    DigestMismatch,
+    RefusedInput,
+    VggDeployError,
+    os_errors,
+    unknown_choice,
+)
 from vgg_deploy.files import commit, sha256_of, staged
 from vgg_deploy.golden import FOLDER as GOLDEN_FOLDER
 from vgg_deploy.golden import problem_of, record_of
@@ -184,13 +190,21 @@ def create_bundle(
         artifact = written(partial, target, draft, write)
         manifest = Manifest(schema_version=SCHEMA_VERSION, card=card, artifacts=(artifact,))
         with locked(root):
-            before = read_manifest(root).artifacts if (root / MANIFEST).exists() else ()
+            before = _replaced(root)
             commit(partial, target)
             save_manifest(root, manifest)
             drop_files(root, before, manifest.artifacts)
             for folder in ("results", GOLDEN_FOLDER):
                 shutil.rmtree(root / folder, ignore_errors=True)
     return Bundle(root, manifest), artifact
+
+
+def _replaced(root: Path) -> tuple[Artifact, ...]:
+    """What a new bundle takes the place of; a manifest that cannot be read names no files."""
+    try:
+        return read_manifest(root).artifacts if (root / MANIFEST).exists() else ()
+    except VggDeployError:
+        return ()
 
 
 def refuse_existing(root: Path, *, replace: bool, make: bool = True) -> None:

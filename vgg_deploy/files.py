@@ -66,6 +66,13 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def usual_mode(path: Path) -> None:
+    """The rights that a file made with ``open`` has: safetensors gives its own to nobody else."""
+    mask = os.umask(0)  # it can only be read by setting it
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path that takes the name ``path`` only if the block succeeds.

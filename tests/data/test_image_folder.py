@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +102,95 @@ def test_refusals(tmp_path: Path, make: object, said: str) -> None:
     make(root)  # type: ignore[operator]
     with pytest.raises(RefusedInput, match=said):
         load_image_folder(root, RGB)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    root = tree(tmp_path / "data")
+    good = (root / "cat" / "000.png").read_bytes()
+    for name, content in ((b"caf\xe9.png", good), (b"x\xe9.jpg", b"broken")):
+        (root / "cat" / os.fsdecode(name)).write_bytes(content)
+    data = load_image_folder(root, RGB)
+    assert len(data.train) + len(data.test) == 21
+    assert "x\\udce9.jpg" in data.remarks[0]
+    data.remarks[0].encode()
+    (root / "dog").rename(root / os.fsdecode(b"dog\xe9"))
+    with pytest.raises(RefusedInput, match="not UTF-8") as caught:
+        load_image_folder(root, RGB)
+    caught.value.cause.encode()
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "testing"), ("TRAIN", "eval")])
+def test_splits_by_other_names(tmp_path: Path, names: tuple[str, str]) -> None:
+    tree(tmp_path, (5, 6), names[0])
+    data = load_image_folder(tree(tmp_path, (2, 3), names[1]), RGB)
+    assert data.labels == ("cat", "dog")
+    assert (len(data.train), len(data.test)) == (11, 5)
+
+
+def test_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
+    tree(tmp_path, (5, 6), "fold1")
+    with pytest.raises(RefusedInput, match="look like splits"):
+        load_image_folder(tree(tmp_path, (2, 3), "fold2"), RGB)
+    deeper = tmp_path / "tiny"  # as Tiny ImageNet has it: one folder in each class
+    for name in ("a", "b"):
+        tree(deeper / name, (5,))
+    assert load_image_folder(deeper, RGB).labels == ("a", "b")
+
+
+def test_linked_folders_are_followed_and_loops_are_not(tmp_path: Path) -> None:
+    root = tree(tmp_path / "data")
+    before = load_image_folder(root, RGB)
+    for index in range(10):
+        draw(tmp_path / "elsewhere" / f"{index}.png", COLOURS["cat"])
+    for name, target in (
+        ("more", "../../elsewhere"),
+        ("again", "more"),
+        ("up", "../.."),
+        ("it", "."),
+    ):
+        (root / "cat" / name).symlink_to(target)
+    data = load_image_folder(root, RGB)
+    assert np.bincount(data.train.labels).tolist() == [16, 8]
+    assert len(before.train) == 16
+
+
+def test_other_endings_are_told_or_refused(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    for path in list((root / "cat").iterdir())[:4]:
+        path.rename(path.with_suffix(".jfif"))
+    (root / "dog" / "y.heic").write_bytes(b"y")
+    (root / "dog" / "z.HEIC").write_bytes(b"z")
+    data = load_image_folder(root, RGB)
+    assert len(data.train) + len(data.test) == 20
+    assert data.remarks == ("left out by their endings: 2 .heic",)
+    draw(root / "owl" / "000.png", COLOURS["owl"])
+    (root / "owl" / "000.png").rename(root / "owl" / "000.avif")
+    with pytest.raises(RefusedInput, match=r"owl holds no image that can be read, only 1 \.avif"):
+        load_image_folder(root, RGB)
+
+
+def test_a_subfolder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, scan = tree(tmp_path), os.scandir
+    (root / "cat" / "secret").mkdir()
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("secret"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(RefusedInput, match=r"read .*secret: Permission denied"):
+        load_image_folder(root, RGB)
+
+
+def test_every_process_holds_all_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = replace(environment.capture(), memory_bytes=20 * 8 * 8 * 3 * 2)
+    monkeypatch.setattr(environment, "capture", lambda: small)
+    load_image_folder(tree(tmp_path), RGB)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ResourceLimit, match="in 2 processes"):
+        load_image_folder(tmp_path, RGB)
 
 
 def _spoil(folder: Path) -> None:

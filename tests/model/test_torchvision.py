@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from urllib.error import URLError
@@ -51,6 +52,39 @@ def test_same_weights_give_bit_identical_logits(arch: str) -> None:
     images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         assert torch.equal(ours(images), module(images))
+
+
+@pytest.mark.parametrize("arch", ["vgg11_bn", "vgg16_bn"])
+def test_batch_norm_without_counts(arch: str) -> None:
+    """The published files of the _bn networks are older than ``num_batches_tracked``."""
+    spec = ModelSpec.named(arch, width=1 / 16, size=64, classes=10, fc_width=16)
+    state = to_torchvision(spec, VGG(spec).state_dict())
+    old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    assert len(old) < len(state)
+    loaded = fitted(spec, old, source=arch)
+    VGG(spec).load_state_dict(loaded)
+    counts = [v for k, v in loaded.items() if k.endswith("num_batches_tracked")]
+    assert counts
+    assert all(v.dtype == torch.int64 and int(v) == 0 and v.ndim == 0 for v in counts)
+
+
+@pytest.mark.parametrize("width", [0.3, 0.25, 0.1, 0.77, 1.0])
+@pytest.mark.parametrize("arch", ["vgg11", "1x10-1x23"])
+def test_the_width_follows_from_the_weights(arch: str, width: float) -> None:
+    spec = ModelSpec.named(arch, width=width, size=64, channels=1, classes=10, fc_width=16)
+    state = VGG(spec).state_dict()
+    found = infer_spec(state, arch)
+    assert found.blocks == spec.blocks
+    fitted(found, state, source="x")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="other rights there")
+def test_a_checkpoint_has_the_rights_of_other_files(tmp_path: Path) -> None:
+    card = make_card("1x4", size=16)
+    save_checkpoint(tmp_path / "x.safetensors", card, VGG(card.spec).state_dict())
+    (tmp_path / "y").write_text("y")
+    modes = [(tmp_path / name).stat().st_mode for name in ("x.safetensors", "y")]
+    assert modes[0] == modes[1]
 
 
 @pytest.mark.parametrize("arch", ["vgg11", "vgg13_bn", "vgg16_1x1", "vgg11_lrn", "1x4-2x8"])

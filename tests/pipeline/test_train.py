@@ -16,6 +16,7 @@ from tests.conftest import make_bundle, make_card
 from vgg_deploy import jsonio
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
+from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.errors import BackendNotAvailable, Interrupted, RefusedInput, UsageError
 from vgg_deploy.model.checkpoint import load_state
 from vgg_deploy.pipeline import pictures
@@ -25,8 +26,10 @@ from vgg_deploy.pipeline.request import TrainRequest
 from vgg_deploy.pipeline.train import train_bundle
 from vgg_deploy.pipeline.verify import VerifyOptions, verdict_error, verify_bundle
 from vgg_deploy.pipeline.watch import Silent
+from vgg_deploy.train import loop
 from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import Evaluation
+from vgg_deploy.train.store import Store
 
 OPTIONS = TrainOptions(epochs=2, batch=32, device="cpu", precision="fp32", max_images=200)
 SAMPLE = TrainRequest(
@@ -114,6 +117,28 @@ def test_fine_tuning_with_frozen_features(trained: Bundle, tmp_path: Path) -> No
     assert any("of them frozen" in line for line in heard.lines)
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_the_last_layer_is_kept_for_the_same_classes_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    """Ten classes by other names are other classes."""
+    card = make_card("1x4-1x8", size=16)
+    labels = load_dataset("sample").labels if same else card.labels
+    base = make_bundle(tmp_path / "base", replace(card, labels=labels))
+    begun: list[loop.Start] = []
+
+    def train(*given: object) -> None:
+        begun.append(given[-1])  # type: ignore[arg-type]
+        raise Interrupted("enough", "nothing")
+
+    monkeypatch.setattr(loop, "train", train)
+    options = replace(OPTIONS, recipe="fine-tune")
+    with pytest.raises(Interrupted):
+        train_bundle(tmp_path / "b", TrainRequest(start=base.root, data="sample", options=options))
+    assert ("head.fc8.weight" in begun[0].state) == same
+    assert "head.fc7.weight" in begun[0].state
+
+
 def test_frozen_batch_norm_keeps_its_statistics(tmp_path: Path) -> None:
     base = make_bundle(tmp_path / "base", make_card("1x4-1x8_bn", size=16))
     options = replace(OPTIONS, recipe="fine-tune", freeze="features")
@@ -156,6 +181,33 @@ def test_the_main_job_goes_on_by_itself(tmp_path: Path) -> None:
     assert open_bundle(tmp_path).checkpoint.made_by["seed"] == "1"
 
 
+def test_the_main_job_replaces_its_own_alone(tmp_path: Path) -> None:
+    may = RunControl(resume="may")
+    with pytest.raises(Interrupted):
+        train_bundle(tmp_path / "cut", SAMPLE, Heard(stop_after=60))
+    other = replace(SAMPLE, options=replace(OPTIONS, seed=1, epochs=1))
+    with pytest.raises(RefusedInput, match="another run that was interrupted"):
+        train_bundle(tmp_path / "cut", other, replace=True, control=may, maker="run")
+    assert Store(tmp_path / "cut" / "training").found()
+    base = make_bundle(tmp_path / "base", make_card("1x4-1x8", size=16))
+    with pytest.raises(RefusedInput, match="did not make"):
+        train_bundle(base.root, other, replace=True, reuse=True, control=may, maker="run")
+    base.check()
+    for seed in (1, 2):
+        again = replace(other, options=replace(other.options, seed=seed))
+        made = train_bundle(
+            tmp_path / "own", again, replace=True, reuse=True, control=may, maker="run"
+        )
+        assert made.checkpoint.made_by["seed"] == str(seed)
+
+
+def test_run_leaves_a_bundle_of_others_alone(tmp_path: Path) -> None:
+    base = make_bundle(tmp_path / "base", make_card("1x4-1x8", size=16))
+    before = sorted(p.name for p in base.root.iterdir())
+    assert main(["run", "--preset", "quick", "-o", str(base.root)]) == 3
+    assert sorted(p.name for p in base.root.iterdir()) == before
+
+
 def test_pictures_and_event_files(tmp_path: Path) -> None:
     from tensorboardX.proto.event_pb2 import Event
 
@@ -195,6 +247,8 @@ def test_command_lines_that_cannot_work(tmp_path: Path, capfd: pytest.CaptureFix
         ([*train, "sample", "--freeze", "head"], 2, "unknown part to freeze"),
         ([*train, "sample", "--save-every", "-1"], 2, "save-every"),
         ([*train, "sample", "--from", str(tmp_path / "x")], 3, "no bundle at"),
+        ([*train, "sample", "--from", "x", "--size", "64"], 2, "--size cannot be chosen"),
+        ([*train, "sample", "--from", "x", "--ceil-mode"], 2, "--ceil-mode cannot be chosen"),
     ):
         assert main(words) == code, words
         error = capfd.readouterr().err

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
+from PIL import Image
 
 from tests.precision.conftest import GRAPHS
 from tests.rtx import build
@@ -22,7 +24,7 @@ from vgg_deploy.data.images import to_channels
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
 from vgg_deploy.export import export
-from vgg_deploy.manifest import Draft
+from vgg_deploy.manifest import Draft, save_manifest
 from vgg_deploy.precision import ONNX_PRECISIONS, CalibrationOptions, convert
 from vgg_deploy.precision.calibration import calibration_set
 from vgg_deploy.precision.convert import images_to_run
@@ -343,6 +345,45 @@ def test_a_model_of_unknown_data_wants_to_be_told(bundle: Bundle) -> None:
         convert(bundle, "int8")
     assert "--calibration-data" in caught.value.remedy
     assert convert(bundle, "fp16")[1].made_by["calibration_data"] == "sample train"
+
+
+def photos(root: Path, seed: int) -> str:
+    random = np.random.default_rng(seed)
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for index in range(15):
+            pixels = random.integers(0, 256, (40, 34, 3), np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return str(root)
+
+
+def test_a_folders_training_images_calibrate(bundle: Bundle, tmp_path: Path) -> None:
+    own = with_card(bundle, dataset="folder photos")
+    with pytest.raises(UsageError, match="trained on folder photos") as caught:
+        convert(own, "int8")
+    assert "--calibration-data PATH" in caught.value.remedy
+    options = CalibrationOptions(data=photos(tmp_path / "photos", 1), images=12)
+    own, made, _ = convert(own, "int8", options)
+    assert made.made_by["calibration_data"] == "folder photos train"
+    own, _, reused = convert(own, "int8", options)
+    assert reused
+    photos(tmp_path / "photos", 2)  # other images of the same names
+    own, other, reused = convert(own, "int8", options)
+    assert not reused
+    assert other.made_by["calibration_digest"] != made.made_by["calibration_digest"]
+    half = convert(own, "fp16", CalibrationOptions(images=12))[1].made_by
+    assert half["range_measured_on"].startswith("sample train, not known")
+    assert "range_measured_on" not in convert(own, "fp16", options)[1].made_by
+    clothes = with_card(own, dataset="fashion-mnist")
+    few = CalibrationOptions(data="sample", images=12)
+    assert "range_measured_on" not in convert(clothes, "fp16", few)[1].made_by
+
+
+def with_card(bundle: Bundle, **changes: str) -> Bundle:
+    """The same bundle with another card."""
+    manifest = replace(bundle.manifest, card=replace(bundle.card, **changes))  # type: ignore[arg-type]
+    save_manifest(bundle.root, manifest)
+    return open_bundle(bundle.root)
 
 
 @pytest.mark.parametrize("images", [0, 7, 10_001])

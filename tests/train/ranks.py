@@ -76,12 +76,13 @@ def one_rank(  # runs in a process of its own
             MASTER_ADDR="127.0.0.1",
             MASTER_PORT=str(port),
         )
+    tested = int(str(changes.pop("tested", 40)))  # images
     plain = replace(RECIPES["modern"], flip=False, shift=0.0)
     RECIPES["modern"] = plain  # type: ignore[index] # this process alone
     try:
         loop.train(
             network(),
-            cut(IMAGES, 40),
+            cut(IMAGES, tested),
             options(**changes),
             Path(folder) / "run",
             Watch(Path(folder), signals, pause),
@@ -103,6 +104,7 @@ class Ranks:
         control: RunControl | None = None,
         signals: dict[int, dict[int, signal.Signals]] | None = None,
         pause: float = 0.0,
+        others: RunControl | None = None,  # of all but rank 0
         **changes: object,
     ) -> None:
         folder.mkdir(exist_ok=True)
@@ -113,8 +115,9 @@ class Ranks:
         self.processes: list[BaseProcess] = []
         for rank in range(size):
             told = (signals or {}).get(rank, {})
+            driven = (others if rank else None) or control or RunControl()
             arguments = (
-                rank, size, port, str(folder), changes, control or RunControl(), told, pause
+                rank, size, port, str(folder), changes, driven, told, pause
             )  # fmt: skip
             process = context.Process(target=one_rank, args=arguments)
             process.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from tests.train.ranks import Ranks
 from vgg_deploy.model.checkpoint import load_state
 from vgg_deploy.train.distributed import World
+from vgg_deploy.train.meter import Meter
 from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.store import Store
 
@@ -62,6 +64,47 @@ def test_a_signal_to_one_stops_all_and_another_number_goes_on(tmp_path: Path, al
     assert Ranks(4, tmp_path, control=MUST).wait() == [0] * 4
     assert losses(tmp_path) == pytest.approx(losses(alone), rel=1e-5)
     assert_same(tmp_path, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signalled", [0, 1])
+@pytest.mark.parametrize("others", [None, RunControl()], ids=["all save", "rank 0 saves"])
+def test_a_signal_between_savings_stops_all(
+    tmp_path: Path, signalled: int, others: RunControl | None
+) -> None:
+    ranks = Ranks(
+        2,
+        tmp_path,
+        pause=0.02,
+        control=RunControl(save_every=0),
+        others=others,
+        epochs=100,
+    )
+    ranks.reached(4)
+    os.kill(ranks.processes[signalled].pid or 0, signal.SIGTERM)
+    assert ranks.wait(60) == [130, 130]
+
+
+@pytest.mark.slow
+def test_fewer_test_images_than_processes(tmp_path: Path) -> None:
+    assert Ranks(3, tmp_path, tested=2, epochs=1).wait() == [0] * 3
+
+
+@pytest.mark.slow
+def test_fewer_training_images_than_processes(tmp_path: Path) -> None:
+    ranks = Ranks(2, tmp_path, max_images=1)
+    assert ranks.wait() == [2, 2]
+    assert "1 training images for 2 processes" in ranks.error(0)
+
+
+def test_a_wish_that_was_drained_counts_at_the_step_all_learn_of_it() -> None:
+    meter = Meter(torch.device("cpu"), World())
+    meter._lag = 1  # as with several processes
+    one = torch.ones(())
+    assert list(meter.push(one, one, 1, stop=True)) == []
+    assert [figures.stop for figures in meter.drain()] == [True]
+    assert list(meter.push(one, one, 1, stop=True)) == []
+    assert meter.stop_drained
 
 
 @pytest.mark.slow

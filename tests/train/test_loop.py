@@ -23,6 +23,7 @@ from vgg_deploy.train import step as step_module
 from vgg_deploy.train.epoch import Classified
 from vgg_deploy.train.hardware import has_bf16
 from vgg_deploy.train.loop import train
+from vgg_deploy.train.make import make_trainer
 from vgg_deploy.train.options import TrainOptions
 from vgg_deploy.train.outcome import EpochRow, Evaluation, RunPlan, Silent, TrainResult
 from vgg_deploy.train.recipes import RECIPES
@@ -231,6 +232,16 @@ def test_what_the_listener_hears(tmp_path: Path, card: ModelCard, few: Dataset) 
     assert {total for _, total, _ in watch.steps} == {200}
     assert all(loss is not None and 0 < loss < 10 for _, _, loss in watch.steps)
     assert [row.epoch for row in watch.rows] == [1, 2]
+
+
+def test_a_run_of_one_step_trains(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    options = quick(epochs=1, batch=100)
+    torch.manual_seed(options.seed)
+    before = make_trainer(card, options, torch.device("cpu")).model.state_dict()
+    result = train(card, few, options, tmp_path)
+    assert 0 < result.rows[0].lr < RECIPES["modern"].lr
+    after = load_state(result.last_path)
+    assert not any(torch.equal(before[k], after[k]) for k in before if k.endswith("weight"))
 
 
 def test_max_images(tmp_path: Path, card: ModelCard, few: Dataset) -> None:

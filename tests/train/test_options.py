@@ -16,6 +16,7 @@ from vgg_deploy.train.options import TrainOptions
         ("batch", -3),
         ("max_images", 0),
         ("seed", -1),
+        ("seed", 2**63),
         ("lr", 0.0),
         ("lr", -1.0),
         ("lr", math.nan),

@@ -15,11 +15,15 @@ import torch
 
 from scripts import check_restart
 from tests.conftest import make_card
-from tests.train.test_loop import quick
+from tests.train.test_loop import of_accuracy, quick
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import DigestMismatch, Interrupted, RefusedInput, ResourceLimit
 from vgg_deploy.files import sha256_of
 from vgg_deploy.spec import ModelCard
+from vgg_deploy.train import best
+from vgg_deploy.train import run as run_module
+from vgg_deploy.train.epoch import Classified
+from vgg_deploy.train.job import is_restart
 from vgg_deploy.train.loop import train
 from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import EpochRow, Silent
@@ -158,6 +162,108 @@ def test_another_best_file(tmp_path: Path, card: ModelCard, few: Dataset) -> Non
     (tmp_path / "best.safetensors").write_bytes(b"x")
     with pytest.raises(RefusedInput, match="best epoch"):
         train(card, few, quick(), tmp_path, control=MUST)
+
+
+class PowerCut(Silent):
+    """Ends the process after an epoch, before its next checkpoint."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_epoch(self, row: EpochRow, /) -> None:
+        if row.epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+def test_the_checkpoint_before_a_new_best_has_its_own_best(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest one is damaged after an epoch that was better; the bits stay the same."""
+    every = RunControl(save_every=0)
+    made: list[int] = []
+
+    def better_each(*_given: object) -> Classified:
+        made.append(1)
+        return of_accuracy(0.1 * len(made))
+
+    monkeypatch.setattr(run_module, "evaluate", better_each)
+    train(card, few, quick(epochs=3), tmp_path / "whole")
+    made.clear()
+    with pytest.raises(KeyboardInterrupt):
+        train(card, few, quick(epochs=3), tmp_path / "cut", PowerCut(2), every)
+    store = Store(tmp_path / "cut")
+    assert len(best.kept(store.folder)) == 1
+    (store.found()[0] / TENSORS).write_bytes(b"damaged")
+    del made[1:]
+    watch = Signalled(0)
+    train(card, few, quick(epochs=3), tmp_path / "cut", watch, replace(every, resume="must"))
+    assert "one before" in watch.notes[0]
+    assert final(tmp_path / "cut") == final(tmp_path / "whole")
+    assert len(best.kept(store.folder)) <= 1
+
+
+def test_best_files_go_with_the_checkpoints_that_speak_of_them(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracies = iter((0.1, 0.2, 0.1, 0.1))
+    monkeypatch.setattr(run_module, "evaluate", lambda *a: of_accuracy(next(accuracies)))
+    train(card, few, quick(epochs=4), tmp_path, control=RunControl(save_every=0))
+    assert best.kept(Store(tmp_path).folder) == []
+
+
+def test_an_earlier_versions_run(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    stop_after(tmp_path, card, few, 2)
+    for path in Store(tmp_path).found():
+        old = json.loads((path / STATE).read_text()) | {"schema_version": 1}
+        (path / STATE).write_text(json.dumps(old))
+        marker = json.loads((path / COMPLETE).read_text())
+        marker["state"] = sha256_of(path / STATE)
+        (path / COMPLETE).write_text(json.dumps(marker))
+    with pytest.raises(RefusedInput, match="schema version 1"):
+        train(card, few, quick(), tmp_path, control=MUST)
+    with pytest.raises(RefusedInput, match="schema version 1"):
+        train(card, few, quick(), tmp_path, control=RunControl(resume="may"))
+    assert Store(tmp_path).found()
+
+
+def restarted(monkeypatch: pytest.MonkeyPatch, count: int, name: str = "job-1") -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", name)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(count))
+
+
+def test_torchruns_restart_goes_on_with_its_own_run_alone(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restarted(monkeypatch, 0)
+    stop_after(tmp_path, card, few, 2)
+    restarted(monkeypatch, 1, "job-2")
+    assert not is_restart(tmp_path)
+    restarted(monkeypatch, 1)
+    assert is_restart(tmp_path)
+    before = Store(tmp_path).found()
+    with pytest.raises(RefusedInput, match="another run"):
+        train(card, few, quick(seed=5), tmp_path)
+    assert Store(tmp_path).found() == before
+    watch = Signalled(0)
+    train(card, few, quick(), tmp_path, watch)
+    assert watch.notes == ["resumed in epoch 1 after step 2"]
+
+
+def test_the_time_limit_counts_from_a_jobs_first_start(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = RunControl(max_minutes=10)
+    restarted(monkeypatch, 0)
+    with pytest.raises(Interrupted):
+        train(card, few, quick(), tmp_path, Signalled(2), limited)
+    note = tmp_path / "checkpoints" / "job.json"
+    job = json.loads(note.read_text())
+    note.write_text(json.dumps(job | {"started": job["started"] - 601}))
+    restarted(monkeypatch, 1)
+    with pytest.raises(ResourceLimit, match="10 minutes ran out in epoch 1 after step 2"):
+        train(card, few, quick(), tmp_path, control=limited)
+    restarted(monkeypatch, 0, "job-2")  # a new job has its own time
+    train(card, few, quick(), tmp_path, control=replace(limited, resume="must"))
 
 
 def test_nothing_to_resume(tmp_path: Path, card: ModelCard, few: Dataset) -> None:

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from vgg_deploy.data.dataset import Dataset
+from vgg_deploy.data.images import to_channels
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import ModelSpec
+from vgg_deploy.train import setup
 from vgg_deploy.train.recipes import RECIPES
-from vgg_deploy.train.setup import card_for, initial_model, make_optimiser
+from vgg_deploy.train.setup import card_for, initial_model, make_optimiser, moments
 
 SPEC = ModelSpec.named("1x16-1x32", size=16, channels=1, classes=10, fc_width=64)
 
@@ -30,6 +34,27 @@ def test_the_modern_card_normalises(few: Dataset, channels: int) -> None:
     assert card.preprocessing.mean == pytest.approx((values.mean(),) * channels, abs=1e-4)
     assert card.preprocessing.std == pytest.approx((values.std(),) * channels, abs=1e-4)
     assert card.spec.dropout == RECIPES["modern"].dropout
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_moments_are_numpys_and_take_little_memory(
+    channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (700, 9, 8, 3), np.uint8)
+    images[..., 1] //= 3
+    whole = to_channels(images, channels).astype(np.float64)
+    sizes: list[int] = []
+
+    def watched(part: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+        sizes.append(len(part))
+        return to_channels(part, channels)
+
+    monkeypatch.setattr(setup, "to_channels", watched)
+    mean, std = moments(images, channels)
+    assert mean == pytest.approx(whole.mean(axis=(0, 1, 2)), rel=1e-12)
+    assert std == pytest.approx(whole.std(axis=(0, 1, 2)), rel=1e-12)
+    assert sum(sizes) == 700
+    assert max(sizes) <= 256
 
 
 def weights(model: VGG) -> list[torch.Tensor]:

@@ -122,8 +122,8 @@ PrecisionsOption = Annotated[
 CalibrationDataOption = Annotated[
     str | None,
     typer.Option(
-        help="Data set whose training images int8, fp8 and fp16 are measured on; without it the "
-        "one the model was trained on.",
+        help="Data set, or folder of images, whose training images int8, fp8 and fp16 are "
+        "measured on; without it the data set the model was trained on.",
         autocompletion=complete(_datasets),
     ),
 ]

@@ -23,6 +23,7 @@ from vgg_deploy.cli.options import (
     complete,
     head_of,
 )
+from vgg_deploy.errors import UsageError
 
 
 def _recipes() -> Iterable[str]:
@@ -40,7 +41,25 @@ TrainDataOption = Annotated[
 ]
 
 
+_OF_THE_WEIGHTS = ("arch", "width", "size", "head", "fc_width", "ceil_mode")
+
+
+def _refuse_network(context: typer.Context) -> None:
+    """Refuse to describe a network beside ``--from``, whose weights have one."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in _OF_THE_WEIGHTS
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} cannot be chosen with --from: the network is that of its weights",
+            "leave them out, or train without --from",
+        )
+
+
 def train(
+    context: typer.Context,
     out: OutOption,
     arch: ArchOption = "vgg11",
     width: WidthOption = 0.25,
@@ -109,6 +128,8 @@ def train(
     from vgg_deploy.train.options import RunControl, TrainOptions
     from vgg_deploy.train.recipes import default_recipe
 
+    if start is not None:
+        _refuse_network(context)
     options = TrainOptions(
         recipe=recipe or default_recipe(arch, fine_tune=start is not None),
         epochs=epochs,

@@ -59,8 +59,10 @@ def export_embedded(
         parent=plain.sha256,
         made_by=made_by,
     )
-    source = bundle.path(plain)
-    bundle, artifact = bundle.add(draft, lambda path: _write(source, bundle.card, options, path))
+    source, card = bundle.path(plain), bundle.card
+    bundle, artifact = bundle.add(
+        draft, lambda path: _write(source, card, options, precision, path)
+    )
     return bundle, artifact, False
 
 
@@ -77,18 +79,22 @@ def image_spec(card: ModelCard, options: EmbeddedOptions) -> TensorSpec:
     )
 
 
-def _write(plain: Path, card: ModelCard, options: EmbeddedOptions, path: Path) -> None:
+def _write(
+    plain: Path, card: ModelCard, options: EmbeddedOptions, precision: Precision, path: Path
+) -> None:
     from vgg_deploy.export import to_onnx
     from vgg_deploy.export.baked import bake
     from vgg_deploy.export.onnx_file import write_model
-    from vgg_deploy.export.onnx_policy import check_embedded
+    from vgg_deploy.export.onnx_policy import OPSET, check_embedded
+    from vgg_deploy.precision.graph import DIALECTS
 
     doing = "export the embedded ONNX file"
     with imports(doing), resources(doing):
         model = _loaded(plain)
         network = {(node.domain, node.op_type) for node in model.graph}
         bake(model, card, options)
-        check_embedded(model, network, options.resize)
+        opset = DIALECTS[precision].opset if precision in DIALECTS else OPSET
+        check_embedded(model, network, options.resize, opset)
         write_model(model, path)
         del model
         gc.collect()  # the weights leave memory before the checker reads its own copy

@@ -57,13 +57,18 @@ EMBEDDED_OPS = frozenset(
 NATIVE_OPS = frozenset({"Concat", "Resize", "Slice"})
 
 
-def check_embedded(model: ir.Model, network: set[tuple[str, str]], resize: str) -> None:
-    """The policy of an embedded file: ``network`` holds domain and operator of the plain file."""
+def check_embedded(
+    model: ir.Model, network: set[tuple[str, str]], resize: str, opset: int = OPSET
+) -> None:
+    """The policy of an embedded file: ``network`` holds domain and operator of the plain file.
+
+    ``opset`` is that of its precision: fp8 and bf16 need a later one.
+    """
     added = EMBEDDED_OPS | (NATIVE_OPS if resize == "native" else frozenset())
     for node in model.graph:
         if node.domain or (node.op_type not in added and ("", node.op_type) not in network):
             raise _refused(f"node {node.name} is the operator {node.domain}::{node.op_type}")
-    check_whole(model)
+    check_whole(model, opset)
 
 
 def check_policy(model: ir.Model) -> None:
@@ -80,11 +85,11 @@ def check_policy(model: ir.Model) -> None:
     check_whole(model)
 
 
-def check_whole(model: ir.Model) -> None:
+def check_whole(model: ir.Model, opset: int = OPSET) -> None:
     """No functions, and the one operator set."""
     if model.functions:
         raise _refused(f"it has {len(model.functions)} model functions")
-    if dict(model.opset_imports) != {"": OPSET}:
+    if dict(model.opset_imports) != {"": opset}:
         raise _refused(f"its operator sets are {dict(model.opset_imports)}")
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import TensorSpec
 from vgg_deploy.errors import RefusedInput, os_errors, require_file
+from vgg_deploy.files import usual_mode
 from vgg_deploy.spec import ModelCard
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def save_tensors(
     with os_errors(f"write {path}"):
         try:
             save_file(dict(tensors), path, metadata=dict(metadata))
+            usual_mode(path)
         except SafetensorError as error:  # it tells the system's number in its text only
             if number := re.search(r"os error (\d+)", str(error)):
                 raise OSError(int(number[1]), os.strerror(int(number[1]))) from error

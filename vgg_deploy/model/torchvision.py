@@ -142,12 +142,12 @@ def fitted(spec: ModelSpec, state: State, *, source: str) -> dict[str, Tensor]:
 
     with torch.device("meta"):
         wanted = VGG(spec).state_dict()
-    ours = to_ours(spec, state)
+    ours = _counted(wanted, to_ours(spec, state))
     if problem := _difference(wanted, ours):
         raise RefusedInput(
             f"{source} does not fit {spec.arch} (width {spec.width:g}, {spec.channels} channels, "
             f"{spec.classes} classes): {problem}",
-            "check --arch, --width, --channels, --classes, --size and --head",
+            "check --arch, --size, --head and --classes; the width is that of the weights",
         )
     for key, tensor in ours.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -155,6 +155,18 @@ def fitted(spec: ModelSpec, state: State, *, source: str) -> dict[str, Tensor]:
                 f"{source} holds NaN or infinity in {key}", "use weights from before it diverged"
             )
     return {k: ours[k].float() if wanted[k].is_floating_point() else ours[k] for k in wanted}
+
+
+def _counted(wanted: State, have: State) -> dict[str, Tensor]:
+    """``have`` with a count of zero where batch norm's is absent.
+
+    Files from before torch 0.4.1 hold none, torchvision's own among them; in eval mode, and in
+    training with a momentum, nothing reads it.
+    """
+    import torch
+
+    absent = [k for k in wanted if k.endswith(".num_batches_tracked") and k not in have]
+    return {**have, **{k: torch.zeros((), dtype=torch.int64) for k in absent}}
 
 
 def _difference(wanted: State, have: State) -> str:
@@ -209,7 +221,7 @@ def infer_spec(
     first, fc6, fc8 = (ours.get(f"{key}.weight") for key in ("blocks.0.0", "head.fc6", "head.fc8"))
     if first is None or fc6 is None or fc8 is None or first.ndim != 4 or fc6.ndim != 2:
         return base  # `fitted` will say what is missing
-    width = first.shape[0] / base.conv_arch[0][1]
+    width = _width(base, ours, first.shape[0])
     last = max(1, int(base.conv_arch[-1][1] * width))
     side = round((fc6.shape[1] / last) ** 0.5)
     pixels = size or max(1, side) * 2 ** len(base.conv_arch)
@@ -225,3 +237,24 @@ def infer_spec(
         fc_width=fc6.shape[0],
         head=head,
     )
+
+
+def _width(base: ModelSpec, ours: State, first: int) -> float:
+    """The width factor that gives the channels of every block.
+
+    Each is rounded down, so a block of c channels that became n leaves n/c to (n+1)/c; where that
+    is no width for all, the first block's, and ``fitted`` will say what differs.
+    """
+    low, high = 0.0, float("inf")
+    for index, (_, full) in enumerate(base.conv_arch):
+        weight = ours.get(f"blocks.{index}.0.weight")
+        if weight is not None and weight.shape[0] > 1:  # 1 is also what less than 1 becomes
+            low, high = max(low, weight.shape[0] / full), min(high, (weight.shape[0] + 1) / full)
+    if not 0 < low < high:
+        return first / base.conv_arch[0][1]
+    exact = all(
+        int(full * low) == weight.shape[0]
+        for index, (_, full) in enumerate(base.conv_arch)
+        if (weight := ours.get(f"blocks.{index}.0.weight")) is not None
+    )
+    return low if exact else (low + high) / 2

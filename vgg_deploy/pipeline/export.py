@@ -113,11 +113,14 @@ def _check_precisions(formats: Sequence[str], precisions: Sequence[str]) -> None
         )
 
 
+_SAID = ("largest_activation", "range_measured_on", "calibration", "calibration_divergence")
+
+
 def _told(watch: Watcher, artifact: Artifact, reused: bool) -> None:
     how = "reused, still valid" if reused else f"made, {artifact.size_bytes / 1e6:,.1f} MB"
     notes = [
         f"{name.replace('_', ' ')} {artifact.made_by[name]}"
-        for name in ("largest_activation", "calibration", "calibration_divergence")
+        for name in _SAID
         if name in artifact.made_by
     ]
     watch.say(f"export: {artifact.path} {'; '.join([how, *notes])}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from pathlib import Path
 
 from vgg_deploy.bundle import Bundle, create_bundle, refuse_existing
@@ -59,12 +60,10 @@ def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> B
 def _read(options: LoadOptions) -> Loaded:
     path = Path(options.weights)
     if path.suffix not in _FILE_ENDINGS and not path.exists():
-        return load_torchvision(options.weights)
+        return _said(options, load_torchvision(options.weights))
     require_file(path, "weights file")
     if has_card(path):
-        loaded = load_file(path)
-        _same_classes(options, loaded.card.spec)
-        return loaded
+        return _said(options, load_file(path))
     if options.arch is None:
         raise UsageError(
             f"{path} does not say what network it is for", "name it, for example --arch vgg16"
@@ -76,6 +75,25 @@ def _read(options: LoadOptions) -> Loaded:
         spec=spec, preprocessing=_preprocessing(spec), labels=_labels(options, spec.classes)
     )
     return Loaded(card, fitted(spec, state, source=str(path)), str(path))
+
+
+def _said(options: LoadOptions, loaded: Loaded) -> Loaded:
+    """Weights that say themselves what they are: only the labels may be other ones."""
+    spec = loaded.card.spec
+    for name, given, own in (
+        ("arch", options.arch, spec.arch),
+        ("size", options.size, spec.size),
+        ("head", options.head, spec.head),
+    ):
+        if given not in (None, own):
+            raise UsageError(
+                f"--{name} {given} contradicts {options.weights}, which says {own}",
+                f"leave --{name} out: these weights say themselves what network they are for",
+            )
+    _same_classes(options, spec)
+    if options.labels is None:
+        return loaded
+    return changed(loaded, card=changed(loaded.card, labels=_labels(options, spec.classes)))
 
 
 def _same_classes(options: LoadOptions, spec: ModelSpec) -> None:
@@ -98,7 +116,7 @@ def _labels(options: LoadOptions, classes: int) -> tuple[str, ...]:
         return unnamed_labels(classes)
     require_file(options.labels, "labels file")
     try:
-        lines = options.labels.read_text(encoding="utf-8").splitlines()
+        lines = options.labels.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise RefusedInput(
             f"{options.labels} is not UTF-8 text", "give one label per line"

@@ -25,6 +25,7 @@ from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.report.html import REPORT_FILE, write_report
 from vgg_deploy.results import BenchReport, VerifyReport
 from vgg_deploy.train.options import RunControl, TrainOptions
+from vgg_deploy.train.outcome import MAIN_JOB
 
 _TOO_FEW = "judged by accuracy, and on the sample's 1,000 test images a point is noise"
 LOG_FILE = "results/run.log"  # relative to the bundle: the tree of stages as text
@@ -95,7 +96,8 @@ def run_preset(name: str, out: Path | None = None, watch: Watcher | None = None)
     try:
         return _run(preset, folder, recorder)
     finally:
-        if (folder / MANIFEST).exists():  # not for a folder that is no bundle
+        trained = any(s.state == "done" for s in recorder.stages)
+        if trained and (folder / MANIFEST).exists():  # not for a folder of others
             write_text(folder / LOG_FILE, f"vgg-deploy run, {now()}\n{recorder.text()}\n")
 
 
@@ -108,6 +110,7 @@ def _run(preset: Preset, folder: Path, watch: Watcher) -> Outcome:
             replace=True,
             reuse=True,
             control=RunControl(resume="may"),
+            maker=MAIN_JOB,
         )
     with watch.stage("export"):
         bundle = _exported(bundle, preset, watch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from vgg_deploy.train.outcome import Listener, TrainResult
 
 TRAINING = "training"  # folder of a run inside the bundle
 KEY = "request"  # in made_by: digest of everything asked for
+MAKER = "made_for"  # in made_by, where the main job trained it
 
 
 def train_bundle(
@@ -38,12 +39,16 @@ def train_bundle(
     replace: bool = False,
     reuse: bool = False,
     control: RunControl | None = None,
+    maker: str | None = None,
 ) -> Bundle:
     """Train and make the bundle ``root``; the best epoch's weights become its checkpoint.
 
-    With ``reuse`` a bundle whose checkpoint was made by the same request is kept.
+    With ``reuse`` a bundle whose checkpoint was made by the same request is kept. With ``maker``
+    another one is replaced only where the same maker had made it.
     """
-    bundle = train_process(root, request, watch, replace=replace, reuse=reuse, control=control)
+    bundle = train_process(
+        root, request, watch, replace=replace, reuse=reuse, control=control, maker=maker
+    )
     if bundle is None:
         raise UsageError(
             "only train runs on several processes",
@@ -60,6 +65,7 @@ def train_process(
     replace: bool = False,
     reuse: bool = False,
     control: RunControl | None = None,
+    maker: str | None = None,
 ) -> Bundle | None:
     """``train_bundle`` as one of several processes: rank 0 makes the bundle, others get None."""
     control = control or RunControl()
@@ -74,6 +80,8 @@ def train_process(
         return old
     folder = root / TRAINING
     if is_main():
+        if maker:
+            _require_own(root, maker)
         refuse_existing(root, replace=replace)
         _require_finished(folder, control, replace=replace)
     for remark in plan.dataset.remarks:
@@ -81,7 +89,8 @@ def train_process(
     result = _trained(plan, request, folder, watch, control)
     if not is_main():
         return None
-    return _bundled(root, plan, result, key, watch, replace=replace)
+    marks = {KEY: key, **({MAKER: maker} if maker else {})}
+    return _bundled(root, plan, result, marks, watch, replace=replace)
 
 
 def _trained(
@@ -89,13 +98,17 @@ def _trained(
 ) -> TrainResult:
     from vgg_deploy.model.checkpoint import load_state
     from vgg_deploy.train.loop import Start, train
+    from vgg_deploy.train.setup import LAST_LAYER
 
     images = len(plan.dataset.train)
     what = f"fine-tune {request.start}" if plan.source else plan.card.spec.arch
     watch.say(f"train: {what} on {images:,} images, {plan.dataset.source}")
     start = None
     if plan.source:
-        start = Start(load_state(plan.source.path(plan.source.checkpoint)))
+        state = load_state(plan.source.path(plan.source.checkpoint))
+        if plan.source.card.labels != plan.card.labels:  # other classes, even if as many
+            state = {k: v for k, v in state.items() if not k.startswith(LAST_LAYER)}
+        start = Start(state)
     with _heard(folder, watch, control) as listener:
         return train(plan.card, plan.dataset, request.options, folder, listener, control, start)
 
@@ -116,12 +129,18 @@ def _heard(folder: Path, watch: Watcher, control: RunControl) -> Iterator[Listen
 
 
 def _bundled(
-    root: Path, plan: Plan, result: TrainResult, key: str, watch: Watcher, *, replace: bool
+    root: Path,
+    plan: Plan,
+    result: TrainResult,
+    marks: Mapping[str, str],
+    watch: Watcher,
+    *,
+    replace: bool,
 ) -> Bundle:
     """Make the bundle; then the run is finished and its checkpoints are not needed."""
     from vgg_deploy.train.store import Store
 
-    made_by = {**result.made_by, KEY: key}
+    made_by = {**result.made_by, **marks}
     if plan.source:
         made_by["fine_tuned_from"] = plan.source.checkpoint.sha256
     draft = Draft(
@@ -140,12 +159,27 @@ def _bundled(
     return bundle
 
 
+def _require_own(root: Path, maker: str) -> None:
+    """Refuse to replace a bundle that somebody else made, or one that cannot be read."""
+    if not (root / MANIFEST).exists():
+        return
+    try:
+        own = open_bundle(root).checkpoint.made_by.get(MAKER) == maker
+    except VggDeployError:
+        own = False
+    if not own:
+        raise RefusedInput(
+            f"{root} holds a bundle that vgg-deploy {maker} did not make or cannot read",
+            f"choose another folder with -o, or delete {root}",
+        )
+
+
 def _require_finished(folder: Path, control: RunControl, *, replace: bool) -> None:
     """Refuse to throw away what an interrupted run has done."""
-    from vgg_deploy.train.distributed import was_restarted
+    from vgg_deploy.train.job import is_restart
     from vgg_deploy.train.store import Store
 
-    afresh = control.resume == "no" and not replace and not was_restarted()
+    afresh = control.resume == "no" and not replace and not is_restart(folder)
     if afresh and Store(folder).found():
         raise RefusedInput(
             f"{folder} holds a run that was interrupted",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.data.images import to_channels
 from vgg_deploy.data.preprocess import preprocess
+from vgg_deploy.data.sources import open_dataset
 from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.precision.observe import BINS, Histogram
 from vgg_deploy.precision.options import CalibrationOptions
@@ -40,12 +41,8 @@ def calibration_set(card: ModelCard, options: CalibrationOptions) -> Calibration
     split is too small.
     """
     if options.data is None and card.dataset not in ("fashion-mnist", "sample"):
-        raise UsageError(
-            "the model does not say which data set it was trained on, so there is nothing to "
-            "calibrate with",
-            "name one that is like its input: --calibration-data fashion-mnist",
-        )
-    dataset = load_dataset(options.data or "auto", options.data_dir)
+        raise _nothing_named(card)
+    dataset = open_dataset(options.data or "auto", options.data_dir, card.preprocessing)
     if len(dataset.train) < 2 * options.images:
         raise RefusedInput(
             f"{2 * options.images} images are needed to calibrate and to compare, "
@@ -57,6 +54,33 @@ def calibration_set(card: ModelCard, options: CalibrationOptions) -> Calibration
     channels = card.preprocessing.channels
     measured, held_out = (to_channels(dataset.train.images[i], channels) for i in drawn)
     return CalibrationSet(measured, held_out, f"{dataset.name} train")
+
+
+def _nothing_named(card: ModelCard) -> UsageError:
+    if (card.dataset or "").startswith("folder "):
+        return UsageError(
+            f"the model was trained on {card.dataset}, and where those images lie is not kept",
+            "name them to calibrate with: --calibration-data PATH, which train had as --data",
+        )
+    what = (
+        f"the model was trained on {card.dataset}, whose images vgg-deploy cannot fetch"
+        if card.dataset
+        else "the model does not say which data set it was trained on, so there is nothing to "
+        "calibrate with"
+    )
+    return UsageError(
+        what,
+        "name some that are like its input: --calibration-data PATH, a folder of images, or "
+        "--calibration-data fashion-mnist",
+    )
+
+
+def digest_of(images: CalibrationSet) -> str:
+    """What tells the images of two folders of the same name apart."""
+    digest = hashlib.sha256()
+    for part in (images.measured, images.held_out):
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()[:16]
 
 
 def batches(

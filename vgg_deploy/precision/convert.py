@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.bundle import Bundle
+from vgg_deploy.data.sources import is_folder
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, unknown_choice
 from vgg_deploy.manifest import Draft
 from vgg_deploy.precision import graph
-from vgg_deploy.precision.calibration import CalibrationSet, Done, batches, calibration_set
+from vgg_deploy.precision.calibration import (
+    CalibrationSet,
+    Done,
+    batches,
+    calibration_set,
+    digest_of,
+)
 from vgg_deploy.precision.cast import check_range, to_half
 from vgg_deploy.precision.graph import DIALECTS, layer_of, layers
 from vgg_deploy.precision.observe import observe
@@ -27,7 +35,8 @@ if TYPE_CHECKING:
 _TOOLS = ("vgg-deploy", "onnx", "onnxruntime", "onnxruntime-gpu")
 Notes = dict[str, str]
 Make = Callable[
-    ["onnx.ModelProto", ModelCard, CalibrationOptions, Done], "tuple[onnx.ModelProto, Notes]"
+    ["onnx.ModelProto", ModelCard, Callable[[], CalibrationSet], Done],
+    "tuple[onnx.ModelProto, Notes]",
 ]
 
 
@@ -38,6 +47,7 @@ class Converter:
     make: Make
     made_by: Mapping[str, str] = field(default_factory=dict)
     passes: int = 1  # over the calibration images; 0: it needs none
+    any_images: bool = False  # the sample's will do where the model's own are unknown
 
 
 def images_to_run(precision: Precision, options: CalibrationOptions | None = None) -> int:
@@ -62,7 +72,8 @@ def convert(
     """
     if precision not in CONVERTERS:
         raise unknown_choice("precision", precision, ONNX_PRECISIONS)
-    options = options or CalibrationOptions()
+    converter = CONVERTERS[precision]
+    options = _with_data(converter, options or CalibrationOptions(), bundle.card)
     source = bundle.find("onnx")
     if source is None:
         raise RefusedInput(
@@ -70,12 +81,14 @@ def convert(
             f"make it: vgg-deploy export {bundle.root} --format onnx",
         )
     bundle.check([source])
-    converter = CONVERTERS[precision]
+    images = cache(lambda: calibration_set(bundle.card, options))
     wanted = _made_by(precision, converter, options, bundle.card)
+    if converter.passes and options.data and is_folder(options.data):  # may be another one by now
+        wanted["calibration_digest"] = digest_of(images())
     if (valid := _valid(bundle, precision, source, wanted)) is not None:
         return bundle, valid, True
     model = graph.read(bundle.path(source))
-    model, notes = converter.make(model, bundle.card, options, done)
+    model, notes = converter.make(model, bundle.card, images, done)
     graph.finish(model, precision, wanted | notes)
     draft = Draft(
         format="onnx",
@@ -117,9 +130,9 @@ def _valid(
 
 
 def _fp16(
-    model: onnx.ModelProto, card: ModelCard, options: CalibrationOptions, done: Done
+    model: onnx.ModelProto, card: ModelCard, drawn: Callable[[], CalibrationSet], done: Done
 ) -> tuple[onnx.ModelProto, Notes]:
-    images = _any_images(card, options)
+    images = drawn()
     # ReLU, pooling and normalisation give nothing larger than what they get
     names = [model.graph.input[0].name, *(node.output[0] for node in layers(model))]
     seen = observe(model, names, batches(images.measured, card.preprocessing, done))
@@ -127,11 +140,15 @@ def _fp16(
     where = {name: layer_of(model, name) for name in names}
     top = check_range(largest, where)
     to_half(model, "fp16")
-    return model, {"largest_activation": top, "calibration_data": images.source}
+    notes = {"largest_activation": top, "calibration_data": images.source}
+    part_of_it = (card.dataset, images.source) == ("fashion-mnist", "sample train")
+    if images.source != f"{card.dataset} train" and not part_of_it:
+        notes["range_measured_on"] = f"{images.source}, not known to be what it was trained on"
+    return model, notes
 
 
 def _bf16(
-    model: onnx.ModelProto, _card: ModelCard, _options: CalibrationOptions, _done: Done
+    model: onnx.ModelProto, _card: ModelCard, _drawn: Callable[[], CalibrationSet], _done: Done
 ) -> tuple[onnx.ModelProto, Notes]:
     to_half(model, "bf16")
     return model, {}
@@ -139,20 +156,21 @@ def _bf16(
 
 def _eight_bits(precision: QuantizedPrecision) -> Make:
     def make(
-        model: onnx.ModelProto, card: ModelCard, options: CalibrationOptions, done: Done
+        model: onnx.ModelProto, card: ModelCard, drawn: Callable[[], CalibrationSet], done: Done
     ) -> tuple[onnx.ModelProto, Notes]:
-        images = calibration_set(card, options)
+        images = drawn()
         made, notes = quantize(model, precision, images, card.preprocessing, done)
         return made, notes | {"calibration_data": images.source}
 
     return make
 
 
-def _any_images(card: ModelCard, options: CalibrationOptions) -> CalibrationSet:
+def _with_data(
+    converter: Converter, options: CalibrationOptions, card: ModelCard
+) -> CalibrationOptions:
     """fp16's range can be looked at with any images where the model's own are unknown."""
-    if options.data is None and card.dataset not in ("fashion-mnist", "sample"):
-        options = replace(options, data="sample")
-    return calibration_set(card, options)
+    unknown = options.data is None and card.dataset not in ("fashion-mnist", "sample")
+    return replace(options, data="sample") if converter.any_images and unknown else options
 
 
 _SYMMETRIC = {
@@ -164,7 +182,7 @@ _INT8 = _SYMMETRIC | {
     "activations": "symmetric, one scale per tensor, on inputs and outputs of Conv and Gemm"
 }
 CONVERTERS: Mapping[Precision, Converter] = {
-    "fp16": Converter(make=_fp16),
+    "fp16": Converter(make=_fp16, any_images=True),
     "bf16": Converter(make=_bf16, passes=0),
     "int8": Converter(make=_eight_bits("int8"), made_by=_INT8, passes=PASSES["int8"]),
     "fp8": Converter(make=_eight_bits("fp8"), made_by=_SYMMETRIC, passes=PASSES["fp8"]),

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.files import atomic
+from vgg_deploy.report.canvas import drawing
 
+P = ParamSpec("P")
 _INK, _MUTED, _BLUE, _ORANGE = "#1d2226", "#59636b", "#2f6690", "#c2571a"
 _DPI = 120
 _COLUMNS = 6  # images side by side in the gallery
 
 
+def _drawn(draw: Callable[P, None]) -> Callable[P, None]:
+    """Class names are drawn as they are, with signs for formulas or without a glyph, too."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **options: P.kwargs) -> None:
+        with drawing():
+            from matplotlib import rc_context
+
+            with rc_context({"font.size": 10}):
+                draw(*args, **options)
+
+    return drawn
+
+
+@_drawn
 def curves_png(path: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
     """Loss and accuracy of training and test after each epoch.
 
@@ -42,6 +60,7 @@ def curves_png(path: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
     _saved(figure, path)
 
 
+@_drawn
 def confusion_png(path: Path, labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> None:
     """Rows are the true classes, columns what the network says; shades are shares of a row."""
     matrix = np.array(confusion, float)
@@ -65,6 +84,7 @@ def confusion_png(path: Path, labels: Sequence[str], confusion: Sequence[Sequenc
     _saved(figure, path)
 
 
+@_drawn
 def mistakes_png(
     path: Path, images: NDArray[np.uint8], captions: Sequence[tuple[str, str]]
 ) -> None:

@@ -70,14 +70,16 @@ def train_epoch(
     done = sum(map(len, batches[: progress.batches]))
     clock = time.perf_counter()
     for chosen in batches[progress.batches :]:
-        progress.lr = trainer.set_rate((progress.epoch + done / whole) / trainer.epochs)
+        middle = (done + len(chosen) / 2) / whole  # at a step's start the first one had no rate
+        progress.lr = trainer.set_rate((progress.epoch + middle) / trainer.epochs)
         torch.manual_seed(seed_of(trainer.seed, "step", progress.step, trainer.world.rank))
         mine = trainer.world.part(chosen)
         sums = trainer.step(data.pixels[mine], data.labels[mine], len(chosen))
         done += len(chosen)
         progress.batches += 1
         progress.step += 1
-        stopping = _told(progress, meter.push(*sums, len(mine), stop=steps.stop()), steps)
+        arrived = meter.push(*sums, len(mine), stop=steps.stop())
+        stopping = _told(progress, arrived, steps) or meter.stop_drained
         now = time.perf_counter()
         progress.seconds += now - clock
         if trainer.world.size == 1:
@@ -121,6 +123,8 @@ def evaluate(model: VGG, data: Images, p: Preprocessing, world: World | None = N
     loss = torch.zeros((), dtype=torch.float64, device=device)
     mine = world.part(torch.arange(count, device=device))
     for chosen in torch.split(mine, _TEST_BATCH):
+        if not len(chosen):  # more processes than test images
+            continue
         x = preprocess_torch(data.pixels[chosen], p).contiguous(memory_format=torch.channels_last)
         logits, labels = model(x), data.labels[chosen]
         loss += F.cross_entropy(logits, labels, reduction="sum")

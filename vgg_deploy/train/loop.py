@@ -11,18 +11,27 @@ import numpy as np
 import torch
 
 from vgg_deploy.data.dataset import Dataset
-from vgg_deploy.errors import RefusedInput
-from vgg_deploy.files import sha256_of
+from vgg_deploy.errors import UsageError
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.auto_batch import fitting, refused
-from vgg_deploy.train.distributed import World, joined, local_device, was_restarted
+from vgg_deploy.train.distributed import World, joined, local_device
 from vgg_deploy.train.hardware import choose_device, tuned
 from vgg_deploy.train.make import made_by, make_trainer
 from vgg_deploy.train.options import RunControl, TrainOptions
-from vgg_deploy.train.outcome import METRICS_FILE, Listener, RunPlan, Silent, TrainResult, best_of
-from vgg_deploy.train.run import BEST_FILE, LAST_FILE, Run
+from vgg_deploy.train.outcome import (
+    BEST_FILE,
+    LAST_FILE,
+    METRICS_FILE,
+    Listener,
+    RunPlan,
+    Silent,
+    TrainResult,
+    best_of,
+)
+from vgg_deploy.train.resume import resume
+from vgg_deploy.train.run import Run
 from vgg_deploy.train.setup import place
-from vgg_deploy.train.state import Identity, exact_context, require_same, restore
+from vgg_deploy.train.state import Identity, exact_context
 from vgg_deploy.train.step import Images, Trainer
 from vgg_deploy.train.stop import StopWish
 from vgg_deploy.train.store import Store, digest_of
@@ -71,6 +80,7 @@ def train(
         torch.manual_seed(options.seed)
         trainer = make_trainer(card, options, device, world, start.state if start else None)
         data = Images(*place(dataset.train.take(options.max_images), card, device))
+        _require_enough(len(data), world)
         test = Images(*place(dataset.test, card, device))
         identity = _identity(trainer, card, dataset, options, start)
         run = Run(
@@ -84,7 +94,7 @@ def train(
             control=control,
             stop=stop,
         )
-        _resume(run, world)
+        resume(run, world)
         _fit_memory(run, options)
         listener.on_start(_plan(run))
         with refused(run.trainer, data):
@@ -95,6 +105,14 @@ def train(
             best_path=folder / BEST_FILE,
             last_path=folder / LAST_FILE,
             made_by=made_by(run.trainer, card, dataset, options, len(data)),
+        )
+
+
+def _require_enough(images: int, world: World) -> None:
+    if world.size > 1 and images < 2 * world.size:
+        raise UsageError(
+            f"{images} training images for {world.size} processes",
+            f"use at most --nproc-per-node {max(1, images // 2)}, or more images",
         )
 
 
@@ -117,46 +135,6 @@ def _data_digest(dataset: Dataset) -> str:
             digest.update(np.ascontiguousarray(values).data)
     counts = f"{len(dataset.train)}+{len(dataset.test)} images"
     return f"{dataset.name}, {counts}, {digest.hexdigest()[:16]}"
-
-
-def _resume(run: Run, world: World) -> None:
-    """Go on from the newest checkpoint where that is wanted; rank 0 reads, all get it."""
-    wish = "may" if run.control.resume == "no" and was_restarted() else run.control.resume
-    if world.main:
-        run.store.tidy()
-        if wish == "no":
-            run.store.clear()
-    found = run.store.newest() if world.main and wish != "no" else None
-    if world.main and found is None and wish == "must":
-        raise RefusedInput(
-            f"there is nothing to resume in {run.folder}",
-            "start the run without --resume; a finished run leaves no checkpoints",
-        )
-    if found and wish == "may" and found[0].identity != run.identity:
-        run.store.clear()
-        found = None
-    if found:
-        state, tensors, problems = found
-        require_same(state.identity, run.identity)
-        for problem in problems:
-            run.listener.on_note(f"{problem}; the one before it is used")
-        restore(run.trainer, tensors)
-        run.take(state)
-        _require_best(run)
-    run.synchronise()
-
-
-def _require_best(run: Run) -> None:
-    """best.safetensors must be the one the checkpoint speaks of, unless it is about to be made."""
-    rows = tuple(run.rows)
-    if not rows or (run.progress.batches == 0 and best_of(rows) is rows[-1]):
-        return
-    path = run.folder / BEST_FILE
-    if not path.is_file() or (run.best_sha256 and sha256_of(path) != run.best_sha256):
-        raise RefusedInput(
-            f"{path}, the best epoch of the run to be resumed, is missing or was changed",
-            "restore it, or start afresh with --replace",
-        )
 
 
 def _fit_memory(run: Run, options: TrainOptions) -> None:

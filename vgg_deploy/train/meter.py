@@ -32,13 +32,16 @@ class Meter:
 
     On a CPU alone that is at once. On a GPU, and with several processes, each is given out one
     step later: its copy to the host, or its sum over the processes, runs beside the next step.
-    As every process reads the same sums at the same step, they also agree when to stop.
+    As every process reads the same sums at the same step, they also agree when to stop. One that
+    drained early, to save, knows a wish a step before the others: ``stop_drained`` keeps it until
+    the step at which they learn of it.
     """
 
     def __init__(self, device: torch.device, world: World) -> None:
         self._device = device
         self._world = world
         self._waiting: deque[_Waiting] = deque()
+        self.stop_drained = False
         self._lag = int(device.type == "cuda" or world.size > 1)
 
     def push(
@@ -57,7 +60,9 @@ class Meter:
     def drain(self) -> Iterator[StepFigures]:
         """Wait for all that is under way."""
         while self._waiting:
-            yield self._waiting.popleft()()
+            figures = self._waiting.popleft()()
+            self.stop_drained |= figures.stop
+            yield figures
 
     def _sent(self, sums: torch.Tensor) -> _Waiting:
         work: Any = dist.all_reduce(sums, async_op=True) if self._world.size > 1 else None

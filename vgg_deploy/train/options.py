@@ -14,6 +14,7 @@ PrecisionChoice = Literal["auto", "fp32", "bf16"]
 ResumeChoice = Literal["no", "may", "must"]
 DEVICES: tuple[DeviceChoice, ...] = get_args(DeviceChoice)
 TRAIN_PRECISIONS: tuple[PrecisionChoice, ...] = get_args(PrecisionChoice)
+_LARGEST_SEED = 2**63 - 1
 FREEZABLE = ("features",)
 
 
@@ -58,6 +59,10 @@ class TrainOptions:
         ):
             if value is not None and value < low:
                 raise UsageError(f"{name} {value} is below {low}", f"use at least {low}")
+        if self.seed > _LARGEST_SEED:
+            raise UsageError(
+                f"seed {self.seed} does not fit into 63 bits", f"use at most {_LARGEST_SEED}"
+            )
         if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
             raise UsageError(f"learning rate {self.lr}", "use a finite value above 0, such as 0.05")
 

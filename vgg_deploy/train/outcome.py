@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+BEST_FILE = "best.safetensors"
+LAST_FILE = "last.safetensors"
+MAIN_JOB = "run"  # owner of what vgg-deploy run trains
 METRICS_FILE = "metrics.jsonl"
 EVALUATION_FILE = "evaluation.json"
 

@@ -12,6 +12,7 @@ from vgg_deploy import jsonio
 from vgg_deploy.errors import Interrupted, ResourceLimit, TrainingDiverged
 from vgg_deploy.files import atomic, sha256_of, write_text
 from vgg_deploy.model.checkpoint import save_checkpoint
+from vgg_deploy.train import best
 from vgg_deploy.train.epoch import (
     Classified,
     Progress,
@@ -23,15 +24,12 @@ from vgg_deploy.train.epoch import (
 from vgg_deploy.train.evaluation import save_evaluation
 from vgg_deploy.train.meter import Meter, StepFigures
 from vgg_deploy.train.options import RunControl
-from vgg_deploy.train.outcome import METRICS_FILE, EpochRow, Listener, best_of
+from vgg_deploy.train.outcome import BEST_FILE, LAST_FILE, METRICS_FILE, EpochRow, Listener, best_of
 from vgg_deploy.train.profile import StepProfiler
 from vgg_deploy.train.state import SCHEMA_VERSION, Identity, TrainState, prepare, tensors_of
 from vgg_deploy.train.step import Images, Trainer
 from vgg_deploy.train.stop import StopWish
 from vgg_deploy.train.store import Store
-
-BEST_FILE = "best.safetensors"
-LAST_FILE = "last.safetensors"
 
 
 @dataclass(kw_only=True)
@@ -145,7 +143,7 @@ class Run:
         if stopping or due:
             self._save()
         if stopping:
-            raise self._stopped()
+            raise self.stopped()
 
     def _save(self) -> None:
         """A checkpoint of this moment, by rank 0 alone."""
@@ -172,6 +170,8 @@ class Run:
             return
         state, rows = self.trainer.model.state_dict(), tuple(self.rows)
         names = [LAST_FILE, BEST_FILE] if best_of(rows) is rows[-1] else [LAST_FILE]
+        if BEST_FILE in names:
+            best.keep(self.folder, self.store.folder, self.best_sha256)
         for name in names:
             with atomic(self.folder / name) as partial:
                 save_checkpoint(partial, self.identity.card, state)
@@ -182,7 +182,8 @@ class Run:
         lines = (jsonio.dumps(row, indent=None) + "\n" for row in rows)
         write_text(self.folder / METRICS_FILE, "".join(lines))
 
-    def _stopped(self) -> Exception:
+    def stopped(self) -> Exception:
+        """The error that a run ends with which was asked to stop."""
         where = f"in epoch {self.progress.epoch + 1} after step {self.progress.step}"
         remedy = "a checkpoint was saved: run it again to go on (train: with --resume)"
         if self.stop.timed_out and not self.stop.signal:

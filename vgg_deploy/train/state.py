@@ -17,7 +17,7 @@ from vgg_deploy.train.options import TrainOptions
 from vgg_deploy.train.outcome import EpochRow
 from vgg_deploy.train.step import Trainer
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1: the rate of a step was that at its start
 _MODEL, _OPTIMISER = "model.", "optimiser."
 
 

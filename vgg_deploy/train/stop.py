@@ -20,6 +20,7 @@ class StopWish:
     def __init__(self, max_minutes: float | None = None) -> None:
         self.signal: str | None = None
         self.timed_out = False
+        self.spent = 0.0  # seconds of the limit that were used before this process
         self._seconds = None if max_minutes is None else 60 * max_minutes
         self._before: dict[signal.Signals, Any] = {}
 
@@ -35,9 +36,12 @@ class StopWish:
 
     def __bool__(self) -> bool:
         """Whether the run is to stop."""
-        if self._seconds is not None and time.monotonic() - self._start >= self._seconds:
+        if self._seconds is not None and self._used() >= self._seconds:
             self.timed_out = True
         return self.signal is not None or self.timed_out
+
+    def _used(self) -> float:
+        return time.monotonic() - self._start + self.spent
 
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         self.signal = signal.Signals(number).name

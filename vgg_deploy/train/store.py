@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from vgg_deploy import jsonio
 from vgg_deploy.errors import DigestMismatch, RefusedInput, ResourceLimit, VggDeployError, os_errors
-from vgg_deploy.files import PARTIAL, sha256_of, staged
+from vgg_deploy.files import PARTIAL, sha256_of, staged, usual_mode
+from vgg_deploy.train import best
 from vgg_deploy.train.state import SCHEMA_VERSION, TrainState
 
 if TYPE_CHECKING:
@@ -71,7 +72,17 @@ class Store:
             _to_disk(self.folder)
         for old in self.found()[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
+        if best.kept(self.folder):
+            self._drop_best()
         return target
+
+    def _drop_best(self) -> None:
+        """Drop the best epochs of which no checkpoint here speaks."""
+        try:
+            states = [jsonio.load(TrainState, path / STATE) for path in self.found()]
+        except VggDeployError:  # a damaged one may speak of any
+            return
+        best.drop_unused(self.folder, {s.best_sha256 for s in states if s.best_sha256})
 
     def found(self) -> list[Path]:
         """Folders of checkpoints, newest first."""
@@ -115,6 +126,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
     try:
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+        usual_mode(path)
     except SafetensorError as error:
         if not _NO_SPACE.search(str(error)):
             raise

@@ -1,0 +1,59 @@
+"""Which job trains in a folder, and since when: a restart of this very job, or another's run."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from vgg_deploy import jsonio
+from vgg_deploy.errors import VggDeployError, os_errors
+from vgg_deploy.train.distributed import was_restarted
+from vgg_deploy.train.store import FOLDER
+
+FILE = "job.json"  # beside the checkpoints, and removed with them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Contents of ``job.json``: who started the run and when it first did."""
+
+    owner: str
+    started: float  # seconds since 1970
+
+
+def torchrun_job() -> str:
+    """Torchrun's name of this job, the same after a restart; empty without one."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    return f"torchrun {name}" if name else ""
+
+
+def job_of(run: Path) -> Job | None:
+    """Who started the run in a folder, where that is known."""
+    try:
+        return jsonio.load(Job, run / FOLDER / FILE)
+    except VggDeployError:
+        return None
+
+
+def is_restart(run: Path) -> bool:
+    """Whether torchrun started this very job again after it had begun to train in ``run``.
+
+    A start that was refused leaves no note, so that its restart is refused, too.
+    """
+    job = job_of(run)
+    return was_restarted() and job is not None and job.owner == torchrun_job()
+
+
+def note_job(run: Path, owner: str) -> float:
+    """Note who trains from now on; gives the seconds since this job's first start."""
+    path = run / FOLDER / FILE
+    if is_restart(run) and (job := job_of(run)):
+        return max(0.0, time.time() - job.started)
+    if owner:
+        jsonio.save(path, Job(owner=owner, started=time.time()))
+    elif path.is_file():
+        with os_errors(f"write {path}"):
+            path.unlink()
+    return 0.0
