@@ -29,6 +29,7 @@ NOT_RUN = {
     "train --arch vgg11": "trains for half an hour",
     "train --data photos": "the reader's own images; tests/train has such folders",
     "verify artifacts/photos": "as above",
+    "export artifacts/photos": "as above; tests/precision calibrates with such a folder",
     "bench artifacts/fmnist --batch 1 --batch 8": "every backend, for minutes; README runs two",
     "bench artifacts/fmnist --percentile 99": "its gate depends on how fast the machine is",
     "bench artifacts/fmnist --compare": "takes minutes; tests/pipeline compares in fewer rounds",

@@ -60,9 +60,7 @@ def export_embedded(
         made_by=made_by,
     )
     source, card = bundle.path(plain), bundle.card
-    bundle, artifact = bundle.add(
-        draft, lambda path: _write(source, card, options, precision, path)
-    )
+    bundle, artifact = bundle.add(draft, lambda path: _write(source, card, options, path))
     return bundle, artifact, False
 
 
@@ -79,21 +77,18 @@ def image_spec(card: ModelCard, options: EmbeddedOptions) -> TensorSpec:
     )
 
 
-def _write(
-    plain: Path, card: ModelCard, options: EmbeddedOptions, precision: Precision, path: Path
-) -> None:
+def _write(plain: Path, card: ModelCard, options: EmbeddedOptions, path: Path) -> None:
     from vgg_deploy.export import to_onnx
     from vgg_deploy.export.baked import bake
     from vgg_deploy.export.onnx_file import write_model
     from vgg_deploy.export.onnx_policy import OPSET, check_embedded
-    from vgg_deploy.precision.graph import DIALECTS
 
     doing = "export the embedded ONNX file"
     with imports(doing), resources(doing):
         model = _loaded(plain)
         network = {(node.domain, node.op_type) for node in model.graph}
+        opset = model.opset_imports.get("", OPSET)  # bf16 and fp8 need a later one
         bake(model, card, options)
-        opset = DIALECTS[precision].opset if precision in DIALECTS else OPSET
         check_embedded(model, network, options.resize, opset)
         write_model(model, path)
         del model
