@@ -22,8 +22,8 @@ from vgg_deploy.cli.options import (
     WidthOption,
     complete,
     head_of,
+    refuse_given,
 )
-from vgg_deploy.errors import UsageError
 
 
 def _recipes() -> Iterable[str]:
@@ -41,21 +41,10 @@ TrainDataOption = Annotated[
 ]
 
 
-_OF_THE_WEIGHTS = ("arch", "width", "size", "head", "fc_width", "ceil_mode")
-
-
-def _refuse_network(context: typer.Context) -> None:
-    """Refuse to describe a network beside ``--from``, whose weights have one."""
-    given = [
-        f"--{name.replace('_', '-')}"
-        for name in _OF_THE_WEIGHTS
-        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
-    ]
-    if given:
-        raise UsageError(
-            f"{', '.join(given)} cannot be chosen with --from: the network is that of its weights",
-            "leave them out, or train without --from",
-        )
+_OF_THE_WEIGHTS = dict.fromkeys(
+    ("arch", "width", "size", "head", "fc_width", "ceil_mode"),
+    "the network is that of the weights: leave it out, or train without --from",
+)
 
 
 def train(
@@ -129,7 +118,7 @@ def train(
     from vgg_deploy.train.recipes import default_recipe
 
     if start is not None:
-        _refuse_network(context)
+        refuse_given(context, _OF_THE_WEIGHTS, "cannot be chosen with --from")
     options = TrainOptions(
         recipe=recipe or default_recipe(arch, fine_tune=start is not None),
         epochs=epochs,
