@@ -141,6 +141,24 @@ def os_errors(doing: str) -> Iterator[None]:
         raise from_os_error(error, doing) from error
 
 
+# As C++, torch, ONNX Runtime's arena, cuBLAS and cuDNN say it; in lower case.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "bad alloc",
+    "out of memory",
+    "failed to allocate memory",
+    "alloc_failed",
+)
+
+
+def says_out_of_memory(message: str) -> bool:
+    """Whether it is memory, of the host or a GPU, that a library's message says was lacking."""
+    said = message.lower()
+    return any(sign in said for sign in _OUT_OF_MEMORY)
+
+
 def require_file(path: Path, what: str) -> None:
     """Refuse a path that is not a readable, non-empty regular file."""
     if not path.exists():

@@ -17,20 +17,12 @@ from vgg_deploy.errors import (
     ResourceLimit,
     VggDeployError,
     require_file,
+    says_out_of_memory,
 )
 
 T = TypeVar("T")
 TORCH_REMEDY = 'pip install "vgg-deploy[torch]"'
 CPU_REMEDY = 'pip install "vgg-deploy[cpu]"'
-# As C++, torch, ONNX Runtime's arena, cuBLAS and cuDNN say it; in lower case.
-_OUT_OF_MEMORY = (
-    "can't allocate memory",
-    "bad_alloc",
-    "bad alloc",
-    "out of memory",
-    "failed to allocate memory",
-    "alloc_failed",
-)
 
 
 @dataclass(frozen=True)
@@ -160,7 +152,7 @@ def translated(doing: str) -> Iterator[None]:
     except VggDeployError:
         raise
     except Exception as error:
-        if isinstance(error, MemoryError) or _is_out_of_memory(str(error)):
+        if isinstance(error, MemoryError) or says_out_of_memory(str(error)):
             raise ResourceLimit(
                 f"{doing}: not enough memory", "use a smaller batch, or close other programs"
             ) from error
@@ -195,8 +187,3 @@ def importable(module: str, remedy: str) -> Missing | None:
     except Exception as error:
         return Missing(f"{module} cannot be imported: {first_line(error)}", remedy)
     return None
-
-
-def _is_out_of_memory(message: str) -> bool:
-    said = message.lower()
-    return any(sign in said for sign in _OUT_OF_MEMORY)

@@ -13,9 +13,8 @@ from vgg_deploy.errors import (
     ResourceLimit,
     VggDeployError,
     from_os_error,
+    says_out_of_memory,
 )
-
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
 
 
 def run(args: Sequence[str] | None) -> int:
@@ -69,7 +68,7 @@ def _translated(error: Exception) -> VggDeployError | None:
     if isinstance(error, VggDeployError):
         return error
     text = str(error)
-    if isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
+    if isinstance(error, MemoryError) or says_out_of_memory(text):
         return ResourceLimit("not enough memory", "use a smaller --batch or a smaller model")
     if isinstance(error, OSError):
         return from_os_error(error, f"use {error.filename}" if error.filename else "go on")

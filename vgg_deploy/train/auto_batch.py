@@ -9,17 +9,15 @@ from dataclasses import replace
 import torch
 from torch import distributed as dist
 
-from vgg_deploy.errors import ResourceLimit
+from vgg_deploy.errors import ResourceLimit, says_out_of_memory
 from vgg_deploy.train.step import Images, Trainer
-
-_SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether it is memory, of the device or the host, that an operation lacked."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _SIGNS)
+    return isinstance(error, RuntimeError) and says_out_of_memory(str(error))
 
 
 def fitting(trainer: Trainer, data: Images) -> int:
