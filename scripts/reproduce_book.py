@@ -64,7 +64,7 @@ class Cell:
     cell: str
     recipe: str
     ours: Figures
-    best_test_accuracy: float
+    best_test_accuracy: float  # of the epoch that the validation images choose, if there are any
     notes: Figures  # always by the book's recipe
     dataset: str
     train_images: int
@@ -97,6 +97,7 @@ def run_cell(name: str, recipe: str, options: argparse.Namespace) -> Cell:
         seed=options.seed,
         device=options.device,
         max_images=options.max_images,
+        validation=options.validation,
     )
     folder = options.folder / f"{name}-{recipe}".replace("@", "-")
     control = RunControl(resume="may", save_every=5, max_minutes=options.max_minutes)
@@ -170,6 +171,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--width", type=float, default=WIDTH)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--validation", type=float, default=0.0, help="share that is held out")
     parser.add_argument("--max-images", type=int, help="for trying it out")
     parser.add_argument("--max-minutes", type=float, help="per cell; then run it again")
     parser.add_argument("--folder", type=Path, default=Path("artifacts/book"))

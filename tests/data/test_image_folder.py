@@ -62,6 +62,38 @@ def test_a_split_of_its_own(tmp_path: Path, name: str) -> None:
     assert (len(data.train), len(data.test)) == (11, 5)
 
 
+def test_three_splits(tmp_path: Path) -> None:
+    tree(tmp_path, (5, 6), "train")
+    tree(tmp_path, (1, 3), "val")
+    data = load_image_folder(tree(tmp_path, (2, 1), "test"), RGB)
+    assert data.validation is not None
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [11, 4, 3]
+    assert np.bincount(data.validation.labels).tolist() == [1, 3]
+    (tmp_path / "val" / "owl").mkdir()
+    draw(tmp_path / "val" / "owl" / "x.png", COLOURS["owl"])
+    with pytest.raises(RefusedInput, match=r"val has other classes than .*train: owl"):
+        load_image_folder(tmp_path, RGB)
+
+
+def test_a_test_folder_without_labels_is_not_tested_with(tmp_path: Path) -> None:
+    tree(tmp_path, (5, 6), "train")
+    tree(tmp_path, (2, 3), "val")
+    draw(tmp_path / "test" / "1.png", COLOURS["cat"])
+    data = load_image_folder(tmp_path, RGB)
+    assert (len(data.test), data.validation) == (5, None)
+    assert data.remarks[0].endswith(
+        "test has no class folders: the validation images are tested with"
+    )
+
+
+def test_a_validation_image_that_cannot_be_read(tmp_path: Path) -> None:
+    tree(tmp_path, (5, 6), "train")
+    tree(tmp_path, (2, 3), "test")
+    _spoil(tree(tmp_path, (1, 1), "val") / "val" / "dog")
+    with pytest.raises(RefusedInput, match="no readable validation images of dog"):
+        load_image_folder(tmp_path, RGB)
+
+
 def test_other_classes_in_the_split(tmp_path: Path) -> None:
     tree(tmp_path, (5, 5), "train")
     with pytest.raises(RefusedInput, match=r"other classes.*owl"):

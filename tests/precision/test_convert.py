@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
-from PIL import Image
 
-from tests.precision.conftest import GRAPHS
+from tests.precision.conftest import GRAPHS, OPTIONS, artifact_of, with_changed_onnx
 from tests.rtx import build
-from vgg_deploy.artifact import Artifact, Precision
+from vgg_deploy.artifact import Precision
 from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.base import Array, Selective
 from vgg_deploy.bundle import Bundle, open_bundle
@@ -24,12 +22,9 @@ from vgg_deploy.data.images import to_channels
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
 from vgg_deploy.export import export
-from vgg_deploy.manifest import Draft, save_manifest
-from vgg_deploy.precision import ONNX_PRECISIONS, CalibrationOptions, convert
-from vgg_deploy.precision.calibration import calibration_set
+from vgg_deploy.precision import ONNX_PRECISIONS, convert
 from vgg_deploy.precision.convert import images_to_run
 
-OPTIONS = CalibrationOptions(data="sample", images=32)
 MADE: tuple[Precision, ...] = ("fp16", "bf16", "int8", "fp8")
 DIALECT = {"fp16": (18, 8), "int8": (18, 8), "fp8": (19, 9), "bf16": (22, 10)}
 # Relative L2 on images like those calibrated with: a few roundings of each type.
@@ -56,12 +51,6 @@ def converted(
         return made[arch]
 
     return bundle
-
-
-def artifact_of(bundle: Bundle, precision: Precision) -> Artifact:
-    found = bundle.find("onnx", precision)
-    assert found is not None
-    return found
 
 
 def images_for(bundle: Bundle) -> Array:
@@ -251,37 +240,6 @@ def test_is_kept_while_valid_and_the_same_bytes_when_made_again(
     assert (third.sha256, reused) == (first.sha256, False)
 
 
-def test_other_images_make_another_file(bundle: Bundle) -> None:
-    bundle, first, _ = convert(bundle, "int8", OPTIONS)
-    fewer = CalibrationOptions(data="sample", images=8)
-    bundle, second, reused = convert(bundle, "int8", fewer)
-    assert not reused
-    assert second.sha256 != first.sha256
-    assert [a.path for a in bundle.artifacts].count(first.path) == 1
-
-
-def test_the_better_calibration_is_kept_and_said(bundle: Bundle) -> None:
-    made_by = convert(bundle, "int8", OPTIONS)[1].made_by
-    pairs = (entry.split() for entry in made_by["calibration_divergence"].split(", "))
-    compared = {name: float(value) for name, value in pairs}
-    assert set(compared) == {"entropy", "max"}
-    assert made_by["calibration"] == min(compared, key=lambda name: compared[name])
-    assert made_by["calibration_data"] == "sample train"
-
-
-def test_calibration_never_sees_a_test_image(bundle: Bundle) -> None:
-    chosen = calibration_set(bundle.card, CalibrationOptions(data="sample", images=500))
-    sample = load_dataset("sample")
-    test = {image.tobytes() for image in to_channels(sample.test.images, 3)}
-    train = {image.tobytes() for image in to_channels(sample.train.images, 3)}
-    measured = {image.tobytes() for image in chosen.measured}
-    held_out = {image.tobytes() for image in chosen.held_out}
-    assert len(measured) == len(held_out) == 500
-    assert measured | held_out <= train
-    assert not (measured | held_out) & test
-    assert not measured & held_out
-
-
 def test_what_a_new_fp32_file_makes_stale_is_dropped(bundle: Bundle) -> None:
     for precision in ("fp16", "int8"):
         bundle, _, _ = convert(bundle, precision, OPTIONS)
@@ -296,106 +254,6 @@ def test_what_a_new_fp32_file_makes_stale_is_dropped(bundle: Bundle) -> None:
     bundle = with_changed_onnx(bundle, lambda model: model.ClearField("producer_version"))
     assert [a.precision for a in bundle.artifacts if a.format == "onnx"] == ["fp32"]
     assert not (bundle.root / "model.int8.onnx").exists()
-
-
-def with_changed_onnx(bundle: Bundle, change: Callable[[onnx.ModelProto], None]) -> Bundle:
-    """The bundle with another fp32 ONNX."""
-    source = artifact_of(bundle, "fp32")
-    model = onnx.load(bundle.path(source))
-    change(model)
-    draft = Draft(
-        format="onnx",
-        precision="fp32",
-        input=source.input,
-        output=source.output,
-        parent=source.parent,
-        made_by=source.made_by,
-    )
-    return bundle.add(draft, lambda path: onnx.save(model, path))[0]
-
-
-def scale(name: str, factor: float) -> Callable[[onnx.ModelProto], None]:
-    def change(model: onnx.ModelProto) -> None:
-        tensor = next(t for t in model.graph.initializer if t.name == name)
-        tensor.raw_data = (onnx.numpy_helper.to_array(tensor) * np.float32(factor)).tobytes()
-
-    return change
-
-
-def test_fp16_overflow_names_the_layer(bundle: Bundle) -> None:
-    scaled = with_changed_onnx(bundle, scale("blocks.1.0.weight", 1e5))
-    with pytest.raises(RefusedInput, match=r"fp16 overflows: Conv blocks\.1\.0 gives") as caught:
-        convert(scaled, "fp16", OPTIONS)
-    assert "bf16" in caught.value.remedy
-    assert not (bundle.root / "model.fp16.onnx").exists()
-    assert convert(scaled, "bf16")[1].precision == "bf16"
-
-
-def test_a_weight_beyond_fp16_is_named(bundle: Bundle) -> None:
-    from vgg_deploy.precision.cast import to_half
-
-    scaled = with_changed_onnx(bundle, scale("head.fc8.weight", 1e7))
-    model = onnx.load(scaled.path(artifact_of(scaled, "fp32")))
-    with pytest.raises(RefusedInput, match=r"head\.fc8\.weight holds"):
-        to_half(model, "fp16")
-
-
-def test_a_model_of_unknown_data_wants_to_be_told(bundle: Bundle) -> None:
-    with pytest.raises(UsageError, match="does not say which data set") as caught:
-        convert(bundle, "int8")
-    assert "--calibration-data" in caught.value.remedy
-    assert convert(bundle, "fp16")[1].made_by["calibration_data"] == "sample train"
-
-
-def photos(root: Path, seed: int) -> str:
-    random = np.random.default_rng(seed)
-    for name in ("cat", "dog"):
-        (root / name).mkdir(parents=True, exist_ok=True)
-        for index in range(15):
-            pixels = random.integers(0, 256, (40, 34, 3), np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{index}.png")
-    return str(root)
-
-
-def test_a_folders_training_images_calibrate(bundle: Bundle, tmp_path: Path) -> None:
-    own = with_card(bundle, dataset="folder photos")
-    with pytest.raises(UsageError, match="trained on folder photos") as caught:
-        convert(own, "int8")
-    assert "--calibration-data PATH" in caught.value.remedy
-    options = CalibrationOptions(data=photos(tmp_path / "photos", 1), images=12)
-    own, made, _ = convert(own, "int8", options)
-    assert made.made_by["calibration_data"] == "folder photos train"
-    own, _, reused = convert(own, "int8", options)
-    assert reused
-    photos(tmp_path / "photos", 2)  # other images of the same names
-    own, other, reused = convert(own, "int8", options)
-    assert not reused
-    assert other.made_by["calibration_digest"] != made.made_by["calibration_digest"]
-    half = convert(own, "fp16", CalibrationOptions(images=12))[1].made_by
-    assert half["range_measured_on"].startswith("sample train, not known")
-    assert "range_measured_on" not in convert(own, "fp16", options)[1].made_by
-    clothes = with_card(own, dataset="fashion-mnist")
-    few = CalibrationOptions(data="sample", images=12)
-    assert "range_measured_on" not in convert(clothes, "fp16", few)[1].made_by
-
-
-def with_card(bundle: Bundle, **changes: str) -> Bundle:
-    """The same bundle with another card."""
-    manifest = replace(bundle.manifest, card=replace(bundle.card, **changes))  # type: ignore[arg-type]
-    save_manifest(bundle.root, manifest)
-    return open_bundle(bundle.root)
-
-
-@pytest.mark.parametrize("images", [0, 7, 10_001])
-def test_image_counts_out_of_range_are_refused(images: int) -> None:
-    with pytest.raises(UsageError, match="calibration images"):
-        CalibrationOptions(images=images)
-
-
-def test_more_images_than_there_are_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(RefusedInput, match="sample has 5000") as caught:
-        convert(bundle, "int8", CalibrationOptions(data="sample", images=6000))
-    assert "--calibration-images 2500" in caught.value.remedy
 
 
 def test_without_an_fp32_file_there_is_nothing_to_convert(tiny_bundle: Bundle) -> None:

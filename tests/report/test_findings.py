@@ -156,6 +156,21 @@ def test_commands_follow_the_records(sample: Bundle) -> None:
             "--lr 0.05 --seed 0 -o 'my bundle'",
         ),
         (
+            {
+                "command": "train",
+                "accumulate": "4",
+                "max_images": "200",
+                "validation": "0.1",
+                "deterministic": "True",
+            },
+            "vgg-deploy train --arch vgg11 --width 0.25 --size 64 --accumulate 4 --max-images 200 "
+            "--validation 0.1 --deterministic -o 'my bundle'",
+        ),
+        (
+            {"command": "train", "accumulate": "1", "deterministic": "False", "epochs": "3"},
+            "vgg-deploy train --arch vgg11 --width 0.25 --size 64 --epochs 3 -o 'my bundle'",
+        ),
+        (
             {"weights": "VGG16_Weights.IMAGENET1K_V1"},
             "vgg-deploy load --weights VGG16_Weights.IMAGENET1K_V1 -o 'my bundle'",
         ),

@@ -153,6 +153,15 @@ def test_nothing_to_draw_gives_no_plot(sample: Bundle) -> None:
     assert learning_plot([{"epoch": 1}]) is None
 
 
+def test_images_held_out_have_their_own_curve() -> None:
+    rows = [{**row, "validation_accuracy": 0.75} for row in METRICS]
+    plot = learning_plot(rows)
+    assert plot is not None
+    assert {"train 0.800", "validation 0.750", "test 0.700"} <= set(texts(plot))
+    assert "validation accuracy 75.00 %" in plot.description
+    assert not any(t.startswith("validation") for t in texts(learning_plot(METRICS) or plot))
+
+
 def test_one_batch_size_has_no_throughput_curve(sample: Bundle) -> None:
     report = bench_report(sample)
     alone = replace(report, rows=tuple(r for r in report.rows if r.batch == 1))

@@ -134,6 +134,12 @@ def test_training_is_tolerant_to_absent_keys() -> None:
     assert column(table, "Loss") == ["0.500", "–"]
 
 
+def test_images_held_out_have_their_own_column() -> None:
+    table = training_table([{"epoch": 1, "validation_accuracy": 0.5, "test_accuracy": 0.25}])
+    assert [c.name for c in table.columns] == ["Epoch", "Validation accuracy", "Test accuracy"]
+    assert column(table, "Validation accuracy") == ["50.00 %"]
+
+
 def test_environment_says_what_is_not_there() -> None:
     values = {row.cells[0]: row.cells[1] for row in environment_table(ENVIRONMENT).rows}
     assert values["GPU"] == "none"

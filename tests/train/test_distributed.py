@@ -91,6 +91,18 @@ def test_fewer_test_images_than_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_images_held_out_are_the_same_for_all(tmp_path: Path) -> None:
+    rows = []
+    for size in (1, 3):
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        assert Ranks(size, folder, validation=0.1).wait() == [0] * size
+        lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+        rows.append([json.loads(line)["validation_loss"] for line in lines])
+    assert rows[1] == pytest.approx(rows[0], rel=1e-4)
+
+
+@pytest.mark.slow
 def test_fewer_training_images_than_processes(tmp_path: Path) -> None:
     ranks = Ranks(2, tmp_path, max_images=1)
     assert ranks.wait() == [2, 2]

@@ -12,9 +12,9 @@ import torch
 from tests.conftest import make_card
 from tests.train.conftest import cut
 from vgg_deploy import jsonio
-from vgg_deploy.data.dataset import Dataset
+from vgg_deploy.data.dataset import Dataset, hold_out
 from vgg_deploy.data.preprocess import preprocess
-from vgg_deploy.errors import RefusedInput, TrainingDiverged
+from vgg_deploy.errors import RefusedInput, TrainingDiverged, UsageError
 from vgg_deploy.files import sha256_of
 from vgg_deploy.model.checkpoint import load_model, load_state, read_card
 from vgg_deploy.spec import ModelCard
@@ -107,6 +107,38 @@ def test_best_is_not_overwritten_by_a_worse_epoch(
     assert sha256_of(result.best_path) == digests[1]
     assert sha256_of(result.last_path) == digests[3]
     assert len(set(digests)) == 4
+
+
+def test_images_held_out_choose_the_epoch(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter((0.9, 0.2, 0.5, 0.6, 0.7, 0.4))  # test, then validation, of three epochs
+    monkeypatch.setattr(run_module, "evaluate", lambda *a: of_accuracy(next(found)))
+    result = train(card, few, quick(epochs=3, validation=0.1), tmp_path)
+    assert (result.best.epoch, result.best.validation_accuracy) == (2, 0.6)
+    assert result.best.test_accuracy == 0.5
+
+
+def test_images_held_out_are_not_trained_with(
+    tmp_path: Path, card: ModelCard, few: Dataset
+) -> None:
+    watch = Recorder()
+    held_out = train(card, few, quick(validation=0.2), tmp_path / "a", watch)
+    rest, held = hold_out(few.train, 0.2)
+    alone = train(card, replace(few, train=rest), quick(), tmp_path / "b")
+    own = train(card, replace(few, train=rest, validation=held), quick(), tmp_path / "c")
+    assert len({sha256_of(r.last_path) for r in (held_out, alone, own)}) == 1
+    assert (watch.plans[0].train_images, watch.plans[0].validation_images) == (len(rest), len(held))
+    assert held_out.made_by["validation_images"] == str(len(held))
+    row = own.best
+    assert row.validation_accuracy == held_out.best.validation_accuracy
+    x = torch.from_numpy(preprocess(held.images, card.preprocessing))
+    with torch.inference_mode():
+        logits = load_model(own.best_path)(x).numpy()
+    assert row.validation_accuracy == np.mean(logits.argmax(1) == held.labels)
+    assert alone.best.validation_accuracy is None
+    with pytest.raises(UsageError, match="validation split of its own"):
+        train(card, replace(few, validation=held), quick(validation=0.2), tmp_path / "d")
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))

@@ -87,6 +87,10 @@ def train(
         bool, typer.Option("--deterministic", help="Same options, same machine: same bits.")
     ] = False,
     max_images: Annotated[int | None, typer.Option(help="Train with the first so many.")] = None,
+    validation: Annotated[
+        float,
+        typer.Option(help="Share of the training images held out to choose the best epoch with."),
+    ] = 0.0,
     head: HeadOption = "book",
     fc_width: FcWidthOption = 4096,
     ceil_mode: CeilOption = False,
@@ -131,6 +135,7 @@ def train(
         precision=precision,
         deterministic=deterministic,
         max_images=max_images,
+        validation=validation,
         freeze=freeze,
     )
     request = TrainRequest(

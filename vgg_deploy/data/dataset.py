@@ -36,10 +36,32 @@ class Split:
         """The first ``count`` images, or all of them for None."""
         return Split(self.images[:count], self.labels[:count])
 
+    def where(self, chosen: NDArray[np.bool_]) -> Split:
+        """The images that are marked, in their order."""
+        return Split(self.images[chosen], self.labels[chosen])
+
+
+def hold_out(train: Split, share: float) -> tuple[Split, Split]:
+    """What is left to train with, and the last ``share`` (0..1) of every class, at least one.
+
+    The order within both is that of ``train``. ``RefusedInput`` for a class of a single image.
+    """
+    held = np.zeros(len(train), bool)
+    for label in np.unique(train.labels):
+        places = np.flatnonzero(train.labels == label)
+        if len(places) < 2:
+            raise RefusedInput(
+                f"class {label} has a single training image, so none can be held out",
+                "train without --validation, or with more images",
+            )
+        count = int(len(places) * share + 1e-9)  # 0.1 of 30 is 3
+        held[places[-max(1, count) :]] = True
+    return train.where(~held), train.where(held)
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set with its two splits."""
+    """A data set with its splits."""
 
     name: str  # "fashion-mnist", "sample", or "folder NAME"
     source: str  # where it was found, for people
@@ -47,3 +69,4 @@ class Dataset:
     test: Split
     labels: tuple[str, ...]  # class names, by label
     remarks: tuple[str, ...] = ()  # for people: what was left out, what is uneven
+    validation: Split | None = None  # to choose the best epoch with

@@ -1,15 +1,16 @@
 """Folders of images, one per class, as torchvision's ``ImageFolder`` reads them.
 
-    PATH/train/cat/*.jpg  PATH/val/cat/*.jpg      with a split of its own (val, valid or test)
+    PATH/train/cat/*.jpg  PATH/test/cat/*.jpg     with a split of its own (test, val ...)
     PATH/cat/*.jpg        PATH/dog/*.jpg          a fifth of each class is kept for testing
 
-Which images are kept follows from their names alone, so that training and verifying agree.
+Which images are kept follows from their names alone, so that training and verifying agree. With
+train, val and test the best epoch is chosen on val.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image
 
 from vgg_deploy import environment
 from vgg_deploy.data.dataset import Dataset, Split
-from vgg_deploy.data.image_tree import ImageFile, digest_of, find_images, listed, shown
+from vgg_deploy.data.image_tree import ImageFile, Tree, digest_of, find_images, listed, shown
 from vgg_deploy.data.images import read_image
 from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError
 
@@ -53,13 +54,14 @@ def load_image_folder(root: Path, geometry: Geometry) -> Dataset:
     """
     tree = find_images(root)
     labels = tree.labels
-    for files in (tree.train, tree.test):  # mixed, so that the first few are of all classes
+    kinds = (tree.train, tree.test, tree.validation)
+    for files in kinds:  # mixed, so that the first few are of all classes
         files.sort(key=lambda f: digest_of(f.path.relative_to(root)))
-    _require_memory(len(tree.train) + len(tree.test), geometry)
+    _require_memory(sum(map(len, kinds)), geometry)
     skipped: list[str] = []
-    train = _read(root, tree.train, geometry, skipped)
-    test = _read(root, tree.test, geometry, skipped)
-    for split, what in ((train, "training"), (test, "testing")):
+    train, test, validation = (_read(root, files, geometry, skipped) for files in kinds)
+    checked = [(train, "training"), (test, "testing")]
+    for split, what in [*checked, *[(validation, "validation")] * bool(tree.validation)]:
         _require_all(root, split, labels, what, skipped)
     return Dataset(
         name=f"folder {shown(root.name or root.absolute().name)}",
@@ -67,7 +69,8 @@ def load_image_folder(root: Path, geometry: Geometry) -> Dataset:
         train=train,
         test=test,
         labels=labels,
-        remarks=tuple(_remarks(train, labels, skipped, tree.others)),
+        remarks=tuple(_remarks(train, tree, skipped)),
+        validation=validation if tree.validation else None,
     )
 
 
@@ -132,15 +135,17 @@ def _require_all(
         more = f"; {len(skipped)} could not be read, first {skipped[0]}" if skipped else ""
         raise RefusedInput(
             f"{shown(root)} has no readable {what} images of {', '.join(empty[:5])}{more}",
-            "give every class at least one image to train with and one to test with",
+            "give every class at least one image in every split",
         )
 
 
-def _remarks(
-    train: Split, labels: Sequence[str], skipped: Sequence[str], others: Mapping[str, int]
-) -> Iterator[str]:
-    if others:
-        yield f"left out by their endings: {listed(others)}"
+def _remarks(train: Split, tree: Tree, skipped: Sequence[str]) -> Iterator[str]:
+    labels = tree.labels
+    if tree.unlabelled:
+        name = shown(tree.unlabelled)
+        yield f"{name} has no class folders: the validation images are tested with"
+    if tree.others:
+        yield f"left out by their endings: {listed(tree.others)}"
     if skipped:
         more = f" and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
         yield f"skipped {len(skipped)} unreadable images: {', '.join(skipped[:_NAMED])}{more}"

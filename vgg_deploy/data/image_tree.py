@@ -16,7 +16,8 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"
 )  # fmt: skip
 _TRAINS = ("train", "training")
-_TESTS = ("val", "valid", "validation", "test", "testing", "eval")
+_TESTS = ("test", "testing", "eval")
+_VALIDATIONS = ("val", "valid", "validation")  # for testing where there is no other one
 _KEPT_FOR_TEST = 5  # one of so many
 
 
@@ -30,12 +31,14 @@ class ImageFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """What was found: class names, the images of both splits, other files by their ending."""
+    """What was found: class names, the images of each split, other files by their ending."""
 
     labels: tuple[str, ...]
     train: list[ImageFile]
     test: list[ImageFile]
+    validation: list[ImageFile]  # empty without a folder of its own
     others: Mapping[str, int]
+    unlabelled: Path | None = None  # a folder called test without class folders
 
 
 def shown(name: object) -> str:
@@ -55,19 +58,10 @@ def find_images(root: Path) -> Tree:
     others: Counter[str] = Counter()
     with os_errors(f"read {shown(root)}"):
         folders = {p.name: p for p in sorted(root.iterdir(), reverse=True) if p.is_dir()}
-        own_train, own_test = (_split(folders, names) for names in (_TRAINS, _TESTS))
-        if own_train and own_test:
-            train, test = (_classes(folder, others) for folder in (own_train, own_test))
-            if list(train) != list(test):
-                odd = sorted(set(train) ^ set(test))
-                raise RefusedInput(
-                    f"{shown(own_test)} has other classes than {shown(own_train)}: "
-                    f"{', '.join(odd[:5])}",
-                    "give both the same folders",
-                )
-            return Tree(
-                labels=tuple(train), train=_labelled(train), test=_labelled(test), others=others
-            )
+        train, *rest = (_split(folders, names) for names in (_TRAINS, _TESTS, _VALIDATIONS))
+        own = [folder for folder in rest if folder]
+        if train and own:
+            return _with_splits(train, own, others)
         classes = _classes(root, others)
     _refuse_splits(root, classes)
     every = _labelled(classes)
@@ -76,7 +70,33 @@ def find_images(root: Path) -> Tree:
         labels=tuple(classes),
         train=[f for f in every if f not in tests],
         test=[f for f in every if f in tests],
+        validation=[],
         others=others,
+    )
+
+
+def _with_splits(train: Path, own: Sequence[Path], others: Counter[str]) -> Tree:
+    """A tree with a folder per split: one to test with, and perhaps one to choose with."""
+    classes = _classes(train, others)
+    unlabelled = None
+    if len(own) > 1 and not any((own[0] / name).is_dir() for name in classes):
+        unlabelled, own = own[0], own[1:]  # as competitions hand out theirs
+    found = []
+    for folder in own:
+        found.append(_classes(folder, others))
+        if odd := sorted(set(classes) ^ set(found[-1])):
+            raise RefusedInput(
+                f"{shown(folder)} has other classes than {shown(train)}: {', '.join(odd[:5])}",
+                "give both the same folders",
+            )
+    test, validation = found[0], found[1] if len(found) > 1 else {}
+    return Tree(
+        labels=tuple(classes),
+        train=_labelled(classes),
+        test=_labelled(test),
+        validation=_labelled(validation),
+        others=others,
+        unlabelled=unlabelled,
     )
 
 

@@ -9,6 +9,16 @@ from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.train.outcome import EpochRow, Listener, RunPlan
 
 FOLDER = "tensorboard"
+_FIGURES = (
+    "loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "lr",
+    "examples_per_second",
+)
 
 
 class Board:
@@ -40,9 +50,9 @@ class Board:
 
     def on_epoch(self, row: EpochRow, /) -> None:
         """All figures of an epoch."""
-        for name in ("loss", "train_accuracy", "test_loss", "test_accuracy", "lr"):
-            self._writer.add_scalar(f"epoch/{name}", getattr(row, name), row.epoch)
-        self._writer.add_scalar("epoch/examples_per_second", row.examples_per_second, row.epoch)
+        for name in _FIGURES:
+            if (value := getattr(row, name)) is not None:
+                self._writer.add_scalar(f"epoch/{name}", value, row.epoch)
         self._writer.flush()
         self._listener.on_epoch(row)
 

@@ -22,6 +22,10 @@ class Told:
             + f" in {plan.accumulate} pieces" * (plan.accumulate > 1)
             + f" on {plan.processes} processes" * (plan.processes > 1)
         )
+        if plan.validation_images:
+            self._watch.say(
+                f"train: the best epoch is chosen on {plan.validation_images:,} images held out"
+            )
         self._watch.begin("train", plan.epochs * plan.train_images, "examples")
         self._watch.advance(plan.done_images)
         self._done = plan.done_images
@@ -38,7 +42,9 @@ class Told:
 
     def on_epoch(self, row: EpochRow, /) -> None:
         """A line per epoch."""
+        held = row.validation_accuracy
         self._watch.say(
             f"train: epoch {row.epoch}, loss {row.loss:.3f}, train {row.train_accuracy:.3f}, "
-            f"test {row.test_accuracy:.4f}, {row.examples_per_second:,.0f} examples/s"
+            + (f"validation {held:.4f}, " if held is not None else "")
+            + f"test {row.test_accuracy:.4f}, {row.examples_per_second:,.0f} examples/s"
         )

@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 _WIDTH, _ROW = 720.0, 30.0
+_SPLITS = ("train", "validation", "test")
 
 
 def error_plot(report: VerifyReport, current: Mapping[str, str] | None = None) -> Plot | None:
@@ -88,7 +89,7 @@ def learning_plot(metrics: Sequence[Mapping[str, object]]) -> Plot | None:
     epochs = [number(row, "epoch") for row in metrics]
     panels = (
         ("Loss", (("loss", "loss"),)),
-        ("Accuracy", (("train", "train_accuracy"), ("test", "test_accuracy"))),
+        ("Accuracy", tuple((name, f"{name}_accuracy") for name in _SPLITS)),
     )
     known = [p for p in panels if any(_series(metrics, epochs, key) for _, key in p[1])]
     if not known:
@@ -171,7 +172,7 @@ def _learning_panel(axes: Any, lines: Mapping[str, list[tuple[float, float]]]) -
     axes.grid(visible=True, axis="y", color=GRID, linewidth=1)
     axes.set_xlabel("epoch", color=MUTED, labelpad=6)
     for index, points in enumerate(lines.values()):
-        style = {"color": SERIES[index], "marker": "os"[index], "markersize": 6, "linewidth": 2}
+        style = {"color": SERIES[index], "marker": "osD"[index], "markersize": 6, "linewidth": 2}
         axes.plot(*zip(*points, strict=True), **style)
     axes.margins(x=0.04, y=0.12)
     epochs = sorted({e for points in lines.values() for e, _ in points})
@@ -200,7 +201,7 @@ def _learning_description(metrics: Sequence[Mapping[str, object]]) -> str:
     said = [f"After {len(metrics)} epochs: loss {significant(loss)}" if loss is not None else ""]
     said += [
         f"{key.replace('_', ' ')} {percent(value, 2)}"
-        for key in ("train_accuracy", "test_accuracy")
+        for key in (f"{name}_accuracy" for name in _SPLITS)
         if (value := number(last, key)) is not None
     ]
     return ", ".join(filter(None, said)) + "."

@@ -22,6 +22,9 @@ _OPTIONS = {  # of train: option by its name in made_by
     "lr": "--lr",
     "seed": "--seed",
     "training_precision": "--precision",
+    "accumulate": "--accumulate",
+    "max_images": "--max-images",
+    "validation": "--validation",
 }
 EXPORTED = ("torchscript", "program", "aoti", "onnx")  # what export --format takes
 _NAMED = ("fashion-mnist", "sample")  # data sets that a command line can name
@@ -139,8 +142,10 @@ def _train(bundle: Bundle, checkpoint: Artifact, name: str) -> str:
         return f"# trained with vgg-deploy train; {one_line} is not on record"
     words = ["--arch", spec.arch, "--width", f"{spec.width:g}", "--size", str(spec.size)]
     for key, option in _OPTIONS.items():
-        if value := made_by.get(key):
+        if (value := made_by.get(key)) and (key, value) != ("accumulate", "1"):
             words += [option, value]
+    if made_by.get("deterministic") == "True":
+        words.append("--deterministic")
     if spec.fc_width != 4096:
         words += ["--fc-width", str(spec.fc_width)]
     if spec.head != "book":

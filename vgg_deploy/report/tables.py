@@ -122,11 +122,13 @@ def training_table(metrics: Sequence[Mapping[str, object]]) -> Table:
         ["" if e is None else f"{e:g}" for e in epochs],
         fixed_all([number(row, "loss") for row in metrics]),
         [percent(number(row, "train_accuracy"), 2) for row in metrics],
+        [percent(number(row, "validation_accuracy"), 2) for row in metrics],
         [percent(number(row, "test_accuracy"), 2) for row in metrics],
         [_rate(number(row, "examples_per_second")) for row in metrics],
         [duration(number(row, "seconds")) for row in metrics],
     ]
-    names = ("Epoch", "Loss", "Train accuracy", "Test accuracy", "Examples/s", "Time")
+    accuracies = (f"{split} accuracy" for split in ("Train", "Validation", "Test"))
+    names = ("Epoch", "Loss", *accuracies, "Examples/s", "Time")
     columns = [Column(name=name, align="right" if i else "left") for i, name in enumerate(names)]
     table = simple_table("Epochs", columns, zip(*cells, strict=True))
     return table.without_empty_columns()

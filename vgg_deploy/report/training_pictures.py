@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.files import atomic
-from vgg_deploy.report.canvas import drawing
+from vgg_deploy.report.canvas import drawing, spread
 
 P = ParamSpec("P")
 _INK, _MUTED, _BLUE, _ORANGE = "#1d2226", "#59636b", "#2f6690", "#c2571a"
+_GREEN = "#3d7a3a"
 _DPI = 120
+_LINE = 0.07  # height of a line of text, as a share of an axis
 _COLUMNS = 6  # images side by side in the gallery
 
 
@@ -45,12 +47,22 @@ def curves_png(path: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
     for place, (what, name) in enumerate((("loss", "Loss"), ("accuracy", "Accuracy")), start=1):
         axes = figure.add_subplot(1, 2, place)
         train = "loss" if what == "loss" else "train_accuracy"
-        for key, label, colour in ((train, "train", _ORANGE), (f"test_{what}", "test", _BLUE)):
-            values = [row[key] for row in metrics]
-            axes.plot(epochs, values, color=colour, marker="o", markersize=3, linewidth=1.4)
-            axes.annotate(
-                f" {label} {values[-1]:.3f}", (epochs[-1], values[-1]), color=colour, va="center"
+        lines = {
+            label: (colour, [row[key] for row in metrics])
+            for key, label, colour in (
+                (train, "train", _ORANGE),
+                (f"validation_{what}", "validation", _GREEN),
+                (f"test_{what}", "test", _BLUE),
             )
+            if metrics[-1].get(key) is not None
+        }
+        for colour, values in lines.values():
+            axes.plot(epochs, values, color=colour, marker="o", markersize=3, linewidth=1.4)
+        bottom, top = axes.get_ylim()
+        heights = spread([values[-1] for _, values in lines.values()], (top - bottom) * _LINE)
+        for height, (label, (colour, values)) in zip(heights, lines.items(), strict=True):
+            text = f" {label} {values[-1]:.3f}"
+            axes.annotate(text, (epochs[-1], height), color=colour, va="center")
         axes.set_title(name, loc="left", color=_INK, fontsize=11)
         axes.set_xlabel("epoch", color=_MUTED)
         axes.margins(x=0.02)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vgg_deploy.data.dataset import Dataset
+from vgg_deploy.data.dataset import Dataset, Split, hold_out
 from vgg_deploy.errors import UsageError
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.auto_batch import fitting, refused
@@ -57,10 +57,11 @@ def train(
 ) -> TrainResult:
     """Train; ``folder`` gets metrics.jsonl, best.safetensors, last.safetensors, checkpoints/.
 
-    Best is by accuracy on the test split, as the book reports it: there is no third split, so
-    this figure is slightly optimistic. Each file is replaced whole after an epoch. A signal
-    saves a checkpoint after the current step and raises ``Interrupted``, a time limit
-    ``ResourceLimit``; ``control.resume`` goes on from there.
+    Best is by accuracy on the validation split or on the images that ``options.validation``
+    holds out; without either on the test split, as the book reports it, whose figure is then
+    slightly optimistic. Each file is replaced whole after an epoch. A signal saves a checkpoint
+    after the current step and raises ``Interrupted``, a time limit ``ResourceLimit``;
+    ``control.resume`` goes on from there.
 
     The same options, seed, device, thread count and torch give the same weights on a CPU,
     whether or not the run was stopped in between; on a GPU they do with ``deterministic``.
@@ -79,14 +80,15 @@ def train(
         listener = (listener if world.main else None) or Silent()
         torch.manual_seed(options.seed)
         trainer = make_trainer(card, options, device, world, start.state if start else None)
-        data = Images(*place(dataset.train.take(options.max_images), card, device))
+        shown, held = _shown_and_held(dataset, options)
+        data = Images(*place(shown, card, device))
         _require_enough(len(data), world)
-        test = Images(*place(dataset.test, card, device))
         identity = _identity(trainer, card, dataset, options, start)
         run = Run(
             trainer=trainer,
             data=data,
-            test=test,
+            test=Images(*place(dataset.test, card, device)),
+            validation=Images(*place(held, card, device)) if held else None,
             identity=identity,
             folder=folder,
             store=Store(folder),
@@ -104,8 +106,22 @@ def train(
             best=best_of(tuple(run.rows)),
             best_path=folder / BEST_FILE,
             last_path=folder / LAST_FILE,
-            made_by=made_by(run.trainer, card, dataset, options, len(data)),
+            made_by=made_by(
+                run.trainer, card, dataset, options, len(data), len(held) if held else 0
+            ),
         )
+
+
+def _shown_and_held(dataset: Dataset, options: TrainOptions) -> tuple[Split, Split | None]:
+    """The images to train with, and those that choose the best epoch, if there are any."""
+    shown = dataset.train.take(options.max_images)
+    if not options.validation:
+        return shown, dataset.validation
+    if dataset.validation is not None:
+        raise UsageError(
+            f"{dataset.source} has a validation split of its own", "leave --validation out"
+        )
+    return hold_out(shown, options.validation)
 
 
 def _require_enough(images: int, world: World) -> None:
@@ -130,10 +146,11 @@ def _identity(
 
 def _data_digest(dataset: Dataset) -> str:
     digest = hashlib.sha256()
-    for split in (dataset.train, dataset.test):
+    splits = [dataset.train, dataset.test, *filter(None, [dataset.validation])]
+    for split in splits:
         for values in (split.images, split.labels):
             digest.update(np.ascontiguousarray(values).data)
-    counts = f"{len(dataset.train)}+{len(dataset.test)} images"
+    counts = f"{'+'.join(str(len(split)) for split in splits)} images"
     return f"{dataset.name}, {counts}, {digest.hexdigest()[:16]}"
 
 
@@ -160,6 +177,7 @@ def _plan(run: Run) -> RunPlan:
         epochs=trainer.epochs,
         train_images=len(run.data),
         test_images=len(run.test),
+        validation_images=len(run.validation) if run.validation else 0,
         batch=trainer.batch,
         accumulate=trainer.accumulate,
         processes=trainer.world.size,

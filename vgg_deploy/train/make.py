@@ -62,7 +62,12 @@ def make_trainer(
 
 
 def made_by(
-    trainer: Trainer, card: ModelCard, dataset: Dataset, options: TrainOptions, images: int
+    trainer: Trainer,
+    card: ModelCard,
+    dataset: Dataset,
+    options: TrainOptions,
+    images: int,
+    validation: int,
 ) -> Mapping[str, str]:
     """Every option that shaped the weights, as text."""
     recipe = {f"recipe_{k}": str(v) for k, v in asdict(trainer.recipe).items() if k != "name"}
@@ -81,10 +86,15 @@ def made_by(
         "deterministic": str(options.deterministic),
         "dataset": dataset.name,
         "train_images": str(images),
+        "validation_images": str(validation),
         "dropout": f"{card.spec.dropout:g}",
     }
     if options.freeze:
         chosen["freeze"] = options.freeze
+    if options.max_images:
+        chosen["max_images"] = str(options.max_images)
+    if options.validation:
+        chosen["validation"] = f"{options.validation:g}"
     for replaced in ("recipe_lr", "recipe_batch", "recipe_dropout"):  # by what was really used
         del recipe[replaced]
     return {**recipe, **chosen, **environment.versions("vgg-deploy", "numpy", "torch")}

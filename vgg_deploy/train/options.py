@@ -15,6 +15,7 @@ ResumeChoice = Literal["no", "may", "must"]
 DEVICES: tuple[DeviceChoice, ...] = get_args(DeviceChoice)
 TRAIN_PRECISIONS: tuple[PrecisionChoice, ...] = get_args(PrecisionChoice)
 _LARGEST_SEED = 2**63 - 1
+_MOST_HELD_OUT = 0.5
 FREEZABLE = ("features",)
 
 
@@ -25,7 +26,8 @@ class TrainOptions:
     ``lr`` and ``batch`` of None are the recipe's. ``max_images`` takes the first so many of the
     training images. ``accumulate`` splits every batch into so many pieces, whose gradients are
     added up: less memory, the same gradient but for batch norm and dropout. ``freeze`` of
-    "features" leaves the convolutions as they are.
+    "features" leaves the convolutions as they are. ``validation`` is the share of the training
+    images, of every class the last ones, that are not trained with but choose the best epoch.
     """
 
     recipe: str = "modern"
@@ -40,6 +42,7 @@ class TrainOptions:
     auto_batch: bool = False
     deterministic: bool = False
     freeze: str | None = None
+    validation: float = 0.0
 
     def __post_init__(self) -> None:
         for what, given, choices in (
@@ -62,6 +65,11 @@ class TrainOptions:
         if self.seed > _LARGEST_SEED:
             raise UsageError(
                 f"seed {self.seed} does not fit into 63 bits", f"use at most {_LARGEST_SEED}"
+            )
+        if not 0 <= self.validation <= _MOST_HELD_OUT:  # NaN is refused, too
+            raise UsageError(
+                f"validation {self.validation:g} is not a share of 0 to {_MOST_HELD_OUT:g}",
+                "use a share such as 0.1",
             )
         if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
             raise UsageError(f"learning rate {self.lr}", "use a finite value above 0, such as 0.05")

@@ -30,6 +30,14 @@ class EpochRow:
     examples_per_second: float  # training alone
     seconds: float  # training, test and saving
     lr: float  # of the last step
+    validation_loss: float | None = None  # of the images held out, as the test's
+    validation_accuracy: float | None = None
+
+    @property
+    def chosen_by(self) -> float:
+        """The accuracy that tells the best epoch, 0..1: of the images held out, else the test's."""
+        held = self.validation_accuracy
+        return self.test_accuracy if held is None else held
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +49,7 @@ class RunPlan:
     epochs: int
     train_images: int  # per epoch
     test_images: int
+    validation_images: int  # held out to choose the best epoch with
     batch: int  # of all processes together
     accumulate: int
     processes: int
@@ -87,7 +96,7 @@ class TrainResult:
 
     rows: tuple[EpochRow, ...]
     best: EpochRow
-    best_path: Path  # highest test accuracy; of equals the earliest
+    best_path: Path  # weights of ``best``
     last_path: Path
     made_by: Mapping[str, str]  # every option that shaped the weights
 
@@ -113,5 +122,5 @@ class Evaluation:
 
 
 def best_of(rows: tuple[EpochRow, ...]) -> EpochRow:
-    """The row of the highest test accuracy, of equals the first."""
-    return max(rows, key=lambda row: row.test_accuracy)
+    """The row of the highest accuracy on the images that choose, of equals the first."""
+    return max(rows, key=lambda row: row.chosen_by)

@@ -39,6 +39,7 @@ class Run:
     trainer: Trainer
     data: Images
     test: Images
+    validation: Images | None
     identity: Identity
     folder: Path
     store: Store
@@ -113,9 +114,9 @@ class Run:
             self._profiler.finish()
         _require_finite_weights(trainer, self.progress.epoch)
         trainer.world.share(list(trainer.model.buffers()))  # batch norm as rank 0 saw it
-        tested = evaluate(trainer.model, self.test, trainer.preprocessing, trainer.world)
+        tested = self._evaluated(self.test, "test loss")
+        held = self._evaluated(self.validation, "validation loss") if self.validation else None
         done = self.progress
-        require_finite(tested.loss, "test loss", f"after epoch {done.epoch + 1}")
         row = EpochRow(
             epoch=done.epoch + 1,
             loss=done.loss / done.images,
@@ -125,8 +126,16 @@ class Run:
             examples_per_second=done.images / done.seconds,
             seconds=time.perf_counter() - start,
             lr=done.lr,
+            validation_loss=held.loss if held else None,
+            validation_accuracy=held.accuracy if held else None,
         )
         return row, tested
+
+    def _evaluated(self, images: Images, what: str) -> Classified:
+        trainer = self.trainer
+        found = evaluate(trainer.model, images, trainer.preprocessing, trainer.world)
+        require_finite(found.loss, what, f"after epoch {self.progress.epoch + 1}")
+        return found
 
     def _wishes_to_stop(self) -> bool:
         return bool(self.stop)

@@ -1,0 +1,108 @@
+"""Which images int8 and fp8 are measured on, and what is recorded of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.precision.conftest import OPTIONS
+from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.data.fashion_mnist import load_dataset
+from vgg_deploy.data.images import to_channels
+from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.manifest import save_manifest
+from vgg_deploy.precision import CalibrationOptions, convert
+from vgg_deploy.precision.calibration import calibration_set
+
+
+def test_other_images_make_another_file(bundle: Bundle) -> None:
+    bundle, first, _ = convert(bundle, "int8", OPTIONS)
+    fewer = CalibrationOptions(data="sample", images=8)
+    bundle, second, reused = convert(bundle, "int8", fewer)
+    assert not reused
+    assert second.sha256 != first.sha256
+    assert [a.path for a in bundle.artifacts].count(first.path) == 1
+
+
+def test_the_better_calibration_is_kept_and_said(bundle: Bundle) -> None:
+    made_by = convert(bundle, "int8", OPTIONS)[1].made_by
+    pairs = (entry.split() for entry in made_by["calibration_divergence"].split(", "))
+    compared = {name: float(value) for name, value in pairs}
+    assert set(compared) == {"entropy", "max"}
+    assert made_by["calibration"] == min(compared, key=lambda name: compared[name])
+    assert made_by["calibration_data"] == "sample train"
+
+
+def test_calibration_never_sees_a_test_image(bundle: Bundle) -> None:
+    chosen = calibration_set(bundle.card, CalibrationOptions(data="sample", images=500))
+    sample = load_dataset("sample")
+    test = {image.tobytes() for image in to_channels(sample.test.images, 3)}
+    train = {image.tobytes() for image in to_channels(sample.train.images, 3)}
+    measured = {image.tobytes() for image in chosen.measured}
+    held_out = {image.tobytes() for image in chosen.held_out}
+    assert len(measured) == len(held_out) == 500
+    assert measured | held_out <= train
+    assert not (measured | held_out) & test
+    assert not measured & held_out
+
+
+def test_a_model_of_unknown_data_wants_to_be_told(bundle: Bundle) -> None:
+    with pytest.raises(UsageError, match="does not say which data set") as caught:
+        convert(bundle, "int8")
+    assert "--calibration-data" in caught.value.remedy
+    assert convert(bundle, "fp16")[1].made_by["calibration_data"] == "sample train"
+
+
+def photos(root: Path, seed: int) -> str:
+    random = np.random.default_rng(seed)
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for index in range(15):
+            pixels = random.integers(0, 256, (40, 34, 3), np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return str(root)
+
+
+def test_a_folders_training_images_calibrate(bundle: Bundle, tmp_path: Path) -> None:
+    own = with_card(bundle, dataset="folder photos")
+    with pytest.raises(UsageError, match="trained on folder photos") as caught:
+        convert(own, "int8")
+    assert "--calibration-data PATH" in caught.value.remedy
+    options = CalibrationOptions(data=photos(tmp_path / "photos", 1), images=12)
+    own, made, _ = convert(own, "int8", options)
+    assert made.made_by["calibration_data"] == "folder photos train"
+    own, _, reused = convert(own, "int8", options)
+    assert reused
+    photos(tmp_path / "photos", 2)  # other images of the same names
+    own, other, reused = convert(own, "int8", options)
+    assert not reused
+    assert other.made_by["calibration_digest"] != made.made_by["calibration_digest"]
+    half = convert(own, "fp16", CalibrationOptions(images=12))[1].made_by
+    assert half["range_measured_on"].startswith("sample train, not known")
+    assert "range_measured_on" not in convert(own, "fp16", options)[1].made_by
+    clothes = with_card(own, dataset="fashion-mnist")
+    few = CalibrationOptions(data="sample", images=12)
+    assert "range_measured_on" not in convert(clothes, "fp16", few)[1].made_by
+
+
+def with_card(bundle: Bundle, **changes: str) -> Bundle:
+    """The same bundle with another card."""
+    manifest = replace(bundle.manifest, card=replace(bundle.card, **changes))  # type: ignore[arg-type]
+    save_manifest(bundle.root, manifest)
+    return open_bundle(bundle.root)
+
+
+@pytest.mark.parametrize("images", [0, 7, 10_001])
+def test_image_counts_out_of_range_are_refused(images: int) -> None:
+    with pytest.raises(UsageError, match="calibration images"):
+        CalibrationOptions(images=images)
+
+
+def test_more_images_than_there_are_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(RefusedInput, match="sample has 5000") as caught:
+        convert(bundle, "int8", CalibrationOptions(data="sample", images=6000))
+    assert "--calibration-images 2500" in caught.value.remedy
