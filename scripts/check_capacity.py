@@ -65,6 +65,7 @@ class Batcher:
         self._closed = False
         self.busy = 0.0  # seconds in the session
         self.batches: list[int] = []
+        self.error: Exception | None = None  # that ended the service
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
@@ -84,7 +85,11 @@ class Batcher:
     def _serve(self) -> None:
         while batch := self._take():
             start = time.perf_counter()
-            self._session(np.concatenate([request.image for request in batch]))
+            try:
+                self._session(np.concatenate([request.image for request in batch]))
+            except Exception as error:  # of any runtime; raised again where it is measured
+                self.error = error
+                return
             end = time.perf_counter()
             self.busy += end - start
             self.batches.append(len(batch))
@@ -141,7 +146,7 @@ def check(
             session(np.repeat(image, size, axis=0))
         for policy in policies:
             for load in loads:
-                rate = load * policy.max_batch / service.median(policy.max_batch)
+                rate = load * policy.max_batch / service.mean(policy.max_batch)
                 found.append(_compared(session, image, service, policy, load, rate, seconds))
     about: list[dict[str, object]] = [
         {
@@ -177,6 +182,11 @@ def _compared(
     same = replay(moments.tolist(), drawn, policy)
     other = simulate(traffic(service, requests=200_000, seed=1), rate, policy)
     kinds = {"measured": measured, "same_traffic": same, "other_traffic": other}
+    alone = others is not None and others <= _BUSY_CORES
+    ratios = {
+        "p99_measured_over_same": measured.percentile(99) / same.percentile(99),
+        "p99_measured_over_other": measured.percentile(99) / other.percentile(99),
+    }
     return {
         "max_batch": policy.max_batch,
         "max_delay_ms": policy.max_delay_s * 1e3,
@@ -184,10 +194,9 @@ def _compared(
         "rate": rate,
         "requests": len(moments),
         "others_cores": others,
-        "alone": others is not None and others <= _BUSY_CORES,
+        "alone": alone,
         **{name: _figures(met) for name, met in kinds.items()},
-        "p99_measured_over_same": measured.percentile(99) / same.percentile(99),
-        "p99_measured_over_other": measured.percentile(99) / other.percentile(99),
+        **(ratios if alone else {}),
     }
 
 
@@ -210,6 +219,8 @@ def _measured(session: Session, image: Array, policy: Policy, moments: Seconds) 
             requests.append(request)
     finally:
         batcher.close()
+    if batcher.error:
+        raise batcher.error
     latencies = np.array([request.done - request.due for request in requests])
     return Simulated(
         latencies_s=latencies[int(len(latencies) * _WARM_UP) :],

@@ -5,8 +5,8 @@ npm packages, a C program), runs every file in every runtime in a process of its
 docs/results/compatibility.json and the table docs/compatibility.md.
 
     python -m scripts.compatibility                      everything; about 10 minutes the first time
-    python -m scripts.compatibility --light              only runtimes that are installed anyway
-    python -m scripts.compatibility --bundle artifacts/fmnist --runtime OpenVINO
+    python -m scripts.compatibility --light -o light.json     only runtimes installed anyway
+    python -m scripts.compatibility --bundle artifacts/fmnist --runtime OpenVINO -o one.json
 """
 
 from __future__ import annotations
@@ -94,7 +94,11 @@ def judge(cell: Cell, out: dict[str, Any], form: Form, *, builds_only: bool = Fa
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run what the command line asks for."""
-    options = _parser().parse_args(words)
+    parser = _parser()
+    options = parser.parse_args(words)
+    whole = not (options.bundle or options.runtime or options.light or options.small)
+    if options.out is None and not whole:
+        parser.error(f"say with -o where to: {RESULTS} is of all runtimes")
     cache = options.cache.expanduser().resolve()
     cache.mkdir(parents=True, exist_ok=True)
     bundle = open_bundle(options.bundle) if options.bundle else trained_bundle(cache / "trained")
@@ -113,7 +117,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "images": {name: list(batch.shape) for name, batch in forms[1].inputs.items()},
         "cells": [asdict(cell) for cell in cells],
     }
-    write_text(options.out, json.dumps(document, indent=1) + "\n")
+    write_text(options.out or RESULTS, json.dumps(document, indent=1) + "\n")
     if options.page:
         write_text(options.page, page(document))
 
@@ -187,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runtime", action="append", choices=[r.name for r in RUNTIMES])
     parser.add_argument("--light", action="store_true", help="only what is installed anyway")
     parser.add_argument("--small", action="store_true", help="leave out the 12 megapixels")
-    parser.add_argument("-o", "--out", type=Path, default=RESULTS)
+    parser.add_argument("-o", "--out", type=Path, help=f"of all runtimes: {RESULTS}")
     parser.add_argument("--page", type=Path, nargs="?", const=PAGE, help="also write the table")
     return parser
 

@@ -6,7 +6,7 @@ CPU, in turns, in blocks of random order; the ratio has a 95 % interval. Weights
 do not change the time.
 
     python -m scripts.embedded_cost                   VGG-16 at 224 px, about 3 minutes
-    python -m scripts.embedded_cost --arch 1x8-1x16 --size 64 --blocks 6
+    python -m scripts.embedded_cost --arch 1x8-1x16 --size 64 --blocks 6 -o toy.json
 """
 
 from __future__ import annotations
@@ -141,12 +141,15 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--arch", default="vgg16")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--blocks", type=int, default=30)
-    parser.add_argument("-o", "--out", type=Path, default=RESULTS)
+    parser.add_argument("-o", "--out", type=Path, help=f"of the usual run: {RESULTS}")
     options = parser.parse_args(words)
+    usual = all(parser.get_default(k) == getattr(options, k) for k in ("arch", "size", "blocks"))
+    if options.out is None and not usual:
+        parser.error(f"say with -o where to: {RESULTS} is of the usual run")
     with tempfile.TemporaryDirectory() as folder:
         bundle = random_bundle(Path(folder) / "bundle", options.arch, options.size)
         document = measure(bundle, ContestOptions(blocks=options.blocks))
-    write_text(options.out, json.dumps(document, indent=1) + "\n")
+    write_text(options.out or RESULTS, json.dumps(document, indent=1) + "\n")
     print(json.dumps({k: document[k] for k in ("median_ms", "ratio", "marks")}, indent=1))
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -72,12 +73,25 @@ def run_in_chromium(case: Mapping[str, Any], cache: Path, timeout: float) -> dic
             stderr=subprocess.DEVNULL,
         )
         try:
-            arrived.wait(timeout)
+            end = time.monotonic() + timeout
+            while not arrived.wait(1) and browser.poll() is None and time.monotonic() < end:
+                pass
         finally:
-            browser.terminate()
-            browser.wait(30)
             server.shutdown()
+            _end(browser)
     if not answers:
-        return {"version": "", "loads": False, "error": f"no answer in {timeout:.0f} s"}
+        early = time.monotonic() < end
+        what = "Chromium ended without an answer" if early else f"no answer in {timeout:.0f} s"
+        return {"version": "", "loads": False, "error": what}
     package_json = json.loads((package.parent / "package.json").read_text(encoding="utf-8"))
     return {**answers[0], "version": package_json["version"]}
+
+
+def _end(browser: subprocess.Popen[bytes]) -> None:
+    """End Chromium, with force where it does not listen: its answer has arrived or never will."""
+    browser.terminate()
+    try:
+        browser.wait(30)
+    except subprocess.TimeoutExpired:
+        browser.kill()
+        browser.wait()

@@ -58,6 +58,14 @@ def test_cost_grows_with_load_and_with_tighter_limits(planned: Plan) -> None:
     assert price == pytest.approx(2.0 * planned.load.replicas / 10_000 / 3600 * 1e6)
 
 
+def test_a_replica_is_loaded_by_the_mean_of_its_runs() -> None:
+    """A tenth of the runs takes 2.5 times as long: the median does not see it, a queue does."""
+    spread = np.array([0.010] * 90 + [0.025] * 10)
+    found = plan(ServiceTimes([(1, spread)]), CapacityOptions(qps=1000, p99_ms=60_000))
+    assert found.most_per_replica <= MAX_LOAD / spread.mean()
+    assert found.load.filled == pytest.approx(found.load.busy, rel=0.05)
+
+
 def test_a_limit_below_one_run_is_refused(service: ServiceTimes) -> None:
     with pytest.raises(RefusedInput, match=r"meets an idle replica has a p99 of 2\.\d+ ms"):
         plan(service, CapacityOptions(qps=10, p99_ms=1.5))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from scripts.check_capacity import Batcher, Request
+from scripts.check_capacity import Batcher, Request, _measured
 from vgg_deploy.backends.base import Array
 from vgg_deploy.bench.batching import Policy
 
@@ -32,6 +32,20 @@ class Slow:
 
     def sync(self) -> None:
         raise NotImplementedError
+
+
+class Broken(Slow):
+    """Fails at its second batch."""
+
+    def __call__(self, batch: Array, /) -> Array:
+        if self.sizes:
+            raise RuntimeError("out of memory")
+        return super().__call__(batch)
+
+
+def test_a_runtime_that_fails_gives_no_latencies() -> None:
+    with pytest.raises(RuntimeError, match="out of memory"):
+        _measured(Broken(0.001), IMAGE, Policy(max_batch=1), np.linspace(0.0, 0.05, 5))
 
 
 def serve(session: Slow, policy: Policy, count: int) -> list[Request]:

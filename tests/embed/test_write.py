@@ -208,25 +208,41 @@ def test_a_missing_tool_is_named_before_anything_is_written(
     assert "apt-get install cmake" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("version", "code"), [("v18.19.0", 10), ("v20.0.0", 0), ("nothing", 0)])
-def test_an_older_node_is_refused(
+NODE = ("node", "node", "npm")  # target, the tool that is too old, another one
+CMAKE = ("c", "cmake", "cc")
+
+
+@pytest.mark.parametrize(
+    ("tools", "version", "said"),
+    [
+        (NODE, "v18.19.0", "needs node 20 or newer; {path} is version 18.19"),
+        (NODE, "v20.0.0", ""),
+        (NODE, "nothing", ""),
+        (CMAKE, "cmake version 3.18.4", "needs cmake 3.20 or newer; {path} is version 3.18"),
+        (CMAKE, "cmake version 3.20.0", ""),
+        (CMAKE, "cmake version 4.0.1", ""),
+    ],
+)
+def test_an_older_tool_is_refused(
     bundle: Bundle,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    tools: tuple[str, str, str],
     version: str,
-    code: int,
+    said: str,
 ) -> None:
-    """A stand-in for Node.js and npm: an old one is not at hand."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name, said in (("node", version), ("npm", "9.2.0")):
-        (tools / name).write_text(f"#!/bin/sh\necho {said}\n", encoding="utf-8")
-        (tools / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tools))
+    """Stand-ins for the tools: old ones are not at hand."""
+    target, old, other = tools
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    linked = ["ctest"] if target == "c" else []
+    for name, tells in ((old, version), (other, "9.2.0"), *((name, "") for name in linked)):
+        (folder / name).write_text(f"#!/bin/sh\necho {tells}\n", encoding="utf-8")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
     out = tmp_path / "app"
-    words = ["embed", str(bundle.root), "--target", "node", "-o", str(out), "--test"]
-    assert main(words) == code, capsys.readouterr().err
-    if code:
-        assert f"needs node 20 or newer; {tools / 'node'} is version 18" in capsys.readouterr().err
-    assert out.exists() == (code == 0)
+    words = ["embed", str(bundle.root), "--target", target, "-o", str(out), "--test"]
+    assert main(words) == (10 if said else 0), capsys.readouterr().err
+    assert said.format(path=folder / old) in capsys.readouterr().err
+    assert out.exists() == (not said)

@@ -12,7 +12,7 @@ import pytest
 from scripts.compat.cases import Form, all_forms, colour_bundle
 from scripts.compat.environments import RUNTIMES, NotHere, Runtime, capi_program, chromium
 from scripts.compat.page import page, passing
-from scripts.compatibility import Cell, judge, run_form
+from scripts.compatibility import Cell, judge, main, run_form
 from tests.export.networks import lively_bundle, named
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +51,16 @@ def test_a_wrong_answer_a_refusal_and_a_crash_are_told_apart(forms: list[Form]) 
     assert judge(empty, {**out, "logits": nan}, forms[0]).status == "differs"
     refused = judge(empty, {"loads": False, "error": "no such operator"}, forms[0])
     assert (refused.status, refused.reason) == ("refused", "no such operator")
+
+
+@pytest.mark.parametrize("words", [["--light"], ["--small"], ["--runtime", "OpenVINO"]])
+def test_a_part_does_not_replace_the_result(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert "say with -o where to" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,13 @@ def test_both_ways_give_the_same_answer_and_a_ratio(
     assert "ratio" in capsys.readouterr().out
 
 
+def test_a_toy_does_not_replace_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--arch", "1x4-1x8", "--size", "32", "--blocks", "5"])
+    assert caught.value.code == 2
+    assert "say with -o where to" in capsys.readouterr().err
+
+
 def test_the_stored_result_is_within_the_limit() -> None:
     path = Path(__file__).parents[2] / "docs/results/embedded_cost.json"
     found = json.loads(path.read_text(encoding="utf-8"))

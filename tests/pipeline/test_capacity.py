@@ -67,8 +67,11 @@ def timed(tiny_bundle: Bundle) -> Bundle:
 
 def test_the_backend_that_needs_fewest_comes_first(timed: Bundle) -> None:
     report = plan_capacity(timed, OPTIONS)
-    assert [c.subject.backend for c in report.candidates] == ["fast", "slow"]
-    fast, slow = (c.plan for c in report.candidates)
+    assert [c.subject.backend for c in report.candidates] == ["fast", "slow", "few-runs"]
+    fast, slow, few = (c.plan for c in report.candidates)
+    assert few is None
+    assert report.candidates[2].reason == "no usable timing at batch 1"
+    assert report.candidates[2].marks == ("batch 1 is left out: 10 runs, it takes 64",)
     assert fast is not None
     assert slow is not None
     assert fast.load.replicas < slow.load.replicas
@@ -84,10 +87,23 @@ def test_only_the_backends_asked_for(timed: Bundle) -> None:
 
 def test_one_that_cannot_is_told_beside_one_that_can(timed: Bundle) -> None:
     report = plan_capacity(timed, CapacityOptions(qps=100, p99_ms=3.5))
-    assert [c.plan is not None for c in report.candidates] == [True, False]
+    assert [c.plan is not None for c in report.candidates] == [True, False, False]
     assert "idle replica" in report.candidates[1].reason
     with pytest.raises(RefusedInput, match="no number of replicas"):
         plan_capacity(timed, CapacityOptions(qps=100, p99_ms=1))
+
+
+def test_a_size_that_is_not_planned_with_is_told(timed: Bundle) -> None:
+    artifact = timed.checkpoint
+    failed = replace(timing(artifact, "one", 4, 1.0, 0), status="failed", reason="out of memory")
+    save(timed, timing(artifact, "one", 1, 2.0), failed, timing(artifact, "one", 16, 9.0, 40))
+    (one,) = plan_capacity(timed, OPTIONS).candidates
+    assert one.plan is not None
+    assert one.batches == (1,)
+    assert one.marks == (
+        "batch 4 is left out: failed, out of memory",
+        "batch 16 is left out: 40 runs, it takes 64",
+    )
 
 
 def test_timings_of_a_file_that_is_gone_do_not_count(timed: Bundle) -> None:

@@ -68,6 +68,15 @@ def test_images_are_small_and_the_same_each_time(size: int, channels: int, limit
     assert once["all-255"].min() == 255
 
 
+@pytest.mark.parametrize(("size", "resize"), [(224, 256), (448, 512), (320, 366), (64, None)])
+def test_images_called_downscaled_are(size: int, resize: int | None) -> None:
+    card = make_card(size=size, channels=3)
+    card = replace(card, preprocessing=replace(card.preprocessing, resize=resize))
+    images = dict(golden_images(card))
+    for name in ("landscape-downscaled", "portrait-downscaled"):
+        assert min(images[name].shape[:2]) > (resize or size), images[name].shape
+
+
 def test_probability_bound_follows_from_the_logit_bound() -> None:
     random = np.random.default_rng(0)
     logits = random.normal(0, 3, (200, 10))

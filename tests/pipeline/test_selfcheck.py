@@ -213,6 +213,22 @@ def test_results_that_are_incomplete_or_not_in_the_format(
         assert (found["suspects"], found["within"]) == ([], None)
 
 
+def test_what_would_fail_in_half_too_is_not_called_half(
+    bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def half(net: VGG, image: torch.Tensor) -> Outputs:
+        return plain(net(normal(resized(image) / 255)) * 1.003)
+
+    path = written(bundle, network, half, tmp_path / "out.json")
+    assert judged(bundle, path, capsys)[1]["within"] == "fp16"
+    document = json.loads(path.read_text())
+    document["images"][0]["logits"][0] = None  # its probabilities are there and fine
+    path.write_text(json.dumps(document))
+    code, found, err = judged(bundle, path, capsys)
+    assert (code, found["within"]) == (7, None)
+    assert "compute in" not in err
+
+
 def test_the_reference_itself_with_an_image_left_out(
     bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,10 @@ class ServiceTimes:
         """Seconds that a batch of that size usually takes."""
         return float(self._median[batch])
 
+    def mean(self, batch: int) -> float:
+        """Mean seconds of a batch of that size: what full batches take one after the other."""
+        return self.median(batch) * float(np.mean(self._factors[self._nearest[batch]]))
+
     def draw(self, random: np.random.Generator, count: int) -> list[list[float]]:
         """``count`` possible times for each size: ``drawn[size][i]``, in seconds."""
         factors = [values[random.integers(0, len(values), count)] for values in self._factors]

@@ -182,7 +182,7 @@ def _most(search: Traffic, service: ServiceTimes, policy: Policy, limit: float) 
 
 def _peak(service: ServiceTimes, policy: Policy) -> float:
     """Images per second when full batches follow one another."""
-    return policy.max_batch / service.median(policy.max_batch)
+    return policy.max_batch / service.mean(policy.max_batch)
 
 
 def _confirmed(final: Traffic, service: ServiceTimes, rate: _Rate, limit: float) -> _Rate:

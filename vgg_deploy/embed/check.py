@@ -48,7 +48,10 @@ def check_app(target: Target, folder: Path) -> None:
             "write it without --test and run that command in its folder to see all",
         )
     for path in set(folder.iterdir()) - before:
-        shutil.rmtree(path)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:  # a core file, a log
+            path.unlink()
 
 
 def _run(command: tuple[str, ...], folder: Path) -> tuple[int, str]:

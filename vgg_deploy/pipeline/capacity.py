@@ -9,7 +9,7 @@ import numpy as np
 
 from vgg_deploy import stored
 from vgg_deploy.bench.batching import Seconds, ServiceTimes
-from vgg_deploy.bench.capacity import CandidatePlan, CapacityOptions, CapacityReport, plan
+from vgg_deploy.bench.capacity import CandidatePlan, CapacityOptions, CapacityReport, Plan, plan
 from vgg_deploy.bench.stats import MIN_QUERIES, NS
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput
@@ -26,11 +26,11 @@ def plan_capacity(
     Raises ``RefusedInput`` when nothing usable was timed, or when no file keeps the limit.
     """
     report = stored.load(BenchReport, _bench_file(bundle))
-    groups = _usable(bundle, report, set(backends or ()))
+    groups = _timed(bundle, report, set(backends or ()))
     candidates = [_candidate(subject, rows, options) for subject, rows in groups.items()]
     candidates.sort(key=lambda c: (c.plan is None, c.plan.load.replicas if c.plan else 0))
     if not any(c.plan for c in candidates):
-        first = candidates[0]
+        first = max(candidates, key=lambda c: bool(c.batches))
         raise RefusedInput(
             f"{first.subject.id}: {first.reason}",
             "allow a longer p99, or bench a faster backend, precision or machine",
@@ -70,16 +70,15 @@ def _bench_file(bundle: Bundle) -> Path:
     return path
 
 
-def _usable(bundle: Bundle, report: BenchReport, backends: set[str]) -> dict[Subject, list[Timing]]:
-    """Measured rows by subject, of files that the bundle still holds as they were."""
+def _timed(bundle: Bundle, report: BenchReport, backends: set[str]) -> dict[Subject, list[Timing]]:
+    """Rows by subject, of files that the bundle still holds as they were, usable or not."""
     current = {a.sha256 for a in bundle.artifacts}
     groups: dict[Subject, list[Timing]] = {}
     for row in report.rows:
         wanted = not backends or row.subject.backend in backends
-        if wanted and row.subject.sha256 in current and len(row.samples_ns) >= _FEWEST:
+        if wanted and row.subject.sha256 in current:
             groups.setdefault(row.subject, []).append(row)
-    groups = {s: rows for s, rows in groups.items() if min(r.batch for r in rows) == 1}
-    if not groups:
+    if not any(_usable(row) and row.batch == 1 for rows in groups.values() for row in rows):
         named = f" of {', '.join(sorted(backends))}" if backends else ""
         raise RefusedInput(
             f"{bundle.root} has no timings{named} at batch 1 with at least {_FEWEST} runs of a "
@@ -89,16 +88,32 @@ def _usable(bundle: Bundle, report: BenchReport, backends: set[str]) -> dict[Sub
     return groups
 
 
-def _candidate(subject: Subject, rows: list[Timing], options: CapacityOptions) -> CandidatePlan:
-    try:
-        found, reason = plan(service_times(rows), options), ""
-    except RefusedInput as refused:
-        found, reason = None, refused.cause
+def _usable(row: Timing) -> bool:
+    return len(row.samples_ns) >= _FEWEST
+
+
+def _left_out(row: Timing) -> str:
+    """Why a row is not planned with."""
+    if row.status != "measured":
+        return f"batch {row.batch} is left out: {row.status}, {row.reason}"
+    return f"batch {row.batch} is left out: {len(row.samples_ns)} runs, it takes {_FEWEST}"
+
+
+def _candidate(subject: Subject, timed: list[Timing], options: CapacityOptions) -> CandidatePlan:
+    rows = [row for row in timed if _usable(row)]
+    left_out = tuple(_left_out(row) for row in timed if not _usable(row))
+    found: Plan | None = None
+    reason = "no usable timing at batch 1"
+    if any(row.batch == 1 for row in rows):
+        try:
+            found, reason = plan(service_times(rows), options), ""
+        except RefusedInput as refused:
+            reason = refused.cause
     return CandidatePlan(
         subject=subject,
         batches=tuple(sorted(row.batch for row in rows)),
         clock="host to host" if all(row.end_to_end_ns for row in rows) else "run alone",
-        marks=_marks(rows),
+        marks=(*_marks(rows), *left_out),
         plan=found,
         reason=reason,
     )

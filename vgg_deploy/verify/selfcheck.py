@@ -83,23 +83,18 @@ def diagnose(
     best = {s.name: s for s in sorted(suspects, key=lambda s: -s.residual)}  # the last one stays
     ordered = sorted(best.values(), key=lambda s: s.residual)[:_SHOWN]
     explained = bool(ordered) and ordered[0].residual <= _EXPLAINS
-    within = None if explained else _coarser(found, index)
+    within = None if explained else _coarser(index, results)
     return replace(found, suspects=tuple(ordered), explained=explained, within=within)
 
 
-def _coarser(found: Selfcheck, index: GoldenIndex) -> Precision | None:
-    """The first half precision, coarser than the one told, whose bounds hold all outputs."""
-    told = index.tolerances[found.precision]
-    if any(one.logits is None and one.probabilities is None for one in found.images):
-        return None
-    for precision in ("fp16", "bf16"):
-        bound = index.tolerances[precision]
-        if bound.logits <= told.logits:
-            continue
-        pairs = [(one.logits, bound.logits) for one in found.images]
-        pairs += [(one.probabilities, bound.probabilities) for one in found.images]
-        measured = [(value, limit) for value, limit in pairs if value is not None]
-        if measured and all(value <= limit for value, limit in measured):
+def _coarser(index: GoldenIndex, results: AppResults) -> Precision | None:
+    """The first half precision, coarser than the one told, that the results would pass as."""
+    told = index.tolerances[results.precision]
+    halves: tuple[Precision, ...] = ("fp16", "bf16")
+    for precision in halves:
+        other = replace(results, precision=precision)
+        coarser = index.tolerances[precision].logits > told.logits
+        if coarser and judge_results(index, other).verdict == "equivalent":
             return precision
     return None
 

@@ -6,6 +6,7 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname } from 'node:path';
+import { pipeline } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 
 const HEADERS = {
@@ -43,7 +44,7 @@ export function pageServer(folders = FOLDERS) {
         'Content-Type': TYPES[extname(file.pathname)] ?? 'application/octet-stream',
       });
       if (request.method === 'HEAD') response.end();
-      else createReadStream(file).on('error', () => response.destroy()).pipe(response);
+      else pipeline(createReadStream(file), response, () => {}); // closes both, whichever ends
     } catch {
       response.writeHead(404, HEADERS).end('not found\n');
     }

@@ -228,6 +228,7 @@ static int by_score(const void *a, const void *b) {
 
 int classifier_classify(classifier *c, const classifier_image *image, classifier_label *best,
                         int top) {
+    if (top < 0) return fail("the number of labels is negative");
     size_t classes = (size_t)c->classes;
     float *scores = malloc(2 * classes * sizeof *scores);
     classifier_label *all = malloc(classes * sizeof *all);

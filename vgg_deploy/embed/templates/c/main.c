@@ -1,19 +1,30 @@
 /* Classify an image: classify photo.ppm (any tool writes PPM: convert photo.jpg photo.ppm). */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "classifier.h"
 
+/* The next number of a header, 1..65535, past white space and # comments; 0 where there is none. */
+static int number(FILE *file) {
+    int c, value = 0;
+    while ((c = fgetc(file)) == '#' || isspace(c))
+        if (c == '#')
+            while ((c = fgetc(file)) != '\n' && c != EOF) {
+            }
+    for (; isdigit(c) && value <= 65535; c = fgetc(file)) value = 10 * value + c - '0';
+    return value <= 65535 && isspace(c) ? value : 0; /* the white space after it is read, too */
+}
+
 /* A binary PGM or PPM of 8 bits; its pixels are to be freed. Returns 0, or -1. */
 static int read_pnm(const char *path, classifier_image *result) {
-    int kind = 0, width = 0, height = 0, most = 0;
     FILE *file = fopen(path, "rb");
     if (!file) return -1;
-    int fields = fscanf(file, "P%d %d %d %d", &kind, &width, &height, &most);
+    int kind = fgetc(file) == 'P' ? fgetc(file) - '0' : 0;
+    int width = number(file), height = number(file), most = number(file);
     uint8_t *pixels = NULL;
     int channels = kind == 6 ? 3 : 1;
-    if (fields == 4 && (kind == 5 || kind == 6) && most == 255 && width > 0 && height > 0 &&
-        width <= 65535 && height <= 65535 && fgetc(file) != EOF) {
+    if ((kind == 5 || kind == 6) && most == 255 && width > 0 && height > 0) {
         size_t size = (size_t)width * (size_t)height * (size_t)channels;
         pixels = malloc(size);
         if (pixels && fread(pixels, 1, size, file) != size) {

@@ -2,18 +2,28 @@
 #include <cstdio>
 #include <exception>
 #include <fstream>
+#include <limits>
 #include <stdexcept>
 
 #include "classifier.hpp"
 
 namespace {
 
+/// The next number of a header, past white space and # comments.
+std::size_t number(std::istream& file) {
+    std::size_t value = 0;
+    while (file >> std::ws && file.peek() == '#')
+        file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+    file >> value;
+    return value;
+}
+
 /// A binary PGM or PPM of 8 bits: its pixels, and an Image that points to them.
 std::pair<std::vector<std::uint8_t>, Image> read_pnm(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
-    std::string kind;
-    std::size_t width = 0, height = 0, most = 0;
-    file >> kind >> width >> height >> most;
+    std::string kind(2, ' ');
+    file.read(kind.data(), 2);
+    const std::size_t width = number(file), height = number(file), most = number(file);
     file.get();
     if (!file || (kind != "P5" && kind != "P6") || most != 255 || width > 65535 || height > 65535)
         throw std::runtime_error(path + " is not an 8-bit binary PGM or PPM");

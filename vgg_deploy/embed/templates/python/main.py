@@ -13,8 +13,12 @@ def read_image(path: str) -> np.ndarray:
     image = ImageOps.exif_transpose(Image.open(path))
     if image.mode.startswith("I"):
         return eight_bits(np.asarray(image))
-    if image.mode not in ("L", "LA", "RGB", "RGBA"):
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.mode == "F":
+        raise ValueError(f"{path} holds floating point values, whose range is not defined")
+    if image.has_transparency_data:  # of an RGB or grey PNG it may be a single colour
+        image = image.convert("LA" if image.mode in ("L", "LA") else "RGBA")
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")
     return np.asarray(image)
 
 

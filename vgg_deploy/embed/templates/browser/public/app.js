@@ -6,28 +6,45 @@ const picture = $('picture');
 const pixels = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
 const percent = new Intl.NumberFormat(undefined, { style: 'percent', minimumFractionDigits: 1 });
 
-const model = Classifier.load(undefined, (share) => say(`Loading the model: ${percent.format(share)}`));
-model.then(() => say('Ready. Choose an image.'), (error) => fail('The model could not be loaded', error));
+const model = step('The model could not be loaded', () =>
+  Classifier.load(undefined, (share) => say(`Loading the model: ${percent.format(share)}`)));
+model.then(() => say('Ready. Choose an image.'), fail);
+
+let wish = 0; // counts what was asked for: the answer to an earlier wish is dropped
 
 /** What a screen reader announces too; unchanged text is not announced again. */
 function say(text) {
   if ($('status').textContent !== text) $('status').textContent = text;
 }
 
-function fail(what, error) {
+/** An error in the words of the step that failed. */
+class Failure extends Error {}
+
+async function step(what, work) {
+  try {
+    return await work();
+  } catch (cause) {
+    throw cause instanceof Failure ? cause : new Failure(`${what}: ${cause?.message ?? cause}`, { cause });
+  }
+}
+
+function fail(error) {
   console.error(error);
-  say(`${what}: ${error.message}`);
+  say(error.message);
   $('result').replaceChildren();
 }
 
-/** Classify anything that a canvas can draw, and show it. */
-async function classify(source, width, height) {
-  if (!(width > 0 && height > 0)) throw new RangeError('it has no pixels');
-  Object.assign(pixels.canvas, { width, height });
-  pixels.fillRect(0, 0, width, height); // transparent parts lie on black, as in training
-  pixels.drawImage(source, 0, 0);
-  const classifier = await model;
-  show(await classifier.classify(pixels.getImageData(0, 0, width, height)));
+/** Classify anything that a canvas can draw, and show it, if that is still wanted then. */
+async function classify(source, width, height, wanted) {
+  const labels = await step('The image could not be classified', async () => {
+    if (!(width > 0 && height > 0)) throw new RangeError('it has no pixels');
+    Object.assign(pixels.canvas, { width, height });
+    pixels.fillRect(0, 0, width, height); // transparent parts lie on black, as in training
+    pixels.drawImage(source, 0, 0);
+    const image = pixels.getImageData(0, 0, width, height); // before the canvas is drawn on again
+    return (await model).classify(image);
+  });
+  if (wanted()) show(labels);
 }
 
 function show(labels) {
@@ -45,36 +62,44 @@ function show(labels) {
 
 async function classifyFile(file) {
   stopCamera();
+  const mine = wish, wanted = () => mine === wish;
   say('Looking …');
   try {
-    const bitmap = await createImageBitmap(file); // the right way up, whatever EXIF says
-    Object.assign(picture, { width: bitmap.width, height: bitmap.height });
-    picture.getContext('bitmaprenderer').transferFromImageBitmap(await createImageBitmap(bitmap));
-    picture.classList.toggle('tiny', bitmap.width < 200); // show its pixels, not a blur
-    document.body.dataset.shows = 'picture';
-    await classify(bitmap, bitmap.width, bitmap.height);
+    const [bitmap, shown] = await step(`${file.name || 'That'} is not an image that this browser can read`,
+      async () => {
+        const bitmap = await createImageBitmap(file); // the right way up, whatever EXIF says
+        return [bitmap, await createImageBitmap(bitmap)];
+      });
+    if (wanted()) {
+      Object.assign(picture, { width: bitmap.width, height: bitmap.height });
+      picture.getContext('bitmaprenderer').transferFromImageBitmap(shown);
+      picture.classList.toggle('tiny', bitmap.width < 200); // show its pixels, not a blur
+      document.body.dataset.shows = 'picture';
+      await classify(bitmap, bitmap.width, bitmap.height, wanted);
+    }
     bitmap.close();
   } catch (error) {
-    fail(`${file.name || 'That'} is not an image that this browser can read`, error);
+    if (wanted()) fail(error);
   }
 }
 
 let camera; // the stream while it is on
-let wish = 0; // counts what was asked of the camera: an answer to an earlier wish is dropped
 
 async function startCamera(deviceId) {
   stopCamera();
-  const mine = wish;
+  const mine = wish, wanted = () => mine === wish;
   try {
-    const wanted = deviceId ? { deviceId: { exact: deviceId } } : { facingMode: 'environment' };
-    const stream = await navigator.mediaDevices.getUserMedia({ video: wanted });
-    if (mine !== wish) return stop(stream);
-    camera = stream;
-    await watch(stream, () => mine === wish);
+    await step('The camera could not be used', async () => {
+      const video = deviceId ? { deviceId: { exact: deviceId } } : { facingMode: 'environment' };
+      const stream = await navigator.mediaDevices.getUserMedia({ video });
+      if (!wanted()) return stop(stream);
+      camera = stream;
+      await watch(stream, wanted);
+    });
   } catch (error) {
-    if (mine !== wish) return;
+    if (!wanted()) return;
     stopCamera();
-    fail('The camera could not be used', error);
+    fail(error);
   }
 }
 
@@ -88,7 +113,7 @@ async function watch(stream, wanted) {
   document.body.dataset.shows = 'video';
   await listCameras(stream);
   while (wanted()) {
-    await classify(video, video.videoWidth, video.videoHeight);
+    await classify(video, video.videoWidth, video.videoHeight, wanted);
     await new Promise((resolve) => video.requestVideoFrameCallback(resolve));
   }
 }

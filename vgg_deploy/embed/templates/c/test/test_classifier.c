@@ -73,6 +73,9 @@ static void test_refusals(classifier *c) {
     expect(refuses(c, pixel, 0, 3), "height 0 runs", "refusals");
     expect(refuses(c, pixel, 1, 5), "5 channels run", "refusals");
     expect(refuses(c, NULL, 1, 3), "NULL runs", "refusals");
+    classifier_label best[1];
+    expect(classifier_classify(c, &(classifier_image){pixel, 1, 1, 1}, best, -1) == -1,
+           "a negative number of labels", "refusals");
     expect(classifier_open("/nowhere") == NULL, "opens a folder without a model", "refusals");
 }
 
