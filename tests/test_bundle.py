@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,52 @@ def test_an_existing_bundle_is_not_overwritten(tiny_bundle: Bundle) -> None:
     with pytest.raises(RefusedInput, match="already is a bundle") as caught:
         make_bundle(tiny_bundle.root, tiny_bundle.card)
     assert "--replace" in caught.value.remedy
+
+
+@pytest.mark.parametrize("words", [[], ["--replace"]])
+@pytest.mark.parametrize("name", ["results/mine.csv", "golden/a.png", "checkpoint.safetensors"])
+def test_a_folder_of_somebody_else_is_left_alone(
+    tiny_bundle: Bundle, tmp_path: Path, name: str, words: list[str]
+) -> None:
+    file = tmp_path / "project" / name
+    file.parent.mkdir(parents=True)
+    weights = tiny_bundle.path(tiny_bundle.checkpoint)
+    shutil.copyfile(weights, file)
+    before = file.read_bytes()
+    for command in (["load", "--weights", str(weights)], ["train", "--data", "sample"]):
+        assert main([*command, "-o", str(tmp_path / "project"), *words]) == 3
+    assert [p for p in (tmp_path / "project").rglob("*") if p.is_file()] == [file]
+    assert file.read_bytes() == before
+
+
+def test_a_hidden_file_makes_no_folder_somebody_elses(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / ".DS_Store").touch()
+    make_bundle(tmp_path / "b", make_card()).check()
+
+
+def test_records_of_the_model_that_was_replaced_go_with_it(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    shutil.copyfile(tiny_bundle.path(tiny_bundle.checkpoint), weights)
+    for name in ("training/metrics.jsonl", "results/verify.json", "report.html", "notes.txt"):
+        (tiny_bundle.root / name).parent.mkdir(exist_ok=True)
+        (tiny_bundle.root / name).write_text("of the old one")
+    assert main(["load", "--weights", str(weights), "-o", str(tiny_bundle.root), "--replace"]) == 0
+    left = sorted(p.name for p in tiny_bundle.root.iterdir() if p.name != ".lock")
+    assert left == ["checkpoint.safetensors", MANIFEST, "notes.txt"]
+
+
+def test_what_was_made_of_weights_that_are_gone_by_now_does_not_enter(tiny_bundle: Bundle) -> None:
+    old = draft(tiny_bundle, "onnx", tiny_bundle.checkpoint.sha256)
+    other, _ = tiny_bundle.add(draft(tiny_bundle, "checkpoint", None), writes(b"other weights"))
+    with pytest.raises(DigestMismatch, match="another command has replaced it"):
+        tiny_bundle.add(old, writes(b"x"))
+    with pytest.raises(DigestMismatch, match="another command has replaced it"):
+        tiny_bundle.add_golden({}, lambda folder: writes(b"{}")(folder / "index.json"))
+    assert open_bundle(other.root) == other
+    assert not (other.root / "model.fp32.onnx").exists()
 
 
 @pytest.mark.parametrize("manifest", ["{", '{"schema_version": 99}', ""])

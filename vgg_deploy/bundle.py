@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,6 +36,9 @@ from vgg_deploy.manifest import (
     written,
 )
 from vgg_deploy.spec import ModelCard
+
+# Of a bundle's model, beside its artifacts: results, golden vectors, the training run, reports.
+_RECORDS = ("results", GOLDEN_FOLDER, "training", "report.html", "report.md", "report.json")
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,15 @@ class Bundle:
         """Let ``write`` make the file, then enter it into the manifest.
 
         An artifact of the same name is replaced, and what was made from it is dropped: those
-        files describe weights that are gone.
+        files describe weights that are gone. ``DigestMismatch`` when another command has replaced
+        what it was made from meanwhile.
         """
         target = self.root / draft.name
         with staged(target) as partial:
             artifact = written(partial, target, draft, write)
             with locked(self.root):
                 current = read_manifest(self.root)
+                _require_parent(self.root, current, draft.parent, draft.name)
                 manifest = entered(current, artifact)
                 commit(partial, target)
                 save_manifest(self.root, manifest)
@@ -117,7 +122,9 @@ class Bundle:
                 write(partial)
             record = record_of(partial, self.checkpoint.sha256, made_by)
             with locked(self.root):
-                manifest = replace(read_manifest(self.root), golden=record)
+                current = read_manifest(self.root)
+                _require_parent(self.root, current, record.parent, GOLDEN_FOLDER)
+                manifest = replace(current, golden=record)
                 if target.exists():  # out of the way, not yet gone
                     target.replace(partial.with_name("replaced"))
                 commit(partial, target)
@@ -176,27 +183,55 @@ def open_bundle(root: Path) -> Bundle:
     return Bundle(root, read_manifest(root))
 
 
+def _require_parent(root: Path, current: Manifest, parent: str | None, name: str) -> None:
+    if parent is not None and parent not in {a.sha256 for a in current.artifacts}:
+        raise DigestMismatch(
+            f"what {name} was made from is no longer in {root}: another command has replaced it",
+            "run the command again",
+        )
+
+
 def create_bundle(
-    root: Path, card: ModelCard, draft: Draft, write: Callable[[Path], None], *, replace: bool
+    root: Path,
+    card: ModelCard,
+    draft: Draft,
+    write: Callable[[Path], None],
+    *,
+    replace: bool,
+    own: Collection[str] = (),
 ) -> tuple[Bundle, Artifact]:
     """Make a bundle from a checkpoint that ``write`` writes.
 
     A folder that already is a bundle is refused unless ``replace``; then everything that was
-    made from the old checkpoint goes with it.
+    made from the old checkpoint goes with it, but for the maker's ``own`` folders. One that is
+    no bundle must be empty but for those.
     """
-    refuse_existing(root, replace=replace)
+    refuse_existing(root, replace=replace, own=own)
     target = root / draft.name
     with staged(target) as partial:
         artifact = written(partial, target, draft, write)
         manifest = Manifest(schema_version=SCHEMA_VERSION, card=card, artifacts=(artifact,))
         with locked(root):
+            replaces = (root / MANIFEST).exists()
             before = _replaced(root)
             commit(partial, target)
             save_manifest(root, manifest)
             drop_files(root, before, manifest.artifacts)
-            for folder in ("results", GOLDEN_FOLDER):
-                shutil.rmtree(root / folder, ignore_errors=True)
+            if replaces:
+                _drop_records(root, own)
     return Bundle(root, manifest), artifact
+
+
+def _drop_records(root: Path, own: Collection[str]) -> None:
+    """Remove what was measured and told of an earlier checkpoint."""
+    for name in _RECORDS:
+        path = root / name
+        if name in own:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _replaced(root: Path) -> tuple[Artifact, ...]:
@@ -207,8 +242,13 @@ def _replaced(root: Path) -> tuple[Artifact, ...]:
         return ()
 
 
-def refuse_existing(root: Path, *, replace: bool, make: bool = True) -> None:
-    """Refuse, before any work is done, a place where a new bundle must not go."""
+def refuse_existing(
+    root: Path, *, replace: bool, make: bool = True, own: Collection[str] = ()
+) -> None:
+    """Refuse, before any work is done, a place where a new bundle must not go.
+
+    ``own`` are folders that the maker may have left there itself.
+    """
     if any(parent.exists() and not parent.is_dir() for parent in root.parents):
         raise RefusedInput(f"{root} lies below a file", "choose another folder with -o")
     if root.exists() and not root.is_dir():
@@ -216,6 +256,12 @@ def refuse_existing(root: Path, *, replace: bool, make: bool = True) -> None:
     if (root / MANIFEST).exists() and not replace:
         raise RefusedInput(
             f"{root} already is a bundle", "choose another folder with -o, or add --replace"
+        )
+    if strangers := _strangers(root, own):
+        more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
+        raise RefusedInput(
+            f"{root} is no bundle and not empty: it holds {strangers[0]}{more}",
+            "choose another folder with -o; nothing there is overwritten",
         )
     existing = next(p for p in (root, *root.absolute().parents) if p.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -226,3 +272,11 @@ def refuse_existing(root: Path, *, replace: bool, make: bool = True) -> None:
     if make:
         with os_errors(f"write to {root}"):
             root.mkdir(parents=True, exist_ok=True)
+
+
+def _strangers(root: Path, own: Collection[str]) -> list[str]:
+    """What lies in a folder that is no bundle, hidden files and the maker's own apart."""
+    if not root.is_dir() or (root / MANIFEST).exists():
+        return []
+    names = sorted(path.name for path in root.iterdir())
+    return [name for name in names if not name.startswith(".") and name not in own]

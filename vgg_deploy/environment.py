@@ -117,6 +117,9 @@ def _memory_bytes() -> int:
 def _nvidia() -> tuple[str | None, str | None]:
     """GPU name and driver version as the driver's own tool reports them; (None, None) without."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    first_visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    if first_visible.isdecimal() or first_visible.startswith("GPU-"):
+        command += ["-i", first_visible]  # its number, or UUID
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -123,6 +123,8 @@ def from_os_error(error: OSError, doing: str) -> VggDeployError:
     cause = f"could not {doing}: {reason}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ResourceLimit(cause, "free some disk space or choose another folder with -o")
+    if error.errno == errno.ENOMEM:
+        return ResourceLimit(cause, "use a smaller batch or model, or close other programs")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return RefusedInput(cause, "choose a folder that you may write to, or change its rights")
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
@@ -144,6 +146,7 @@ def os_errors(doing: str) -> Iterator[None]:
 # As C++, torch, ONNX Runtime's arena, cuBLAS and cuDNN say it; in lower case.
 _OUT_OF_MEMORY = (
     "can't allocate memory",
+    "cannot allocate memory",
     "not enough memory",
     "bad_alloc",
     "bad alloc",

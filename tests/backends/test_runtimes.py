@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.session import translated
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import threads, usable_cores
-from vgg_deploy.errors import BackendNotAvailable, RefusedInput, ResourceLimit
+from vgg_deploy.errors import BackendNotAvailable, RefusedInput, ResourceLimit, os_errors
 from vgg_deploy.export import export
 
 
@@ -85,15 +86,18 @@ def test_threads_follow_the_environment(
         MemoryError(),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("CUDA out of memory. Tried to allocate 12.25 GiB. GPU 0 has"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
         RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer"),
         RuntimeError("cublasCreate failed: CUBLAS_STATUS_ALLOC_FAILED"),
         RuntimeError("std::bad_alloc"),
     ],
-    ids=["python", "torch", "torch on a GPU", "ONNX Runtime", "cuBLAS", "C++"],
+    ids=["python", "torch", "torch on a GPU", "the system", "ONNX Runtime", "cuBLAS", "C++"],
 )
 def test_out_of_memory_is_a_limit_not_a_bad_file(error: Exception) -> None:
     with pytest.raises(ResourceLimit, match="not enough memory"), translated("could not run x"):
         raise error
+    with pytest.raises(ResourceLimit), os_errors("write x"):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
 def test_a_librarys_message_becomes_one_line() -> None:

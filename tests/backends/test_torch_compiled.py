@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 
-from vgg_deploy.backends import torch_gpu
+from vgg_deploy.backends import pytorch, torch_gpu
 from vgg_deploy.backends.torch_gpu import TORCH_GPU, TorchGpu
+from vgg_deploy.bundle import Bundle
 
 
 def test_compilers_are_asked_for_speed_and_for_no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,3 +66,27 @@ def test_ahead_of_time_compilation_needs_cudas_headers(monkeypatch: pytest.Monke
     assert set(missing.values()) == {None}
     monkeypatch.setattr(cpp_extension, "CUDA_HOME", "/usr/local/cuda")
     assert TorchGpu(way="aoti").probe() is None
+
+
+def test_a_call_of_compiled_code_is_one_run(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the first one of a shape, which compiles: calls are timed."""
+    runs: list[tuple[int, ...]] = []
+
+    def compile_(network: Any, **_words: Any) -> object:
+        def counted(images: torch.Tensor) -> torch.Tensor:
+            runs.append(tuple(images.shape))
+            return cast("torch.Tensor", network(images))
+
+        return counted
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setattr(pytorch, "missing_compiler", lambda: None)
+    spec = tiny_bundle.card.spec
+    one = np.zeros((1, spec.channels, spec.size, spec.size), np.float32)
+    with pytorch.TorchCompile().open(tiny_bundle.checkpoint, tiny_bundle.root) as session:
+        for batch in (one, one, np.repeat(one, 2, axis=0), one):
+            session(batch)
+        session.bind(one)
+    assert [shape[0] for shape in runs] == [1, 1, 1, 2, 2, 1]

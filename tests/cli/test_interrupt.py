@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -58,3 +61,59 @@ def test_another_handler_is_left_in_place() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert heard == [signal.SIGINT]
+
+
+TERMINATED = """
+import os, pathlib, signal, sys, time
+from vgg_deploy.cli import handler
+from vgg_deploy.files import atomic
+
+def export(words):
+    with atomic(pathlib.Path("model.onnx")) as partial:
+        partial.write_bytes(b"half of it")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+handler._invoke = export
+sys.exit(handler.run([]))
+"""
+
+
+def test_sigterm_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """As ``timeout``, ``docker stop`` and schedulers send it."""
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINATED],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.returncode == 130, done.stderr
+    assert "interrupted" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+TWICE = """
+import os, signal, sys, time
+from vgg_deploy.cli import handler
+
+def bench(words):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        pass  # swallowed by a library
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+
+handler._invoke = bench
+sys.exit(handler.run([]))
+"""
+
+
+def test_a_second_sigterm_ends_the_process_at_once() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE], capture_output=True, check=False, timeout=50
+    )
+    assert done.returncode == -signal.SIGTERM

@@ -31,3 +31,39 @@ def test_a_reader_that_goes_away_is_no_error(buffered: str) -> None:
         running.stdout.close()
         said = running.stderr.read()
     assert (running.returncode, said) == (0, "")
+
+
+VERDICT = """
+import sys
+from vgg_deploy.cli import console, handler
+from vgg_deploy.errors import NotEquivalent
+from vgg_deploy.report.table import Column, simple_table
+
+def verify(words):
+    if {as_json}:
+        console.print_json({{"rows": ["x" * 100] * 1000}})
+    else:
+        console.show(simple_table("t", [Column(name="a")], [("x" * 100,)] * 1000))
+    raise NotEquivalent("1 of 1 not equivalent", "see the table")
+
+handler._invoke = verify
+sys.exit(handler.run([]))
+"""
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_reader_that_goes_away_changes_no_verdict(as_json: bool) -> None:
+    command = [sys.executable, "-c", VERDICT.format(as_json=as_json)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.read(10)
+        running.stdout.close()
+        said = running.stderr.read()
+    assert running.returncode == 7
+    assert said.splitlines() == [
+        "vgg-deploy: error: 1 of 1 not equivalent",
+        "  remedy: see the table",
+    ]

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from tests.conftest import make_card
-from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError
+from vgg_deploy.files import sha256_of
 from vgg_deploy.libraries import import_torchvision
 from vgg_deploy.model.checkpoint import load_model, save_checkpoint
 from vgg_deploy.model.keys import book_names, to_ours, to_torchvision
@@ -200,27 +201,92 @@ def test_unknown_weights_name_suggests_the_nearest() -> None:
     assert "did you mean 'VGG16_Weights.IMAGENET1K_V1'" in caught.value.remedy
 
 
-def test_offline_says_where_to_put_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    models = import_torchvision("torchvision.models")
-
+def test_offline_says_where_to_put_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def no_network(*args: object, **kwargs: object) -> None:
         raise URLError("no network")
 
-    monkeypatch.setattr(models.VGG11_Weights, "get_state_dict", no_network)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
     with pytest.raises(RefusedInput, match="no network") as caught:
         load_torchvision("VGG11_Weights.IMAGENET1K_V1")
     assert "vgg11-8a719046.pth" in caught.value.remedy
     assert "checkpoints" in caught.value.remedy
 
 
-def test_a_cached_download_becomes_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A stand-in for the file on torchvision's host; its name tells its digest, as theirs do."""
     models = import_torchvision("torchvision.models")
-    state = theirs("vgg11").state_dict()
-    monkeypatch.setattr(models.VGG11_Weights, "get_state_dict", lambda *a, **k: state)
+    torch.save(theirs("vgg11").state_dict(), tmp_path / "x.pth")
+    path = tmp_path / f"vgg11-{sha256_of(tmp_path / 'x.pth')[:8]}.pth"
+    (tmp_path / "x.pth").rename(path)
+    monkeypatch.setattr(models.VGG11_Weights.IMAGENET1K_V1.value, "url", path.as_uri())
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return path
+
+
+def test_a_download_becomes_a_card_and_is_kept(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     loaded = load_torchvision("VGG11_Weights.IMAGENET1K_V1")
     assert loaded.card.labels[0] == "tench"
     assert (loaded.card.preprocessing.resize, loaded.card.preprocessing.size) == (256, 224)
     assert loaded.card.spec.head == "torchvision"
+    assert capsys.readouterr().out == "", "stdout is for results"
+    published.unlink()
+    again = load_torchvision("VGG11_Weights.IMAGENET1K_V1")
+    assert (tmp_path / "hub" / "checkpoints" / published.name).is_file()
+    assert all(torch.equal(v, again.state[k]) for k, v in loaded.state.items())
+
+
+@pytest.mark.parametrize("there", ["an error page", "a pickle that runs code"])
+def test_a_file_that_is_not_the_published_one_is_not_opened(
+    published: Path, tmp_path: Path, there: str
+) -> None:
+    kept = tmp_path / "hub" / "checkpoints" / published.name
+    kept.parent.mkdir(parents=True)
+    ran = tmp_path / "ran"
+    kept.write_bytes(pickle.dumps(Runs(str(ran))) if "code" in there else b"<html>404</html>")
+    with pytest.raises(DigestMismatch, match="is not the published file") as caught:
+        load_torchvision("VGG11_Weights.IMAGENET1K_V1")
+    assert "remove it" in caught.value.remedy
+    assert not ran.exists()
+
+
+def test_a_published_file_that_runs_code_is_refused(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its digest is right: what then keeps code from running is weights_only."""
+    models = import_torchvision("torchvision.models")
+    ran = tmp_path / "ran"
+    torch.save(Runs(str(ran)), tmp_path / "y.pth")
+    path = tmp_path / f"vgg11-{sha256_of(tmp_path / 'y.pth')[:8]}.pth"
+    (tmp_path / "y.pth").rename(path)
+    monkeypatch.setattr(models.VGG11_Weights.IMAGENET1K_V1.value, "url", path.as_uri())
+    with pytest.raises(RefusedInput, match="loading it could run code"):
+        load_torchvision("VGG11_Weights.IMAGENET1K_V1")
+    assert not ran.exists()
+
+
+class Runs:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (self._folder,)
+
+
+def test_ceil_mode_and_many_blocks(tmp_path: Path) -> None:
+    spec = ModelSpec.named("vgg11", size=28, width=0.1, channels=1, classes=10, ceil_mode=True)
+    state = VGG(spec).state_dict()
+    assert infer_spec(state, "vgg11", size=28, ceil_mode=True).map_sizes == spec.map_sizes
+    deep = "-".join(["1x4"] * 8)
+    spec = ModelSpec.named(deep, size=256, channels=3, classes=10)
+    assert infer_spec(VGG(spec).state_dict(), deep, size=256).map_sizes[-1] == 1
 
 
 def test_torchvision_beside_a_torch_without_its_operators(monkeypatch: pytest.MonkeyPatch) -> None:

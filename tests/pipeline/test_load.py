@@ -6,12 +6,16 @@ import codecs
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
-from vgg_deploy.bundle import Bundle
+from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.cli import main
 from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
 from vgg_deploy.model import torchvision
+from vgg_deploy.model.vgg import VGG
 from vgg_deploy.pipeline import load
 from vgg_deploy.pipeline.load import LoadOptions, load_bundle
+from vgg_deploy.spec import ModelSpec
 
 NAMES = tuple(f"class {n}" for n in range(10))
 
@@ -37,6 +41,8 @@ def test_labels_of_a_file_that_has_its_own(
         ({"size": 224}, UsageError),
         ({"head": "torchvision"}, UsageError),
         ({"classes": 7}, RefusedInput),
+        ({"ceil_mode": True}, UsageError),
+        ({"preprocessing": "scale"}, UsageError),
     ],
 )
 @pytest.mark.parametrize("by_name", [False, True])
@@ -58,3 +64,27 @@ def test_what_contradicts_the_weights(
     spec = tiny_bundle.card.spec
     same = LoadOptions(weights=weights, arch=spec.arch, size=spec.size, head=spec.head, classes=10)
     load_bundle(tmp_path / "b", same)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("asked", [None, "imagenet", "scale", "other"])
+def test_how_images_become_input_is_said_or_chosen(
+    tmp_path: Path, channels: int, asked: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = ModelSpec.named("1x4-1x8", size=32, channels=channels, classes=10, fc_width=16)
+    save_file(VGG(spec).state_dict(), tmp_path / "w.safetensors")
+    words = ["load", "--weights", str(tmp_path / "w.safetensors"), "--arch", "1x4-1x8"]
+    words += ["--size", "32", "-o", str(tmp_path / "b")]
+    code = main([*words, *(["--preprocessing", asked] if asked else [])])
+    said = " ".join(capsys.readouterr().err.split())
+    if asked == "other" or (asked, channels) == ("imagenet", 1):
+        assert code == 2
+        return
+    assert code == 0
+    p = open_bundle(tmp_path / "b").card.preprocessing
+    if channels == 3 and asked != "scale":
+        assert (p.resize, p.mean) == (37, torchvision.IMAGENET_MEAN)
+        assert "shorter side to 37, 32 px from the centre, 0..1, mean 0.485 0.456 0.406" in said
+    else:
+        assert (p.resize, set(p.mean), set(p.std)) == (None, {0.0}, {1.0})
+        assert "resized to 32×32, 0..1, mean 0" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -234,6 +235,29 @@ def test_pictures_and_event_files(tmp_path: Path) -> None:
         tags |= {value.tag for value in event.summary.value}
         content = content[16 + length :]
     assert {"step/loss", "epoch/test_accuracy", "epoch/validation_loss", "epoch/lr"} <= tags
+
+
+def test_a_bundle_of_other_images_is_not_kept(photos: Path, tmp_path: Path) -> None:
+    """As many, of the same names and folder: what decides the weights are their pixels."""
+    copy = tmp_path / "photos"
+    shutil.copytree(photos, copy)
+    request = replace(SAMPLE, data=str(copy), options=replace(OPTIONS, epochs=1))
+    first = train_bundle(tmp_path / "b", request)
+    assert train_bundle(tmp_path / "b", request, reuse=True).checkpoint == first.checkpoint
+    for path in copy.rglob("*.png"):
+        with Image.open(path) as image:
+            turned = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        turned.save(path)
+    again = train_bundle(tmp_path / "b", request, reuse=True, replace=True)
+    assert again.checkpoint.sha256 != first.checkpoint.sha256
+
+
+def test_what_is_not_ours_stays_where_checkpoints_were(tmp_path: Path) -> None:
+    mine = tmp_path / "training" / "checkpoints" / "mine.bin"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"x")
+    train_bundle(tmp_path, SAMPLE)
+    assert [path.name for path in mine.parent.iterdir()] == ["mine.bin"]
 
 
 def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

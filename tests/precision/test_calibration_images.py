@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.precision.conftest import OPTIONS
 from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.data import fashion_mnist, sources
 from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.data.images import to_channels
 from vgg_deploy.errors import RefusedInput, UsageError
@@ -35,6 +36,29 @@ def test_the_better_calibration_is_kept_and_said(bundle: Bundle) -> None:
     assert set(compared) == {"entropy", "max"}
     assert made_by["calibration"] == min(compared, key=lambda name: compared[name])
     assert made_by["calibration_data"] == "sample train"
+
+
+def test_a_file_measured_on_a_stand_in_is_made_again_when_the_data_are_there(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stand-in for a machine without Fashion-MNIST is the sample under its name."""
+    own = with_card(bundle, dataset="fashion-mnist")
+    monkeypatch.setattr(fashion_mnist, "find_fashion_mnist", lambda *_: None)
+    eight = CalibrationOptions(images=32)
+    own, first, _ = convert(own, "int8", eight)
+    assert first.made_by["calibration_data"] == "sample train"
+    assert convert(own, "int8", eight)[2], "as long as there is nothing better"
+    sample = load_dataset("sample")
+    full = replace(sample, name="fashion-mnist")
+    monkeypatch.setattr(fashion_mnist, "find_fashion_mnist", lambda *_: Path("here"))
+    monkeypatch.setattr(sources, "load_dataset", lambda *_: full)
+    named = CalibrationOptions(data="fashion-mnist", images=32)
+    for options in (eight, named):
+        own, second, reused = convert(own, "int8", options)
+        assert second.made_by["calibration_data"] == "fashion-mnist train"
+        assert reused == (options is named)
+    monkeypatch.setattr(fashion_mnist, "find_fashion_mnist", lambda *_: None)
+    assert convert(own, "int8", eight)[2], "the model's own data were better"
 
 
 def test_calibration_never_sees_a_test_image(bundle: Bundle) -> None:

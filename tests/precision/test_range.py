@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from tests.precision.conftest import OPTIONS, artifact_of, with_changed_onnx
+from vgg_deploy.artifact import Precision
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.precision import convert
@@ -29,6 +30,16 @@ def test_fp16_overflow_names_the_layer(bundle: Bundle) -> None:
     assert "bf16" in caught.value.remedy
     assert not (bundle.root / "model.fp16.onnx").exists()
     assert convert(scaled, "bf16")[1].precision == "bf16"
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_values_that_are_not_finite_in_fp32_are_not_quantized(
+    bundle: Bundle, precision: Precision
+) -> None:
+    scaled = with_changed_onnx(bundle, scale("blocks.1.0.weight", 1e38))
+    with pytest.raises(RefusedInput, match="gives values that are not finite"):
+        convert(scaled, precision, OPTIONS)
+    assert not (bundle.root / f"model.{precision}.onnx").exists()
 
 
 def test_a_weight_beyond_fp16_is_named(bundle: Bundle) -> None:

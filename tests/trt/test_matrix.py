@@ -14,6 +14,7 @@ from PIL import Image
 from tests.trt.fake_tensorrt import Fake
 from tests.trt.helpers import ADA, backend_of, built, fake_of
 from vgg_deploy.artifact import Artifact
+from vgg_deploy.backends import BACKENDS
 from vgg_deploy.backends.base import Backend
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.errors import RefusedInput, StaleEngine
@@ -21,6 +22,7 @@ from vgg_deploy.pipeline import cells, predict
 from vgg_deploy.pipeline.cells import Selection, plan
 from vgg_deploy.pipeline.predict import predict_images
 from vgg_deploy.trt.options import BuildOptions
+from vgg_deploy.trt.profile import Profile
 
 ENGINES = Selection(formats=("engine",))
 
@@ -33,8 +35,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> tuple[Fake, Fake]:
         "trt": backend_of(trt),
         "trt-rtx": replace(backend_of(rtx), name="trt-rtx"),
     }
+    monkeypatch.setattr(predict, "BACKENDS", {**table, "ort-cpu": BACKENDS["ort-cpu"]})
+    monkeypatch.setattr(cells, "BACKENDS", table)
     for module in (cells, predict):
-        monkeypatch.setattr(module, "BACKENDS", table)
         monkeypatch.setattr(module, "get_backend", lambda name: table[name])
     return trt, rtx
 
@@ -116,9 +119,21 @@ def test_predict_takes_the_engine_that_fits(
     bundle, stale, _ = built(bundle, fake_of("11", ADA))
     with pytest.raises(StaleEngine, match="was built for another place"):
         predict_images(bundle, [image], backend="trt")
+    (prediction,) = predict_images(bundle, [image])
+    assert prediction.backend == "ort-cpu", "asked for none, the first that is usable is taken"
     bundle, engine, _ = built(bundle, machine[0])
     assert stale in bundle.artifacts
     (prediction,) = predict_images(bundle, [image])
     assert prediction.artifact == str(engine.path)
     assert prediction.backend == "trt"
     assert json.dumps(prediction.classes)
+
+
+def test_predict_leaves_an_engine_for_larger_batches_alone(
+    bundle: Bundle, machine: tuple[Fake, Fake], tmp_path: Path
+) -> None:
+    image = tmp_path / "x.png"
+    Image.fromarray(np.full((40, 30), 120, np.uint8)).save(image)
+    bundle, _, _ = built(bundle, machine[0], BuildOptions(profiles=(Profile(8, 8, 16),)))
+    (prediction,) = predict_images(bundle, [image])
+    assert prediction.backend == "ort-cpu"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,16 +22,25 @@ _PIPE_WIDTH = 160  # columns when nobody's terminal decides
 
 def out() -> Console:
     """Console for results."""
-    from rich.console import Console
-
-    return _sized(Console(highlight=False))
+    return _sized(_console(stderr=False))
 
 
 def err() -> Console:
     """Console for progress and remarks."""
+    return _sized(_console(stderr=True))
+
+
+def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    return _sized(Console(stderr=True, highlight=False))
+    class Patient(Console):
+        """Goes on when its reader goes away: the command's verdict is still to come."""
+
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            silence_stdout()
+
+    return Patient(stderr=stderr, highlight=False)
 
 
 def _sized(console: Console) -> Console:
@@ -56,7 +66,23 @@ def print_json(value: object) -> None:
     from pydantic_core import to_jsonable_python
 
     plain = _finite(to_jsonable_python(value, fallback=_path))
-    sys.stdout.write(json.dumps(plain, indent=2, allow_nan=False) + "\n")
+    with readers_may_go():
+        sys.stdout.write(json.dumps(plain, indent=2, allow_nan=False) + "\n")
+        sys.stdout.flush()
+
+
+@contextmanager
+def readers_may_go() -> Iterator[None]:
+    """Whoever reads our output may stop, as ``head`` does; that changes no verdict."""
+    try:
+        yield
+    except BrokenPipeError:
+        silence_stdout()
+
+
+def silence_stdout() -> None:
+    """From now on nobody reads it; the interpreter does not complain about that when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _finite(value: object) -> object:

@@ -16,11 +16,19 @@ from vgg_deploy.cli.options import (
     JsonOption,
     PrecisionsOption,
     precision_of,
+    refuse_given,
 )
 from vgg_deploy.errors import UsageError
 
+_MEASURED = {"fp16", "int8", "fp8"}  # precisions that look at images
+_CALIBRATION = dict.fromkeys(
+    ("calibration_data", "calibration_images", "data_dir"),
+    f"add --precision {', '.join(sorted(_MEASURED))}, or leave it out",
+)
+
 
 def export(
+    context: typer.Context,
     bundle: BundleArgument,
     formats: FormatsOption = None,
     precisions: PrecisionsOption = None,
@@ -57,6 +65,8 @@ def export(
     from vgg_deploy.pipeline.export import embed_preprocessing, export_bundle
     from vgg_deploy.precision.options import CalibrationOptions
 
+    if not _MEASURED & set(precisions or ()):
+        refuse_given(context, _CALIBRATION, "has no effect: nothing is measured on images")
     options = EmbeddedOptions(resize=resize_of(resize), topk=topk)
     if not embedded and options != EmbeddedOptions():
         raise UsageError("--resize and --topk shape the embedded file", "add --embedded")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
+from vgg_deploy.cli.console import readers_may_go, silence_stdout
 from vgg_deploy.cli.interrupt import remembered
 from vgg_deploy.errors import (
     EXIT_INTERNAL,
@@ -26,13 +26,10 @@ def run(args: Sequence[str] | None) -> int:
             code = _invoke([word for word in words if word != "--debug"])
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, for example `head`
-        _silence_stdout()
-        return 0
-    except SystemExit as end:  # that is what Typer makes of the same
+    except SystemExit as end:  # what Typer makes of a reader of its help that went away
         if not isinstance(end.__context__, BrokenPipeError):
             raise
-        _silence_stdout()
+        silence_stdout()
         return 0
     except Exception as error:
         if debug:
@@ -47,7 +44,8 @@ def _invoke(words: list[str]) -> int:
     from vgg_deploy.cli.app import app
 
     code = app(args=words, prog_name="vgg-deploy", standalone_mode=False)
-    sys.stdout.flush()
+    with readers_may_go():
+        sys.stdout.flush()
     return code if isinstance(code, int) else 0
 
 
@@ -93,8 +91,3 @@ def _print_traceback(error: Exception) -> None:
     import traceback
 
     traceback.print_exception(error)
-
-
-def _silence_stdout() -> None:
-    """Keep the interpreter from complaining about the closed pipe when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,8 +1,9 @@
-"""Ctrl-C that no library can swallow.
+"""Ctrl-C that no library can swallow, and SIGTERM, which ends a command as Ctrl-C does.
 
 An extension module may clear whatever exception is raised while it is being imported, and with it
 the ``KeyboardInterrupt`` of a Ctrl-C typed at that moment: the command would go on as if nothing
-had been said. So it is remembered, and raised again with the next sign of progress.
+had been said. So it is remembered, and raised again with the next sign of progress. SIGTERM, which
+``timeout`` and schedulers send, would end the process at once and leave half-written files behind.
 """
 
 from __future__ import annotations
@@ -11,26 +12,31 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _typed = threading.Event()
 
 
 @contextmanager
 def remembered() -> Iterator[None]:
-    """While the block runs, ``insist`` knows of every Ctrl-C; elsewhere nothing changes.
+    """While the block runs, ``insist`` knows of every Ctrl-C and SIGTERM, and of none elsewhere.
 
     A handler other than Python's own is left in place, and so are all in other threads.
     """
     _typed.clear()
     own = threading.current_thread() is threading.main_thread()
-    if not own or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, _remember)
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    taken = [n for n, handler in usual.items() if own and signal.getsignal(n) is handler]
+    for number in taken:
+        signal.signal(number, _remember)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in taken:
+            signal.signal(number, usual[number])
 
 
 def insist() -> None:
@@ -40,6 +46,8 @@ def insist() -> None:
         raise KeyboardInterrupt
 
 
-def _remember(*_: object) -> None:
+def _remember(number: int, _frame: object) -> None:
     _typed.set()
+    if number == signal.SIGTERM:  # a second one ends the process at once, whatever it is in
+        signal.signal(number, signal.SIG_DFL)
     raise KeyboardInterrupt

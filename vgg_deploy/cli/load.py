@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from vgg_deploy.cli.console import print_json, remark
-from vgg_deploy.cli.options import JsonOption, OutOption, ReplaceOption, head_of
+from vgg_deploy.cli.options import CeilOption, JsonOption, OutOption, ReplaceOption, head_of
+
+if TYPE_CHECKING:
+    from vgg_deploy.spec import Preprocessing
 
 
 def load(
@@ -28,6 +31,14 @@ def load(
         int | None, typer.Option(help="Refuse weights with another number of classes.")
     ] = None,
     head: Annotated[str | None, typer.Option(help="book or torchvision.")] = None,
+    preprocessing: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a file that does not say it itself. imagenet: crop and normalise as "
+            "torchvision does (3 channels: the default); scale: resize to a square, 0..1."
+        ),
+    ] = None,
+    ceil_mode: CeilOption = False,
     labels: Annotated[Path | None, typer.Option(help="Text file, one label per line.")] = None,
     replace: ReplaceOption = False,
     as_json: JsonOption = False,
@@ -36,7 +47,7 @@ def load(
 
     Example: vgg-deploy load --weights VGG16_Weights.IMAGENET1K_V1 -o artifacts/vgg16
     """
-    from vgg_deploy.pipeline.load import LoadOptions, load_bundle
+    from vgg_deploy.pipeline.load import LoadOptions, PreprocessingName, load_bundle
 
     options = LoadOptions(
         weights=weights,
@@ -45,10 +56,28 @@ def load(
         classes=classes,
         head=head_of(head) if head else None,
         labels=labels,
+        ceil_mode=ceil_mode,
+        preprocessing=cast("PreprocessingName | None", preprocessing),
     )
     bundle = load_bundle(out, options, replace=replace)
     if as_json:
         print_json(bundle.manifest)
     else:
         spec = bundle.card.spec
-        remark(f"made {out}: {spec.arch}, {spec.size} px, {spec.classes} classes")
+        remark(
+            f"made {out}: {spec.arch}, {spec.size} px, {spec.classes} classes; "
+            f"{_how(bundle.card.preprocessing)}"
+        )
+
+
+def _how(p: Preprocessing) -> str:
+    """What is done to an image, so that a wrong guess is seen at once."""
+    if p.resize:
+        sides = f"shorter side to {p.resize}, {p.size} px from the centre"
+    else:
+        sides = f"resized to {p.size}×{p.size}"
+    return f"images: {sides}, 0..1, mean {_row(p.mean)}, deviation {_row(p.std)}"
+
+
+def _row(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vgg_deploy.cli.console import print_json, show
-from vgg_deploy.cli.options import BundleArgument, JsonOption
+from vgg_deploy.cli.options import BundleArgument, JsonOption, precision_of
 
 
 def predict(
@@ -19,6 +19,10 @@ def predict(
     backend: Annotated[
         str | None,
         typer.Option("--backend", "-b", help="Without it the first that is usable here."),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", "-p", help="Without it fp32 where there is a choice."),
     ] = None,
     top: Annotated[int, typer.Option(help="How many classes to show.")] = 5,
     as_json: JsonOption = False,
@@ -31,8 +35,19 @@ def predict(
     from vgg_deploy.pipeline.predict import predict_images
     from vgg_deploy.report.predict_tables import prediction_table
 
-    predictions = predict_images(open_bundle(bundle), images, backend=backend, top=top)
+    predictions = predict_images(
+        open_bundle(bundle),
+        images,
+        backend=backend,
+        precision=precision_of(precision) if precision else None,
+        top=top,
+    )
     if as_json:
         print_json(predictions)
     else:
-        show(*(prediction_table(p.image, p.backend, p.classes) for p in predictions))
+        show(
+            *(
+                prediction_table(p.image, f"{p.backend}, {p.artifact}", p.classes)
+                for p in predictions
+            )
+        )

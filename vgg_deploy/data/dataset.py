@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,3 +71,13 @@ class Dataset:
     labels: tuple[str, ...]  # class names, by label
     remarks: tuple[str, ...] = ()  # for people: what was left out, what is uneven
     validation: Split | None = None  # to choose the best epoch with
+
+    def fingerprint(self) -> str:
+        """Name, counts and a digest of all images and labels: what tells data sets apart."""
+        digest = hashlib.sha256()
+        splits = [self.train, self.test, *filter(None, [self.validation])]
+        for split in splits:
+            for values in (split.images, split.labels):
+                digest.update(np.ascontiguousarray(values).data)
+        counts = "+".join(str(len(split)) for split in splits)
+        return f"{self.name}, {counts} images, {digest.hexdigest()[:16]}"

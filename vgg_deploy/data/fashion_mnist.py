@@ -56,6 +56,13 @@ def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
     return _load("fashion-mnist", str(folder), folder, OFFICIAL)
 
 
+def found_as(name: str, data_dir: Path | None = None) -> str:
+    """The data set that ``load_dataset`` gives for ``name``: "auto" depends on the machine."""
+    if name != "auto":
+        return name
+    return "sample" if find_fashion_mnist(data_dir) is None else "fashion-mnist"
+
+
 def find_fashion_mnist(data_dir: Path | None = None) -> Path | None:
     """The folder on this machine that holds all four files, or None."""
     variable = os.environ.get(DATA_VARIABLE)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
+import re
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
 
-from vgg_deploy.errors import RefusedInput, require_file, unknown_choice
+from vgg_deploy.errors import (
+    DigestMismatch,
+    RefusedInput,
+    VggDeployError,
+    from_os_error,
+    os_errors,
+    require_file,
+    unknown_choice,
+)
+from vgg_deploy.files import sha256_of
 from vgg_deploy.libraries import import_torch, import_torchvision
 from vgg_deploy.model.checkpoint import CARD_KEY, load_state, read_card, read_header
 from vgg_deploy.model.keys import State, to_ours
@@ -17,6 +29,9 @@ from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# How torch says that a pickle names something that is no tensor, blocked or merely unknown.
+_CODE = re.compile("unsupported global", re.IGNORECASE)
 
 # Normalisation of ImageNet-1k as torchvision's VGG weights were trained with it.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -42,16 +57,13 @@ class Loaded:
 def load_torchvision(name: str) -> Loaded:
     """One of torchvision's eight VGG weight sets, downloaded once and then read from its cache.
 
-    Raises ``UsageError`` for an unknown name and ``RefusedInput`` when the file is not in the
-    cache and cannot be fetched.
+    Raises ``UsageError`` for an unknown name, ``RefusedInput`` when the file is not in the cache
+    and cannot be fetched, ``DigestMismatch`` when it is not the published one.
     """
     if name not in WEIGHTS:
         raise unknown_choice("weights", name, WEIGHTS)
     weights = import_torchvision("torchvision.models").get_weight(name)
-    try:
-        state = weights.get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
-        raise _offline(name, weights.url, error) from error
+    state = read_state(_fetched(name, weights.url))
     spec = ModelSpec.named(WEIGHTS[name], head="torchvision")
     card = ModelCard(
         spec=spec,
@@ -62,15 +74,41 @@ def load_torchvision(name: str) -> Loaded:
     return Loaded(card, fitted(spec, state, source=name), name)
 
 
-def _offline(name: str, url: str, error: Exception) -> RefusedInput:
-    import torch
+def _fetched(name: str, url: str) -> Path:
+    """The published file in torch's cache, downloaded where it is absent.
 
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    file = url.rsplit("/", 1)[-1]
+    Its name tells how its SHA-256 begins, and that is checked whoever put it there: the digest
+    and ``weights_only`` are what ``get_state_dict`` leaves out for a file that is in the cache.
+    """
+    torch = import_torch()
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    begins = path.stem.rpartition("-")[2]
+    if not path.is_file():
+        with os_errors(f"write {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        shown = sys.stderr.isatty()
+        try:
+            with redirect_stdout(sys.stderr):  # torch announces it on stdout
+                torch.hub.download_url_to_file(url, str(path), hash_prefix=begins, progress=shown)
+        except (OSError, RuntimeError) as error:
+            raise _not_fetched(name, path, error) from error
+    with os_errors(f"read {path}"):
+        digest = sha256_of(path)
+    if not digest.startswith(begins):
+        raise DigestMismatch(
+            f"{path} is not the published file: its SHA-256 begins with {digest[: len(begins)]}",
+            "remove it and run this again, or put the right one there",
+        )
+    return path
+
+
+def _not_fetched(name: str, path: Path, error: Exception) -> VggDeployError:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return from_os_error(error, f"write {path}")
     reason = getattr(error, "reason", None) or error
     return RefusedInput(
         f"could not fetch {name}: {reason}",
-        f"without a network, put {file} into {folder} and run this again",
+        f"without a network, put {path.name} into {path.parent} and run this again",
     )
 
 
@@ -99,7 +137,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "nsupported global" not in str(error):
+        if not _CODE.search(str(error)):
             raise _not_weights(path, error) from error
         raise RefusedInput(
             f"{path} is a pickle that holds more than tensors, and loading it could run code",
@@ -209,14 +247,19 @@ def imagenet_preprocessing(size: int) -> Preprocessing:
 
 
 def infer_spec(
-    state: State, arch: str, *, size: int | None = None, head: Head | None = None
+    state: State,
+    arch: str,
+    *,
+    size: int | None = None,
+    head: Head | None = None,
+    ceil_mode: bool = False,
 ) -> ModelSpec:
     """Spec of a state dict whose architecture is known: width, channels, classes and head.
 
     The input size is not in the weights: without ``size`` it is the one the head's flatten
     expects.
     """
-    base = ModelSpec.named(arch)
+    base = ModelSpec.named(arch, size=size or 224, ceil_mode=ceil_mode)
     ours = to_ours(base, state)
     first, fc6, fc8 = (ours.get(f"{key}.weight") for key in ("blocks.0.0", "head.fc6", "head.fc8"))
     if first is None or fc6 is None or fc8 is None or first.ndim != 4 or fc6.ndim != 2:
@@ -224,9 +267,10 @@ def infer_spec(
     width = _width(base, ours, first.shape[0])
     last = max(1, int(base.conv_arch[-1][1] * width))
     side = round((fc6.shape[1] / last) ** 0.5)
-    pixels = size or max(1, side) * 2 ** len(base.conv_arch)
+    shrinks = 2 ** len(base.conv_arch)
+    pixels = size or max(1, side) * shrinks
     if head is None:
-        same_map = side == pixels // 2 ** len(base.conv_arch)
+        same_map = side == (-(-pixels // shrinks) if ceil_mode else pixels // shrinks)
         head = "book" if same_map and side != 7 else "torchvision"
     return ModelSpec.named(
         arch,
@@ -236,6 +280,7 @@ def infer_spec(
         classes=fc8.shape[0],
         fc_width=fc6.shape[0],
         head=head,
+        ceil_mode=ceil_mode,
     )
 
 

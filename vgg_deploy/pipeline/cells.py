@@ -202,13 +202,16 @@ def refusal(bundle: Bundle, backend: Backend, artifact: Artifact) -> Missing | N
     return backend.refuses(artifact) if isinstance(backend, Selective) else None
 
 
+_DECIDING = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+
+
 def results_key(cells: Sequence[Cell], options: object, extra: Mapping[str, str]) -> str:
     """Digest of all that decides a result: files, cells, options, machine, versions, threads."""
     parts = [
         *(f"{c.subject.id} {c.subject.sha256} {c.reason}" for c in cells),
         jsonio.dumps(options, indent=None),
         jsonio.dumps(capture(), indent=None),
-        f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '')}",
+        *(f"{name}={os.environ.get(name, '')}" for name in _DECIDING),
         *(f"{k}={v}" for k, v in sorted(extra.items())),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

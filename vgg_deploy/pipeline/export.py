@@ -113,7 +113,13 @@ def _check_precisions(formats: Sequence[str], precisions: Sequence[str]) -> None
         )
 
 
-_SAID = ("largest_activation", "range_measured_on", "calibration", "calibration_divergence")
+_SAID = (
+    "calibration_data",
+    "largest_activation",
+    "range_measured_on",
+    "calibration",
+    "calibration_divergence",
+)
 
 
 def _told(watch: Watcher, artifact: Artifact, reused: bool) -> None:

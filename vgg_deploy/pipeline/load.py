@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from pathlib import Path
+from typing import Literal, get_args
 
 from vgg_deploy.bundle import Bundle, create_bundle, refuse_existing
 from vgg_deploy.environment import versions
-from vgg_deploy.errors import RefusedInput, UsageError, require_file
+from vgg_deploy.errors import RefusedInput, UsageError, require_file, unknown_choice
 from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
 from vgg_deploy.model.torchvision import (
@@ -23,6 +24,8 @@ from vgg_deploy.model.torchvision import (
 )
 from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing, unnamed_labels
 
+PreprocessingName = Literal["imagenet", "scale"]
+PREPROCESSINGS: tuple[PreprocessingName, ...] = get_args(PreprocessingName)
 _FILE_ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -36,6 +39,12 @@ class LoadOptions:
     classes: int | None = None
     head: Head | None = None
     labels: Path | None = None
+    ceil_mode: bool = False
+    preprocessing: PreprocessingName | None = None  # None: imagenet for three channels
+
+    def __post_init__(self) -> None:
+        if self.preprocessing is not None and self.preprocessing not in PREPROCESSINGS:
+            raise unknown_choice("preprocessing", self.preprocessing, PREPROCESSINGS)
 
 
 def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> Bundle:
@@ -69,10 +78,14 @@ def _read(options: LoadOptions) -> Loaded:
             f"{path} does not say what network it is for", "name it, for example --arch vgg16"
         )
     state = read_state(path)
-    spec = infer_spec(state, options.arch, size=options.size, head=options.head)
+    spec = infer_spec(
+        state, options.arch, size=options.size, head=options.head, ceil_mode=options.ceil_mode
+    )
     _same_classes(options, spec)
     card = ModelCard(
-        spec=spec, preprocessing=_preprocessing(spec), labels=_labels(options, spec.classes)
+        spec=spec,
+        preprocessing=_preprocessing(spec, options.preprocessing),
+        labels=_labels(options, spec.classes),
     )
     return Loaded(card, fitted(spec, state, source=str(path)), str(path))
 
@@ -84,6 +97,8 @@ def _said(options: LoadOptions, loaded: Loaded) -> Loaded:
         ("arch", options.arch, spec.arch),
         ("size", options.size, spec.size),
         ("head", options.head, spec.head),
+        ("ceil-mode", "on" if options.ceil_mode else None, "on" if spec.ceil_mode else "off"),
+        ("preprocessing", options.preprocessing, "what it was trained with"),
     ):
         if given not in (None, own):
             raise UsageError(
@@ -104,11 +119,17 @@ def _same_classes(options: LoadOptions, spec: ModelSpec) -> None:
         )
 
 
-def _preprocessing(spec: ModelSpec) -> Preprocessing:
+def _preprocessing(spec: ModelSpec, asked: PreprocessingName | None) -> Preprocessing:
     """ImageNet's for three channels, 0..1 for one: what such weights are usually trained with."""
-    if spec.channels == 3:
+    if asked == "imagenet" and spec.channels != 3:
+        raise UsageError(
+            f"ImageNet's preprocessing is for 3 channels, the network takes {spec.channels}",
+            "leave --preprocessing out, or use scale",
+        )
+    if spec.channels == 3 and asked != "scale":
         return imagenet_preprocessing(spec.size)
-    return Preprocessing(size=spec.size, channels=1, mean=(0.0,), std=(1.0,))
+    zeros, ones = (0.0,) * spec.channels, (1.0,) * spec.channels
+    return Preprocessing(size=spec.size, channels=spec.channels, mean=zeros, std=ones)
 
 
 def _labels(options: LoadOptions, classes: int) -> tuple[str, ...]:

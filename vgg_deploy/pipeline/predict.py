@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vgg_deploy.artifact import Artifact
+from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.backends import BACKENDS, get_backend
 from vgg_deploy.backends.base import Backend
 from vgg_deploy.bundle import Bundle
@@ -31,9 +31,16 @@ class Prediction:
 
 
 def predict_images(
-    bundle: Bundle, images: Sequence[Path], *, backend: str | None = None, top: int = 5
+    bundle: Bundle,
+    images: Sequence[Path],
+    *,
+    backend: str | None = None,
+    precision: Precision | None = None,
+    top: int = 5,
 ) -> list[Prediction]:
     """Classify ``images``; all are read before the first is run.
+
+    Without ``precision`` fp32 is taken where there is a choice.
 
     Raises ``RefusedInput`` for a file that is no image, ``BackendNotAvailable`` when the backend
     cannot run here, ``DigestMismatch`` when the artifact was changed.
@@ -41,7 +48,7 @@ def predict_images(
     if top < 1:
         raise UsageError(f"--top {top} is below 1", "show at least one class")
     card = bundle.card
-    chosen, artifact = _choose(bundle, backend)
+    chosen, artifact = _choose(bundle, backend, precision)
     pixels = [read_image(path, card.spec.channels) for path in images]
     bundle.check([artifact])
     raw = artifact.format == "embedded"  # it preprocesses itself
@@ -62,34 +69,61 @@ def predict_images(
     return predictions
 
 
-def _choose(bundle: Bundle, name: str | None) -> tuple[Backend, Artifact]:
+def _choose(
+    bundle: Bundle, name: str | None, precision: Precision | None
+) -> tuple[Backend, Artifact]:
     """The backend asked for, or the first preferred one that has an artifact and its library."""
+    of = f" in {precision}" if precision else ""
     if name is not None:
         backend = get_backend(name)
         if missing := backend.probe():
             raise BackendNotAvailable(
                 f"backend {name} cannot run: {missing.reason}", missing.remedy
             )
-        if (artifact := _artifact(bundle, backend)) is None:
+        known = _known(bundle, backend, precision)
+        # an engine for another GPU only where there is no other: opening it says what differs
+        artifact = _shipped(_fitting(bundle, backend, known) or known)
+        if artifact is None:
             wanted = main_format(backend.formats)
             raise RefusedInput(
-                f"{bundle.root} holds no {wanted} artifact for {name}",
+                f"{bundle.root} holds no {wanted} artifact{of} for {name}",
                 how_for(bundle, backend, wanted),
             )
         return backend, artifact
     for candidate in (BACKENDS[n] for n in _PREFERRED):
-        artifact = _artifact(bundle, candidate)
-        if artifact is not None and candidate.probe() is None:
-            return candidate, artifact
+        known = _known(bundle, candidate, precision)
+        if known and candidate.probe() is None:
+            artifact = _shipped(_fitting(bundle, candidate, known))
+            if artifact is not None:
+                return candidate, artifact
     raise BackendNotAvailable(
-        "no backend can open this bundle here", "see what is missing: vgg-deploy doctor"
+        f"no backend can open this bundle{of} here", "see what is missing: vgg-deploy doctor"
     )
 
 
-def _artifact(bundle: Bundle, backend: Backend) -> Artifact | None:
-    """What one would ship: a file that preprocesses itself and takes any size, else the first."""
-    known = [a for a in bundle.artifacts if a.format in backend.formats and is_for(backend, a)]
-    # an engine for another GPU only where there is no other: opening it says what differs
-    fit = [a for a in known if refusal(bundle, backend, a) is None] or known
-    whole = (a for a in fit if a.format == "embedded" and isinstance(a.input.shape[1], str))
-    return next(whole, next(iter(fit), None))
+def _known(bundle: Bundle, backend: Backend, precision: Precision | None) -> list[Artifact]:
+    return [
+        a
+        for a in bundle.artifacts
+        if a.format in backend.formats and is_for(backend, a) and precision in (None, a.precision)
+    ]
+
+
+def _fitting(bundle: Bundle, backend: Backend, known: Sequence[Artifact]) -> list[Artifact]:
+    """Those that the backend opens here, for one image at a time."""
+    return [a for a in known if refusal(bundle, backend, a) is None and _takes_one(a)]
+
+
+def _takes_one(artifact: Artifact) -> bool:
+    batches = artifact.target.batches if artifact.target else ()
+    return not batches or any(sizes[0] == 1 for sizes in batches)
+
+
+def _shipped(fit: Sequence[Artifact]) -> Artifact | None:
+    """Fp32 before what it was made into; then what preprocesses itself and takes any size."""
+
+    def rank(artifact: Artifact) -> tuple[bool, bool]:
+        whole = artifact.format == "embedded" and isinstance(artifact.input.shape[1], str)
+        return artifact.precision != "fp32", not whole
+
+    return min(fit, key=rank, default=None)

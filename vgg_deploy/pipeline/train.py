@@ -11,7 +11,6 @@ from pathlib import Path
 
 from vgg_deploy import jsonio
 from vgg_deploy.bundle import Bundle, create_bundle, open_bundle, refuse_existing
-from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
 from vgg_deploy.libraries import import_torch
@@ -74,7 +73,7 @@ def train_process(
 
     watch = (watch if is_main() else None) or Silent()
     plan = planned(request)
-    key = _key(request, plan.dataset)
+    key = _key(request, plan)
     if reuse and (old := _valid(root, plan.card, key)):
         watch.say(f"train: reused {old.checkpoint.path}, nothing it depends on has changed")
         return old
@@ -82,7 +81,7 @@ def train_process(
     if is_main():
         if maker:
             _require_own(root, maker)
-        refuse_existing(root, replace=replace)
+        refuse_existing(root, replace=replace, own=(TRAINING,))
         _require_finished(folder, control, replace=replace)
     for remark in plan.dataset.remarks:
         watch.say(f"train: {remark}")
@@ -152,7 +151,12 @@ def _bundled(
         made_by=made_by,
     )
     bundle, _ = create_bundle(
-        root, plan.card, draft, lambda path: _copy(result.best_path, path), replace=replace
+        root,
+        plan.card,
+        draft,
+        lambda path: _copy(result.best_path, path),
+        replace=replace,
+        own=(TRAINING,),
     )
     Store(root / TRAINING).clear()
     draw_training(root / TRAINING, plan.dataset.test, watch)
@@ -191,11 +195,12 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _key(request: TrainRequest, dataset: Dataset) -> str:
-    """Digest of all that decides the weights: the request, the data, the versions."""
+def _key(request: TrainRequest, plan: Plan) -> str:
+    """Digest of all that decides the weights: the request, the images, the start, the versions."""
     parts = [
         jsonio.dumps(request, indent=None),
-        f"{dataset.name} {len(dataset.train)}",
+        plan.dataset.fingerprint(),
+        plan.source.checkpoint.sha256 if plan.source else "",
         json.dumps(versions("vgg-deploy", "numpy", "torch")),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

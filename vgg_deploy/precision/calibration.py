@@ -42,7 +42,7 @@ def calibration_set(card: ModelCard, options: CalibrationOptions) -> Calibration
     """
     if options.data is None and card.dataset not in ("fashion-mnist", "sample"):
         raise _nothing_named(card)
-    dataset = open_dataset(options.data or "auto", options.data_dir, card.preprocessing)
+    dataset = open_dataset(source_of(card, options), options.data_dir, card.preprocessing)
     if len(dataset.train) < 2 * options.images:
         raise RefusedInput(
             f"{2 * options.images} images are needed to calibrate and to compare, "
@@ -54,6 +54,11 @@ def calibration_set(card: ModelCard, options: CalibrationOptions) -> Calibration
     channels = card.preprocessing.channels
     measured, held_out = (to_channels(dataset.train.images[i], channels) for i in drawn)
     return CalibrationSet(measured, held_out, f"{dataset.name} train")
+
+
+def source_of(card: ModelCard, options: CalibrationOptions) -> str:
+    """What ``--data`` would be called: what was asked for, else the model's own data set."""
+    return options.data or ("sample" if card.dataset == "sample" else "auto")
 
 
 def _nothing_named(card: ModelCard) -> UsageError:

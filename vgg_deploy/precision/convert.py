@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.bundle import Bundle
+from vgg_deploy.data.fashion_mnist import found_as
 from vgg_deploy.data.sources import is_folder
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, unknown_choice
@@ -20,6 +21,7 @@ from vgg_deploy.precision.calibration import (
     batches,
     calibration_set,
     digest_of,
+    source_of,
 )
 from vgg_deploy.precision.cast import check_range, to_half
 from vgg_deploy.precision.graph import DIALECTS, layer_of, layers
@@ -85,7 +87,8 @@ def convert(
     wanted = _made_by(precision, converter, options, bundle.card)
     if converter.passes and options.data and is_folder(options.data):  # may be another one by now
         wanted["calibration_digest"] = digest_of(images())
-    if (valid := _valid(bundle, precision, source, wanted)) is not None:
+    sources = _sources(options, bundle.card) if converter.passes else ()
+    if (valid := _valid(bundle, precision, source, wanted, sources)) is not None:
         return bundle, valid, True
     model = graph.read(bundle.path(source))
     model, notes = converter.make(model, bundle.card, images, done)
@@ -118,13 +121,31 @@ def _made_by(
     return known
 
 
+def _sources(options: CalibrationOptions, card: ModelCard) -> Collection[str]:
+    """Where the images of a file that is kept may come from; of a folder its digest tells.
+
+    Those that would be drawn from now, or the model's own, which may be absent by now.
+    """
+    if options.data and is_folder(options.data):
+        return ()
+    named = source_of(card, options)
+    found = {f"{found_as(named, options.data_dir)} train"}
+    return found if options.data else found | {f"{card.dataset} train"}
+
+
 def _valid(
-    bundle: Bundle, precision: Precision, source: Artifact, wanted: Mapping[str, str]
+    bundle: Bundle,
+    precision: Precision,
+    source: Artifact,
+    wanted: Mapping[str, str],
+    sources: Collection[str],
 ) -> Artifact | None:
     artifact = bundle.find("onnx", precision)
     if artifact is None or artifact.parent != source.sha256:
         return None
     if not wanted.items() <= artifact.made_by.items() or bundle.problem(artifact):
+        return None
+    if sources and artifact.made_by.get("calibration_data") not in sources:
         return None
     return artifact
 

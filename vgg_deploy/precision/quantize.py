@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vgg_deploy.errors import RefusedInput
 from vgg_deploy.precision.calibration import CalibrationSet, Done, batches, entropy_threshold
-from vgg_deploy.precision.graph import finish
+from vgg_deploy.precision.graph import finish, layer_of
 from vgg_deploy.precision.observe import Histogram, observe, session_of
 from vgg_deploy.precision.qdq import QuantizedPrecision, insert_pairs, quantized_tensors
 from vgg_deploy.spec import Preprocessing
@@ -37,6 +38,11 @@ def quantize(
     """
     names = quantized_tensors(model)
     seen = observe(model, names, batches(images.measured, preprocessing, done))
+    if endless := [name for name in names if not np.isfinite(seen[name].largest)]:
+        raise RefusedInput(
+            f"{layer_of(model, endless[0])} gives values that are not finite in fp32 already",
+            f"{precision} cannot hold them either: look at the fp32 file with vgg-deploy verify",
+        )
     candidates = _candidates(precision, seen)
     if len(candidates) == 1:
         (method, ranges) = next(iter(candidates.items()))

@@ -10,9 +10,9 @@ from pathlib import Path
 from vgg_deploy import jsonio
 from vgg_deploy.errors import VggDeployError, os_errors
 from vgg_deploy.train.distributed import was_restarted
-from vgg_deploy.train.store import FOLDER
+from vgg_deploy.train.store import FOLDER, JOB
 
-FILE = "job.json"  # beside the checkpoints, and removed with them
+FILE = JOB  # beside the checkpoints, and removed with them
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from vgg_deploy.data.dataset import Dataset, Split, hold_out
@@ -138,20 +136,10 @@ def _identity(
     return Identity(
         card=card,
         options=options,
-        data=_data_digest(dataset),
+        data=dataset.fingerprint(),
         start=digest_of(start.state) if start else None,
         exact=exact_context(trainer) if options.deterministic else {},
     )
-
-
-def _data_digest(dataset: Dataset) -> str:
-    digest = hashlib.sha256()
-    splits = [dataset.train, dataset.test, *filter(None, [dataset.validation])]
-    for split in splits:
-        for values in (split.images, split.labels):
-            digest.update(np.ascontiguousarray(values).data)
-    counts = f"{'+'.join(str(len(split)) for split in splits)} images"
-    return f"{dataset.name}, {counts}, {digest.hexdigest()[:16]}"
 
 
 def _fit_memory(run: Run, options: TrainOptions) -> None:

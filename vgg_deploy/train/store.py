@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 FOLDER = "checkpoints"
 KEPT = 2
+JOB = "job.json"  # who started the run
 TENSORS, STATE, COMPLETE = "tensors.safetensors", "state.json", "complete.json"
 _NAME = re.compile(r"step-(\d{8,})")
 # as Rust writes errno: a full disk, a quota, a file that may not grow
@@ -115,8 +117,13 @@ class Store:
             shutil.rmtree(left, ignore_errors=True)
 
     def clear(self) -> None:
-        """Remove all checkpoints."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove all checkpoints, and their folder unless something else lies in it."""
+        self.tidy()
+        for path in (*self.found(), *best.kept(self.folder)):
+            shutil.rmtree(path, ignore_errors=True)
+        (self.folder / JOB).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
