@@ -6,7 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import make_bundle, make_card
 from vgg_deploy import stored
@@ -81,6 +83,27 @@ def test_a_verdict_that_failed_is_tried_again(bundle: Bundle) -> None:
     stored.save(bundle.root / VERIFY_FILE, replace(made, rows=(failed,)))
     (row,) = verify_bundle(bundle, VERIFY, reuse=True).rows
     assert row.verdict == "equivalent"
+
+
+def test_a_verdict_on_other_images_of_the_same_folder_is_not_kept(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    options = replace(VERIFY, data=str(photos(tmp_path / "photos", 1)))
+    made = verify_bundle(bundle, options)
+    assert verify_bundle(bundle, options, reuse=True) == made
+    photos(tmp_path / "photos", 2)
+    assert verify_bundle(bundle, options, reuse=True).key != made.key
+
+
+def photos(root: Path, seed: int) -> Path:
+    """Two classes of 25 images, whose names do not depend on the seed."""
+    random = np.random.default_rng(seed)
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for index in range(25):
+            pixels = random.integers(0, 256, (40, 34, 3), np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return root
 
 
 def test_a_condition_on_torch_eager_is_not_one_on_int8(bundle: Bundle) -> None:

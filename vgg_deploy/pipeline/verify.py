@@ -60,7 +60,7 @@ def verify_bundle(
     _refuse_orphans(bundle, cells)
     images = images_for(bundle.card, options.data, options.data_dir)
     _refuse_gates(options, images, cells)
-    judged_by = {"images": images.dataset.source, "tolerances": repr(TOLERANCES)}
+    judged_by = {"images": images.dataset.fingerprint(), "tolerances": repr(TOLERANCES)}
     key = results_key(cells, options, judged_by)
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say("verify: reused, no file, option or version has changed")
