@@ -2,9 +2,9 @@
 
 Makes its own environments in a cache folder (older ONNX Runtimes, OpenCV, tract, TensorRT-RTX,
 npm packages, a C program), runs every file in every runtime in a process of its own, and writes
-docs/results/compatibility.json and the table docs/compatibility.md.
+docs/results/compatibility.json and, with ``--page``, the table docs/compatibility.md.
 
-    python -m scripts.compatibility                      everything; about 10 minutes the first time
+    python -m scripts.compatibility --page               everything; about 10 minutes the first time
     python -m scripts.compatibility --light -o light.json     only runtimes installed anyway
     python -m scripts.compatibility --bundle artifacts/fmnist --runtime OpenVINO -o one.json
 """

@@ -82,6 +82,16 @@ def test_the_run_of_another_seed() -> None:
     assert row_of(cell, "`book`, seed 1") in TEXT
 
 
+def test_the_run_whose_epoch_held_out_images_choose() -> None:
+    (cell,) = jsonio.load(BookTable, DOCS / "results" / "book_validation.json").cells
+    assert (cell.recipe, cell.train_images, cell.made_by["validation_images"]) == (
+        "book",
+        54_000,
+        "6000",
+    )
+    assert row_of(cell, "`book`, `--validation 0.1`") in TEXT
+
+
 def row_of(cell: Cell, name: str) -> str:
     ours = cell.ours
     return (

@@ -82,7 +82,9 @@ def train(
     lr: Annotated[float | None, typer.Option(help="Learning rate; default: the recipe's.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (bf16 where the hardware multiplies it), fp32 or bf16.")
+    ] = "auto",
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Same options, same machine: same bits.")
     ] = False,

@@ -121,8 +121,8 @@ class Store:
         self.tidy()
         for path in (*self.found(), *best.kept(self.folder)):
             shutil.rmtree(path, ignore_errors=True)
-        (self.folder / JOB).unlink(missing_ok=True)
         with suppress(OSError):
+            (self.folder / JOB).unlink(missing_ok=True)
             self.folder.rmdir()
 
 
