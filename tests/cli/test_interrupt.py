@@ -117,3 +117,13 @@ def test_a_second_sigterm_ends_the_process_at_once() -> None:
         [sys.executable, "-c", TWICE], capture_output=True, check=False, timeout=50
     )
     assert done.returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(("processes", "taken"), [("1", True), ("2", False)])
+def test_of_several_processes_none_takes_sigterm(
+    processes: str, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    with remembered():
+        assert (signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL) == taken
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

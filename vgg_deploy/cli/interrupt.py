@@ -8,6 +8,7 @@ had been said. So it is remembered, and raised again with the next sign of progr
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ _typed = threading.Event()
 def remembered() -> Iterator[None]:
     """While the block runs, ``insist`` knows of every Ctrl-C and SIGTERM, and of none elsewhere.
 
-    A handler other than Python's own is left in place, and so are all in other threads.
+    A handler other than Python's own is left in place, and so are all in other threads. Of several
+    processes none takes SIGTERM: one that waits for the others runs no Python, and would not end.
     """
     _typed.clear()
     own = threading.current_thread() is threading.main_thread()
@@ -29,6 +31,8 @@ def remembered() -> Iterator[None]:
         signal.SIGINT: signal.default_int_handler,
         signal.SIGTERM: signal.SIG_DFL,
     }
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        del usual[signal.SIGTERM]
     taken = [n for n, handler in usual.items() if own and signal.getsignal(n) is handler]
     for number in taken:
         signal.signal(number, _remember)

@@ -18,7 +18,7 @@ P = ParamSpec("P")
 _INK, _MUTED, _BLUE, _ORANGE = "#1d2226", "#59636b", "#2f6690", "#c2571a"
 _GREEN = "#3d7a3a"
 _DPI = 120
-_LINE = 0.07  # height of a line of text, as a share of an axis
+_LINE = 0.075  # height of a line of text, as a share of an axis
 _COLUMNS = 6  # images side by side in the gallery
 
 
@@ -59,9 +59,11 @@ def curves_png(path: Path, metrics: Sequence[Mapping[str, Any]]) -> None:
         for colour, values in lines.values():
             axes.plot(epochs, values, color=colour, marker="o", markersize=3, linewidth=1.4)
         bottom, top = axes.get_ylim()
-        heights = spread([values[-1] for _, values in lines.values()], (top - bottom) * _LINE)
+        line = (top - bottom) * _LINE
+        heights = spread([values[-1] for _, values in lines.values()], line)
+        axes.set_ylim(min(bottom, min(heights) - line), max(top, max(heights) + line))
         for height, (label, (colour, values)) in zip(heights, lines.items(), strict=True):
-            text = f" {label} {values[-1]:.3f}"
+            text = f"  {label} {values[-1]:.3f}"
             axes.annotate(text, (epochs[-1], height), color=colour, va="center")
         axes.set_title(name, loc="left", color=_INK, fontsize=11)
         axes.set_xlabel("epoch", color=_MUTED)
