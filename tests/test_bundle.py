@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_bundle, make_card
+from vgg_deploy import bundle as bundle_module
 from vgg_deploy.artifact import Format
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
@@ -124,10 +125,45 @@ def test_a_folder_of_somebody_else_is_left_alone(
     assert file.read_bytes() == before
 
 
-def test_a_hidden_file_makes_no_folder_somebody_elses(tmp_path: Path) -> None:
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / ".DS_Store").touch()
+@pytest.mark.parametrize("name", [".DS_Store", "train.log", "lost+found/x"])
+def test_what_no_bundle_would_touch_may_lie_there(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "b" / name
+    file.parent.mkdir(parents=True)
+    file.touch()
     make_bundle(tmp_path / "b", make_card()).check()
+    assert file.exists()
+
+
+def test_a_manifest_that_cannot_be_written_leaves_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be taken for somebody else's, and every further try be refused."""
+
+    def full(*_: object) -> None:
+        raise ResourceLimit("the disk is full", "free some space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bundle_module, "save_manifest", full)
+        with pytest.raises(ResourceLimit):
+            make_bundle(tmp_path / "b", make_card())
+    assert [p.name for p in (tmp_path / "b").iterdir()] == [".lock"]
+    make_bundle(tmp_path / "b", make_card()).check()
+
+
+def test_an_interrupted_training_is_not_replaced(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    shutil.copyfile(tiny_bundle.path(tiny_bundle.checkpoint), weights)
+    kept = tiny_bundle.root / "training" / "checkpoints" / "step-00000007" / "state.json"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    words = ["load", "-o", str(tiny_bundle.root), "--replace", "--weights"]
+    assert main([*words, str(weights)]) == 3
+    assert kept.exists()
+    last = tiny_bundle.root / "training" / "last.safetensors"
+    shutil.rmtree(kept.parents[1])
+    weights.rename(last)
+    assert main([*words, str(last)]) == 2
+    assert last.exists()
 
 
 def test_records_of_the_model_that_was_replaced_go_with_it(

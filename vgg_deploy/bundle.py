@@ -38,7 +38,9 @@ from vgg_deploy.manifest import (
 from vgg_deploy.spec import ModelCard
 
 # Of a bundle's model, beside its artifacts: results, golden vectors, the training run, reports.
-_RECORDS = ("results", GOLDEN_FOLDER, "training", "report.html", "report.md", "report.json")
+_TRAINING = "training"
+_RECORDS = ("results", GOLDEN_FOLDER, _TRAINING, "report.html", "report.md", "report.json")
+_CHECKPOINTS = f"{_TRAINING}/checkpoints"  # of a run that was interrupted
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ def create_bundle(
 
     A folder that already is a bundle is refused unless ``replace``; then everything that was
     made from the old checkpoint goes with it, but for the maker's ``own`` folders. One that is
-    no bundle must be empty but for those.
+    no bundle is refused where it holds what a bundle would call its own.
     """
     refuse_existing(root, replace=replace, own=own)
     target = root / draft.name
@@ -215,7 +217,12 @@ def create_bundle(
             replaces = (root / MANIFEST).exists()
             before = _replaced(root)
             commit(partial, target)
-            save_manifest(root, manifest)
+            try:
+                save_manifest(root, manifest)
+            except BaseException:
+                if not replaces:  # a file without a manifest would be taken for somebody else's
+                    target.unlink(missing_ok=True)
+                raise
             drop_files(root, before, manifest.artifacts)
             if replaces:
                 _drop_records(root, own)
@@ -260,8 +267,13 @@ def refuse_existing(
     if strangers := _strangers(root, own):
         more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
         raise RefusedInput(
-            f"{root} is no bundle and not empty: it holds {strangers[0]}{more}",
-            "choose another folder with -o; nothing there is overwritten",
+            f"{root} is no bundle, but holds {strangers[0]}{more}, as a bundle would",
+            "choose another folder with -o, or move that away: it would be overwritten",
+        )
+    if not own and any((root / _CHECKPOINTS).glob("step-*")):
+        raise RefusedInput(
+            f"{root} holds a training that was interrupted",
+            f"go on with vgg-deploy train --resume, or delete {root / _TRAINING}",
         )
     existing = next(p for p in (root, *root.absolute().parents) if p.exists())
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -275,8 +287,9 @@ def refuse_existing(
 
 
 def _strangers(root: Path, own: Collection[str]) -> list[str]:
-    """What lies in a folder that is no bundle, hidden files and the maker's own apart."""
+    """What would be overwritten or removed some day in a folder that is no bundle."""
     if not root.is_dir() or (root / MANIFEST).exists():
         return []
     names = sorted(path.name for path in root.iterdir())
-    return [name for name in names if not name.startswith(".") and name not in own]
+    taken = [n for n in names if n in _RECORDS or n.startswith(("checkpoint.", "model."))]
+    return [name for name in taken if name not in own]

@@ -117,15 +117,23 @@ def _memory_bytes() -> int:
 def _nvidia() -> tuple[str | None, str | None]:
     """GPU name and driver version as the driver's own tool reports them; (None, None) without."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    first_visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-    if first_visible.isdecimal() or first_visible.startswith("GPU-"):
-        command += ["-i", first_visible]  # its number, or UUID
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None, None
-    first = done.stdout.strip().splitlines()[:1]
-    if not first:
-        return None, None
-    name, _, driver = first[0].partition(",")
-    return name.strip(), driver.strip()
+    visible = _first_visible()
+    for more in (visible, []) if visible else ([],):  # a name that only CUDA knows: the first
+        try:
+            done = subprocess.run(
+                [*command, *more], capture_output=True, text=True, timeout=20, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            continue
+        if first := done.stdout.strip().splitlines()[:1]:
+            name, _, driver = first[0].partition(",")
+            return name.strip(), driver.strip()
+    return None, None
+
+
+def _first_visible() -> list[str]:
+    """How to ask for the first GPU that CUDA shows, where the driver's tool counts alike."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    by_bus = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"  # CUDA's own order: fastest first
+    counted = first.isdecimal() and by_bus
+    return ["-i", first] if counted or first.startswith("GPU-") else []

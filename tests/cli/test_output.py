@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,25 @@ def verify(words):
 handler._invoke = verify
 sys.exit(handler.run([]))
 """
+
+
+def test_a_reader_of_the_remarks_that_goes_away_changes_nothing(tmp_path: Path) -> None:
+    """The results still arrive on stdout, and the verdict is the exit code."""
+    script = VERDICT.format(as_json=True).replace(
+        "if True", "[console.remark('progress ' * 50) for _ in range(2000)]\n    if True"
+    )
+    out = tmp_path / "out.json"
+    with (
+        out.open("w") as file,
+        subprocess.Popen(
+            [sys.executable, "-c", script], stdout=file, stderr=subprocess.PIPE, text=True
+        ) as running,
+    ):
+        assert running.stderr is not None
+        running.stderr.read(10)
+        running.stderr.close()
+    assert running.returncode == 7
+    assert len(json.loads(out.read_text())["rows"]) == 1000
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -69,20 +69,25 @@ def test_three_splits(tmp_path: Path) -> None:
     assert data.validation is not None
     assert [len(s) for s in (data.train, data.validation, data.test)] == [11, 4, 3]
     assert np.bincount(data.validation.labels).tolist() == [1, 3]
-    (tmp_path / "val" / "owl").mkdir()
     draw(tmp_path / "val" / "owl" / "x.png", COLOURS["owl"])
     with pytest.raises(RefusedInput, match=r"val has other classes than .*train: owl"):
         load_image_folder(tmp_path, RGB)
 
 
-def test_a_test_folder_without_labels_is_not_tested_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "inside", [["1.png"], ["cat/1.png"], ["cat/1.png", "dog/1.png", "x/1.png"]]
+)
+def test_a_test_folder_of_other_classes_is_not_tested_with(
+    tmp_path: Path, inside: list[str]
+) -> None:
     tree(tmp_path, (5, 6), "train")
     tree(tmp_path, (2, 3), "val")
-    draw(tmp_path / "test" / "1.png", COLOURS["cat"])
+    for name in inside:
+        draw(tmp_path / "test" / name, COLOURS["cat"])
     data = load_image_folder(tmp_path, RGB)
     assert (len(data.test), data.validation) == (5, None)
     assert data.remarks[0].endswith(
-        "test has no class folders: the validation images are tested with"
+        "test has not the classes of train: the validation images are tested with"
     )
 
 

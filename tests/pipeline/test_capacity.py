@@ -106,6 +106,21 @@ def test_a_size_that_is_not_planned_with_is_told(timed: Bundle) -> None:
     )
 
 
+def test_a_backend_that_never_ran_here_is_no_candidate(timed: Bundle) -> None:
+    artifact = timed.checkpoint
+    absent = replace(timing(artifact, "trt", 0, 1.0, 0), status="skipped", reason="no GPU")
+    save(timed, timing(artifact, "one", 1, 2.0), absent)
+    assert [c.subject.backend for c in plan_capacity(timed, OPTIONS).candidates] == ["one"]
+
+
+def test_what_is_said_when_nothing_fits_is_of_what_was_planned(timed: Bundle) -> None:
+    artifact = timed.checkpoint
+    large = timing(artifact, "large", 8, 1.0)
+    save(timed, large, timing(artifact, "one", 1, 90.0))
+    with pytest.raises(RefusedInput, match="meets an idle replica has a p99"):
+        plan_capacity(timed, OPTIONS)
+
+
 def test_timings_of_a_file_that_is_gone_do_not_count(timed: Bundle) -> None:
     other = timing(timed.checkpoint, "fast", 1, 1.0)
     gone = Timing(

@@ -17,7 +17,7 @@ from vgg_deploy.data.images import to_channels
 from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.manifest import save_manifest
 from vgg_deploy.precision import CalibrationOptions, convert
-from vgg_deploy.precision.calibration import calibration_set
+from vgg_deploy.precision.calibration import calibration_set, source_of
 
 
 def test_other_images_make_another_file(bundle: Bundle) -> None:
@@ -59,6 +59,15 @@ def test_a_file_measured_on_a_stand_in_is_made_again_when_the_data_are_there(
         assert reused == (options is named)
     monkeypatch.setattr(fashion_mnist, "find_fashion_mnist", lambda *_: None)
     assert convert(own, "int8", eight)[2], "the model's own data were better"
+
+
+def test_a_model_of_the_sample_is_measured_on_it_unless_told(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    card = with_card(bundle, dataset="sample").card
+    assert source_of(card, CalibrationOptions()) == "sample"
+    assert source_of(card, CalibrationOptions(data_dir=tmp_path)) == "auto"
+    assert source_of(card, CalibrationOptions(data="fashion-mnist")) == "fashion-mnist"
 
 
 def test_calibration_never_sees_a_test_image(bundle: Bundle) -> None:

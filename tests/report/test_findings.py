@@ -175,6 +175,11 @@ def test_commands_follow_the_records(sample: Bundle) -> None:
             "vgg-deploy load --weights VGG16_Weights.IMAGENET1K_V1 -o 'my bundle'",
         ),
         (
+            {"weights": "my.pth", "preprocessing": "scale", "ceil_mode": "True"},
+            "vgg-deploy load --weights my.pth --arch vgg11 --size 64 --head book "
+            "--preprocessing scale --ceil-mode -o 'my bundle'",
+        ),
+        (
             {"weights": "weights/my own.pth"},
             "vgg-deploy load --weights 'weights/my own.pth' --arch vgg11 --size 64 --head book "
             "-o 'my bundle'",

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,8 +37,7 @@ def _console(*, stderr: bool) -> Console:
         """Goes on when its reader goes away: the command's verdict is still to come."""
 
         def on_broken_pipe(self) -> None:
-            self.quiet = True
-            silence_stdout()
+            silence(self.file)
 
     return Patient(stderr=stderr, highlight=False)
 
@@ -66,23 +65,25 @@ def print_json(value: object) -> None:
     from pydantic_core import to_jsonable_python
 
     plain = _finite(to_jsonable_python(value, fallback=_path))
-    with readers_may_go():
+    with readers_may_go(sys.stdout):
         sys.stdout.write(json.dumps(plain, indent=2, allow_nan=False) + "\n")
-        sys.stdout.flush()
 
 
 @contextmanager
-def readers_may_go() -> Iterator[None]:
-    """Whoever reads our output may stop, as ``head`` does; that changes no verdict."""
+def readers_may_go(stream: TextIO) -> Iterator[None]:
+    """Whoever reads ``stream`` may stop, as ``head`` does; that changes no verdict."""
     try:
         yield
+        stream.flush()
     except BrokenPipeError:
-        silence_stdout()
+        silence(stream)
 
 
-def silence_stdout() -> None:
+def silence(stream: IO[str]) -> None:
     """From now on nobody reads it; the interpreter does not complain about that when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _finite(value: object) -> object:

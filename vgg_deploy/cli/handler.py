@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from vgg_deploy.cli.console import readers_may_go, silence_stdout
+from vgg_deploy.cli.console import readers_may_go, silence
 from vgg_deploy.cli.interrupt import remembered
 from vgg_deploy.errors import (
     EXIT_INTERNAL,
@@ -29,7 +29,7 @@ def run(args: Sequence[str] | None) -> int:
     except SystemExit as end:  # what Typer makes of a reader of its help that went away
         if not isinstance(end.__context__, BrokenPipeError):
             raise
-        silence_stdout()
+        silence(sys.stdout)
         return 0
     except Exception as error:
         if debug:
@@ -44,8 +44,8 @@ def _invoke(words: list[str]) -> int:
     from vgg_deploy.cli.app import app
 
     code = app(args=words, prog_name="vgg-deploy", standalone_mode=False)
-    with readers_may_go():
-        sys.stdout.flush()
+    with readers_may_go(sys.stdout):
+        pass  # what is buffered
     return code if isinstance(code, int) else 0
 
 
@@ -84,7 +84,8 @@ def _usage(error: Exception) -> int:
 
 
 def _say(cause: str, remedy: str) -> None:
-    print(f"vgg-deploy: error: {cause}\n  remedy: {remedy}", file=sys.stderr)  # noqa: T201
+    with readers_may_go(sys.stderr):
+        print(f"vgg-deploy: error: {cause}\n  remedy: {remedy}", file=sys.stderr)  # noqa: T201
 
 
 def _print_traceback(error: Exception) -> None:

@@ -52,6 +52,6 @@ def insist() -> None:
 
 def _remember(number: int, _frame: object) -> None:
     _typed.set()
-    if number == signal.SIGTERM:  # a second one ends the process at once, whatever it is in
+    if number == signal.SIGTERM:  # a second one ends the process at once
         signal.signal(number, signal.SIG_DFL)
     raise KeyboardInterrupt

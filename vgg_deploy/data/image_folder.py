@@ -143,7 +143,7 @@ def _remarks(train: Split, tree: Tree, skipped: Sequence[str]) -> Iterator[str]:
     labels = tree.labels
     if tree.unlabelled:
         name = shown(tree.unlabelled)
-        yield f"{name} has no class folders: the validation images are tested with"
+        yield f"{name} has not the classes of train: the validation images are tested with"
     if tree.others:
         yield f"left out by their endings: {listed(tree.others)}"
     if skipped:

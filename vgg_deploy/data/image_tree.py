@@ -38,7 +38,7 @@ class Tree:
     test: list[ImageFile]
     validation: list[ImageFile]  # empty without a folder of its own
     others: Mapping[str, int]
-    unlabelled: Path | None = None  # a folder called test without class folders
+    unlabelled: Path | None = None  # a folder called test that has not the classes
 
 
 def shown(name: object) -> str:
@@ -79,7 +79,7 @@ def _with_splits(train: Path, own: Sequence[Path], others: Counter[str]) -> Tree
     """A tree with a folder per split: one to test with, and perhaps one to choose with."""
     classes = _classes(train, others)
     unlabelled = None
-    if len(own) > 1 and not any((own[0] / name).is_dir() for name in classes):
+    if len(own) > 1 and not _has(own[0], classes):
         unlabelled, own = own[0], own[1:]  # as competitions hand out theirs
     found = []
     for folder in own:
@@ -98,6 +98,13 @@ def _with_splits(train: Path, own: Sequence[Path], others: Counter[str]) -> Tree
         others=others,
         unlabelled=unlabelled,
     )
+
+
+def _has(folder: Path, classes: Mapping[str, list[Path]]) -> bool:
+    try:
+        return list(_classes(folder, Counter())) == list(classes)
+    except RefusedInput:
+        return False
 
 
 def _split(folders: Mapping[str, Path], names: Sequence[str]) -> Path | None:

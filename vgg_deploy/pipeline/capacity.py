@@ -30,7 +30,7 @@ def plan_capacity(
     candidates = [_candidate(subject, rows, options) for subject, rows in groups.items()]
     candidates.sort(key=lambda c: (c.plan is None, c.plan.load.replicas if c.plan else 0))
     if not any(c.plan for c in candidates):
-        first = max(candidates, key=lambda c: bool(c.batches))
+        first = max(candidates, key=lambda c: 1 in c.batches)
         raise RefusedInput(
             f"{first.subject.id}: {first.reason}",
             "allow a longer p99, or bench a faster backend, precision or machine",
@@ -76,7 +76,7 @@ def _timed(bundle: Bundle, report: BenchReport, backends: set[str]) -> dict[Subj
     groups: dict[Subject, list[Timing]] = {}
     for row in report.rows:
         wanted = not backends or row.subject.backend in backends
-        if wanted and row.subject.sha256 in current:
+        if wanted and row.status != "skipped" and row.subject.sha256 in current:
             groups.setdefault(row.subject, []).append(row)
     if not any(_usable(row) and row.batch == 1 for rows in groups.values() for row in rows):
         named = f" of {', '.join(sorted(backends))}" if backends else ""

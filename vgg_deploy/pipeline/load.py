@@ -50,6 +50,12 @@ class LoadOptions:
 def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> Bundle:
     """Read the weights, check them against the network, and make the bundle ``root``."""
     refuse_existing(root, replace=replace, make=False)
+    weights = Path(options.weights).resolve()
+    if any((root / name).resolve() in weights.parents for name in ("training", "results")):
+        raise UsageError(
+            f"{weights} lies in the bundle that is to be replaced, and would go with it",
+            "copy it elsewhere first, or choose another folder with -o",
+        )
     loaded = _read(options)
     card = loaded.card
     draft = Draft(
@@ -58,7 +64,12 @@ def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> B
         input=input_spec(card),
         output=output_spec(card),
         parent=None,
-        made_by={"weights": loaded.source, **versions("vgg-deploy", "torch", "safetensors")},
+        made_by={
+            "weights": loaded.source,
+            **({"preprocessing": options.preprocessing} if options.preprocessing else {}),
+            **({"ceil_mode": "True"} if options.ceil_mode else {}),
+            **versions("vgg-deploy", "torch", "safetensors"),
+        },
     )
     bundle, _ = create_bundle(
         root, card, draft, lambda path: save_checkpoint(path, card, loaded.state), replace=replace

@@ -87,7 +87,7 @@ def _choose(
             wanted = main_format(backend.formats)
             raise RefusedInput(
                 f"{bundle.root} holds no {wanted} artifact{of} for {name}",
-                how_for(bundle, backend, wanted),
+                _how(bundle, backend, precision),
             )
         return backend, artifact
     for candidate in (BACKENDS[n] for n in _PREFERRED):
@@ -96,9 +96,24 @@ def _choose(
             artifact = _shipped(_fitting(bundle, candidate, known))
             if artifact is not None:
                 return candidate, artifact
+    if precision and not any(a.precision == precision for a in bundle.artifacts):
+        raise RefusedInput(
+            f"{bundle.root} holds nothing{of}", _how(bundle, BACKENDS["ort-cpu"], precision)
+        )
     raise BackendNotAvailable(
         f"no backend can open this bundle{of} here", "see what is missing: vgg-deploy doctor"
     )
+
+
+def _how(bundle: Bundle, backend: Backend, precision: Precision | None) -> str:
+    """The command that makes what the backend opens, in the precision that was asked for."""
+    wanted = main_format(backend.formats)
+    how = how_for(bundle, backend, wanted)
+    if precision in (None, "fp32"):
+        return how
+    if wanted not in ("onnx", "engine"):
+        return f"{backend.name} opens fp32 files only: leave out --precision"
+    return f"{how} --precision {precision}"
 
 
 def _known(bundle: Bundle, backend: Backend, precision: Precision | None) -> list[Artifact]:

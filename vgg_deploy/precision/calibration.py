@@ -58,7 +58,8 @@ def calibration_set(card: ModelCard, options: CalibrationOptions) -> Calibration
 
 def source_of(card: ModelCard, options: CalibrationOptions) -> str:
     """What ``--data`` would be called: what was asked for, else the model's own data set."""
-    return options.data or ("sample" if card.dataset == "sample" else "auto")
+    own = card.dataset == "sample" and options.data_dir is None
+    return options.data or ("sample" if own else "auto")
 
 
 def _nothing_named(card: ModelCard) -> UsageError:

@@ -131,7 +131,12 @@ def _source(bundle: Bundle, name: str) -> str:
         return ""
     made_by = checkpoint.made_by
     if weights := made_by.get("weights"):
-        return _line("load", "--weights", weights, *_file(bundle, weights), "-o", name)
+        words = _file(bundle, weights)
+        if asked := made_by.get("preprocessing"):
+            words += ["--preprocessing", asked]
+        if made_by.get("ceil_mode") == "True":
+            words.append("--ceil-mode")
+        return _line("load", "--weights", weights, *words, "-o", name)
     return _train(bundle, checkpoint, name) if made_by.get("command") == "train" else ""
 
 

@@ -46,7 +46,6 @@ class StopWish:
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         self.signal = signal.Signals(number).name
         self._restore()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # ends it even where no Python runs
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
