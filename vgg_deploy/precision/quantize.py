@@ -84,7 +84,8 @@ def _logits(
     for batch in inputs:
         parts.append(session.run(None, {given: batch})[0])
         done(len(batch))
-    return np.concatenate(parts).astype(np.float64)
+    logits: NDArray[np.float64] = np.concatenate(parts).astype(np.float64)
+    return logits
 
 
 def _moved(exact: NDArray[np.float64], found: NDArray[np.float64]) -> float:

@@ -75,7 +75,8 @@ def _tail(row: Timing) -> int:
 def _relative_quantiles(row: Timing) -> Any:
     """Fifty quantiles, from p1 to the highest one that is supported, over the median."""
     samples = np.asarray(row.samples_ns, dtype=np.float64)
-    return np.percentile(samples, np.linspace(1, _tail(row), 50)) / max(np.median(samples), 1.0)
+    median = max(float(np.median(samples)), 1.0)
+    return np.percentile(samples, np.linspace(1, _tail(row), 50)) / median
 
 
 def _ratio_ticks(axes: Any, low: float, high: float) -> None:

@@ -76,7 +76,8 @@ def distances(have: Floats, want: Floats, *, typical: float | None = None) -> ND
     norms = np.linalg.norm(want, axis=1)
     scale = np.maximum(norms, typical_norm(want) if typical is None else typical)
     apart: NDArray[np.float64] = np.linalg.norm(have - want, axis=1)
-    return apart / np.where(scale > 0, scale, 1)
+    relative: NDArray[np.float64] = apart / np.where(scale > 0, scale, 1)
+    return relative
 
 
 def typical_norm(values: Floats) -> float:

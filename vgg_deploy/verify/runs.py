@@ -135,4 +135,5 @@ def first_outputs(calls: Sequence[Call], count: int) -> Array:
 
 def _filled(images: Indices, start: int, size: int) -> Indices:
     """``size`` images from ``start`` on, round and round."""
-    return images[np.arange(start, start + size) % len(images)]
+    chosen: Indices = images[np.arange(start, start + size) % len(images)]
+    return chosen
