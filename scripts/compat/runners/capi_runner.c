@@ -32,7 +32,7 @@ int main(int argc, char **argv) {
   if (argc < 7) return 2;
   const OrtApiBase *base = OrtGetApiBase();
   printf("%s\n", base->GetVersionString());
-  api = base->GetApi(ORT_API_VERSION);
+  api = base->GetApi(15); /* of ONNX Runtime 1.15: so much is used here, and later ones know it */
   if (api == NULL) return 3;
   OrtEnv *env;
   OrtSessionOptions *options;
