@@ -7,7 +7,9 @@ import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from vgg_deploy.bundle import Bundle, create_bundle
 from vgg_deploy.environment import capture
@@ -119,3 +121,14 @@ def tiny_bundle(tmp_path: Path, tiny_card: ModelCard) -> Bundle:
 @pytest.fixture
 def bundle_of(tmp_path: Path) -> Callable[[ModelCard], Bundle]:
     return lambda card: make_bundle(tmp_path / card.spec.arch, card)
+
+
+def photos(root: Path, seed: int) -> Path:
+    """Two classes of 25 images, whose names do not depend on the seed."""
+    random = np.random.default_rng(seed)
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for index in range(25):
+            pixels = random.integers(0, 256, (40, 34, 3), np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return root

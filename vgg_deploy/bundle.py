@@ -37,10 +37,10 @@ from vgg_deploy.manifest import (
 )
 from vgg_deploy.spec import ModelCard
 
+TRAINING = "training"  # folder of a run inside the bundle
 # Of a bundle's model, beside its artifacts: results, golden vectors, the training run, reports.
-_TRAINING = "training"
-_RECORDS = ("results", GOLDEN_FOLDER, _TRAINING, "report.html", "report.md", "report.json")
-_CHECKPOINTS = f"{_TRAINING}/checkpoints"  # of a run that was interrupted
+_RECORDS = ("results", GOLDEN_FOLDER, TRAINING, "report.html", "report.md", "report.json")
+_CHECKPOINTS = f"{TRAINING}/checkpoints"  # of a run that was interrupted
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def refuse_existing(
     if not own and any((root / _CHECKPOINTS).glob("step-*")):
         raise RefusedInput(
             f"{root} holds a training that was interrupted",
-            f"go on with vgg-deploy train --resume, or delete {root / _TRAINING}",
+            f"go on with vgg-deploy train --resume, or delete {root / TRAINING}",
         )
     existing = next(p for p in (root, *root.absolute().parents) if p.exists())
     if not os.access(existing, os.W_OK | os.X_OK):

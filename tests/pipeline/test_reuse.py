@@ -6,11 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from tests.conftest import make_bundle, make_card
+from tests.conftest import make_bundle, make_card, photos
 from vgg_deploy import stored
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
@@ -93,17 +91,6 @@ def test_a_verdict_on_other_images_of_the_same_folder_is_not_kept(
     assert verify_bundle(bundle, options, reuse=True) == made
     photos(tmp_path / "photos", 2)
     assert verify_bundle(bundle, options, reuse=True).key != made.key
-
-
-def photos(root: Path, seed: int) -> Path:
-    """Two classes of 25 images, whose names do not depend on the seed."""
-    random = np.random.default_rng(seed)
-    for name in ("cat", "dog"):
-        (root / name).mkdir(parents=True, exist_ok=True)
-        for index in range(25):
-            pixels = random.integers(0, 256, (40, 34, 3), np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{index}.png")
-    return root
 
 
 def test_a_condition_on_torch_eager_is_not_one_on_int8(bundle: Bundle) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from tests.conftest import photos
 from tests.precision.conftest import OPTIONS
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.data import fashion_mnist, sources
@@ -90,22 +89,12 @@ def test_a_model_of_unknown_data_wants_to_be_told(bundle: Bundle) -> None:
     assert convert(bundle, "fp16")[1].made_by["calibration_data"] == "sample train"
 
 
-def photos(root: Path, seed: int) -> str:
-    random = np.random.default_rng(seed)
-    for name in ("cat", "dog"):
-        (root / name).mkdir(parents=True, exist_ok=True)
-        for index in range(15):
-            pixels = random.integers(0, 256, (40, 34, 3), np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{index}.png")
-    return str(root)
-
-
 def test_a_folders_training_images_calibrate(bundle: Bundle, tmp_path: Path) -> None:
     own = with_card(bundle, dataset="folder photos")
     with pytest.raises(UsageError, match="trained on folder photos") as caught:
         convert(own, "int8")
     assert "--calibration-data PATH" in caught.value.remedy
-    options = CalibrationOptions(data=photos(tmp_path / "photos", 1), images=12)
+    options = CalibrationOptions(data=str(photos(tmp_path / "photos", 1)), images=12)
     own, made, _ = convert(own, "int8", options)
     assert made.made_by["calibration_data"] == "folder photos train"
     own, _, reused = convert(own, "int8", options)

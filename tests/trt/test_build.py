@@ -10,6 +10,7 @@ from threading import Thread
 import onnx
 import pytest
 
+from tests.precision.conftest import with_changed_onnx
 from tests.trt.fake_cuda import H100
 from tests.trt.fake_tensorrt import Fake
 from tests.trt.helpers import ADA, Told, built, fake_of, place_of
@@ -138,19 +139,7 @@ def test_a_new_onnx_file_takes_its_engines_and_their_notes_along(bundle: Bundle)
 
 def plant(bundle: Bundle, node: onnx.NodeProto) -> None:
     """Enter the ONNX file with one more node into the manifest, as an export would."""
-    source = bundle.find("onnx")
-    assert source is not None
-    model = onnx.load(bundle.path(source))
-    model.graph.node.append(node)
-    draft = Draft(
-        format="onnx",
-        precision="fp32",
-        input=source.input,
-        output=source.output,
-        parent=source.parent,
-        made_by=source.made_by,
-    )
-    bundle.add(draft, lambda path: onnx.save(model, path))
+    with_changed_onnx(bundle, lambda model: model.graph.node.append(node))
 
 
 def test_notes_hold_the_layers_of_the_inspector(bundle: Bundle, fake: Fake) -> None:

@@ -45,7 +45,7 @@ def _invoke(words: list[str]) -> int:
 
     code = app(args=words, prog_name="vgg-deploy", standalone_mode=False)
     with readers_may_go(sys.stdout):
-        pass  # what is buffered
+        sys.stdout.flush()
     return code if isinstance(code, int) else 0
 
 

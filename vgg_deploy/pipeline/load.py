@@ -7,7 +7,7 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import Literal, get_args
 
-from vgg_deploy.bundle import Bundle, create_bundle, refuse_existing
+from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, refuse_existing
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, require_file, unknown_choice
 from vgg_deploy.manifest import Draft
@@ -51,7 +51,7 @@ def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> B
     """Read the weights, check them against the network, and make the bundle ``root``."""
     refuse_existing(root, replace=replace, make=False)
     weights = Path(options.weights).resolve()
-    if any((root / name).resolve() in weights.parents for name in ("training", "results")):
+    if any((root / name).resolve() in weights.parents for name in (TRAINING, "results")):
         raise UsageError(
             f"{weights} lies in the bundle that is to be replaced, and would go with it",
             "copy it elsewhere first, or choose another folder with -o",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vgg_deploy import jsonio
-from vgg_deploy.bundle import Bundle, create_bundle, open_bundle, refuse_existing
+from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, open_bundle, refuse_existing
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
 from vgg_deploy.libraries import import_torch
@@ -25,7 +25,6 @@ from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.outcome import Listener, TrainResult
 
-TRAINING = "training"  # folder of a run inside the bundle
 KEY = "request"  # in made_by: digest of everything asked for
 MAKER = "made_for"  # in made_by, where the main job trained it
 
