@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 
 from vgg_deploy.cli.console import print_json, remark
 from vgg_deploy.cli.options import CeilOption, JsonOption, OutOption, ReplaceOption, head_of
-
-if TYPE_CHECKING:
-    from vgg_deploy.spec import Preprocessing
 
 
 def load(
@@ -48,6 +45,7 @@ def load(
     Example: vgg-deploy load --weights VGG16_Weights.IMAGENET1K_V1 -o artifacts/vgg16
     """
     from vgg_deploy.pipeline.load import LoadOptions, PreprocessingName, load_bundle
+    from vgg_deploy.report.model_tables import preprocessing_text
 
     options = LoadOptions(
         weights=weights,
@@ -66,18 +64,5 @@ def load(
         spec = bundle.card.spec
         remark(
             f"made {out}: {spec.arch}, {spec.size} px, {spec.classes} classes; "
-            f"{_how(bundle.card.preprocessing)}"
+            f"images: {preprocessing_text(bundle.card.preprocessing)}"
         )
-
-
-def _how(p: Preprocessing) -> str:
-    """What is done to an image, so that a wrong guess is seen at once."""
-    if p.resize:
-        sides = f"shorter side to {p.resize}, {p.size} px from the centre"
-    else:
-        sides = f"resized to {p.size}×{p.size}"
-    return f"images: {sides}, 0..1, mean {_row(p.mean)}, deviation {_row(p.std)}"
-
-
-def _row(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:g}" for value in values)

@@ -17,7 +17,7 @@ def model_table(card: ModelCard) -> Table:
         ("Classes", f"{spec.classes:,}"),
         ("Head", f"{spec.head}, two hidden layers of {spec.fc_width:,}"),
         ("Normalisation", _normalisation(spec)),
-        ("Preprocessing", _preprocessing(card.preprocessing)),
+        ("Preprocessing", preprocessing_text(card.preprocessing)),
         ("Data set", card.dataset or "not on record"),
     ]
     columns = [Column(name="What"), Column(name="Value", align="prose")]
@@ -49,7 +49,8 @@ def _normalisation(spec: ModelSpec) -> str:
     return ", ".join(name for name, used in kinds if used)
 
 
-def _preprocessing(value: Preprocessing) -> str:
+def preprocessing_text(value: Preprocessing) -> str:
+    """How an image becomes the network's input, in one line."""
     if value.resize is None:
         fit = f"resize to {value.size} × {value.size}"
     else:
