@@ -285,23 +285,6 @@ def test_an_edited_bundle_is_exit_4_everywhere(
         assert failure(words, capsys)[0] == 4
 
 
-def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["inspect", "nothing-here", "--debug"]) == 3
-    assert "Traceback" in capsys.readouterr().err
-
-
-def test_ctrl_c_is_130(
-    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from vgg_deploy import bundle
-
-    def interrupted(root: Path) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(bundle, "open_bundle", interrupted)
-    assert failure(["inspect", str(tiny_bundle.root)], capsys)[0] == 130
-
-
 def test_doctor_lists_every_backend(capsys: pytest.CaptureFixture[str]) -> None:
     from vgg_deploy.backends import BACKENDS
 
