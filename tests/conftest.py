@@ -53,6 +53,15 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """With ``NO_SKIPS`` set no file may be skipped whole: a test marked ``gpu`` skips itself."""
+    report = yield
+    if report.skipped and os.environ.get("NO_SKIPS"):
+        report.outcome = "failed"
+    return report
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _nothing_remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """How long the exports of tests take is not for the user's cache."""
