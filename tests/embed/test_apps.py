@@ -154,12 +154,16 @@ def test_packages_that_cannot_be_had_are_no_verdict(
 def test_a_step_that_does_not_end_is_stopped_with_all_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check, "_SECONDS", 0.5)
     script = "sleep 60 & echo $! > child; wait"
     target = replace(TABLE["python"], test=lambda: (("sh", "-c", script),))
-    with pytest.raises(ResourceLimit, match="did not end"):
-        check.check_app(target, tmp_path)
-    child = int((tmp_path / "child").read_text())
+    note = tmp_path / "child"
+    for seconds in (0.5, 5, 25):  # until the shell has started
+        monkeypatch.setattr(check, "_SECONDS", seconds)
+        with pytest.raises(ResourceLimit, match="did not end"):
+            check.check_app(target, tmp_path)
+        if note.exists() and note.read_text():
+            break
+    child = int(note.read_text())
     deadline = time.monotonic() + 20
     while alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -28,7 +28,7 @@ class Embedded(Protocol):
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelCard], Path]:
+def plain_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelCard], Path]:
     """The folder of a card's bundle; it belongs to all tests."""
     made: dict[str, Path] = {}
 
@@ -43,9 +43,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[ModelCard], 
 
 
 @pytest.fixture
-def plain(exported: Callable[[ModelCard], Path], tmp_path: Path) -> Plain:
+def plain(plain_of: Callable[[ModelCard], Path], tmp_path: Path) -> Plain:
     """A copy of a card's bundle, with its ONNX file."""
-    return lambda card: open_bundle(shutil.copytree(exported(card), tmp_path / "bundle"))
+    return lambda card: open_bundle(shutil.copytree(plain_of(card), tmp_path / "bundle"))
 
 
 @pytest.fixture
