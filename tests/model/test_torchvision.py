@@ -42,10 +42,13 @@ def theirs(arch: str, *, fc_width: int | None = None) -> torch.nn.Module:
     with torch.device("meta" if fc_width else "cpu"):
         module: torch.nn.Module = models.get_model(arch)
     if fc_width:
-        module.features = module.features.to_empty(device="cpu")
+        features, head = module.features, module.classifier
+        assert isinstance(features, torch.nn.Sequential)
+        assert isinstance(head, torch.nn.Sequential)
+        features.to_empty(device="cpu")
         shapes = ((512 * 7 * 7, fc_width), (fc_width, fc_width), (fc_width, 10))
         for index, shape in zip((0, 3, 6), shapes, strict=True):
-            module.classifier[index] = torch.nn.Linear(*shape)  # type: ignore[operator]
+            head[index] = torch.nn.Linear(*shape)
     for layer in module.modules():
         if isinstance(layer, torch.nn.Conv2d | torch.nn.BatchNorm2d) and fc_width:
             layer.reset_parameters()
