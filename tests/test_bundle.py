@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_bundle, make_card
-from vgg_deploy import bundle as bundle_module
+from vgg_deploy import manifest as manifest_module
 from vgg_deploy.artifact import Format
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
@@ -143,7 +143,7 @@ def test_a_manifest_that_cannot_be_written_leaves_no_checkpoint(
         raise ResourceLimit("the disk is full", "free some space")
 
     with monkeypatch.context() as patched:
-        patched.setattr(bundle_module, "save_manifest", full)
+        patched.setattr(manifest_module, "save_manifest", full)
         with pytest.raises(ResourceLimit):
             make_bundle(tmp_path / "b", make_card())
     assert [p.name for p in (tmp_path / "b").iterdir()] == [".lock"]

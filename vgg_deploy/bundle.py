@@ -20,7 +20,7 @@ from vgg_deploy.errors import (
     os_errors,
     unknown_choice,
 )
-from vgg_deploy.files import commit, sha256_of, staged
+from vgg_deploy.files import sha256_of, staged
 from vgg_deploy.golden import FOLDER as GOLDEN_FOLDER
 from vgg_deploy.golden import problem_of, record_of
 from vgg_deploy.manifest import (
@@ -31,8 +31,8 @@ from vgg_deploy.manifest import (
     drop_files,
     entered,
     locked,
+    put_in_place,
     read_manifest,
-    save_manifest,
     written,
 )
 from vgg_deploy.spec import ModelCard
@@ -105,8 +105,7 @@ class Bundle:
                 current = read_manifest(self.root)
                 _require_parent(self.root, current, draft.parent, draft.name)
                 manifest = entered(current, artifact)
-                commit(partial, target)
-                save_manifest(self.root, manifest)
+                put_in_place(self.root, manifest, partial, target)
                 drop_files(self.root, current.artifacts, manifest.artifacts)
         return Bundle(self.root, manifest), artifact
 
@@ -127,10 +126,7 @@ class Bundle:
                 current = read_manifest(self.root)
                 _require_parent(self.root, current, record.parent, GOLDEN_FOLDER)
                 manifest = replace(current, golden=record)
-                if target.exists():  # out of the way, not yet gone
-                    target.replace(partial.with_name("replaced"))
-                commit(partial, target)
-                save_manifest(self.root, manifest)
+                put_in_place(self.root, manifest, partial, target)
         return Bundle(self.root, manifest)
 
     def golden_problem(self) -> str | None:
@@ -216,13 +212,7 @@ def create_bundle(
         with locked(root):
             replaces = (root / MANIFEST).exists()
             before = _replaced(root)
-            commit(partial, target)
-            try:
-                save_manifest(root, manifest)
-            except BaseException:
-                if not replaces:  # a file without a manifest would be taken for somebody else's
-                    target.unlink(missing_ok=True)
-                raise
+            put_in_place(root, manifest, partial, target)
             drop_files(root, before, manifest.artifacts)
             if replaces:
                 _drop_records(root, own)

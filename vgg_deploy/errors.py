@@ -119,7 +119,7 @@ def from_os_error(error: OSError, doing: str) -> VggDeployError:
 
     ``doing`` completes "could not ...", for example ``"write artifacts/x"``.
     """
-    reason = error.strerror or str(error)
+    reason = error.strerror or str(error) or type(error).__name__
     cause = f"could not {doing}: {reason}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ResourceLimit(cause, "free some disk space or choose another folder with -o")

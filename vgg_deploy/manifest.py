@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -11,8 +12,8 @@ from filelock import FileLock, Timeout
 
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact, Format, Precision, Target, TensorSpec, file_name
-from vgg_deploy.errors import RefusedInput, ResourceLimit, os_errors
-from vgg_deploy.files import sha256_of
+from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError, os_errors
+from vgg_deploy.files import commit, sha256_of
 from vgg_deploy.golden import GoldenRecord
 from vgg_deploy.spec import ModelCard
 
@@ -90,6 +91,49 @@ def read_manifest(root: Path) -> Manifest:
 def save_manifest(root: Path, manifest: Manifest) -> None:
     """Replace the manifest on disk, atomically."""
     jsonio.save(root / MANIFEST, manifest)
+
+
+def put_in_place(root: Path, manifest: Manifest, partial: Path, target: Path) -> None:
+    """Give the staged ``partial`` the name ``target`` and save the manifest: both, or neither.
+
+    What had the name before is kept in the staging folder until the manifest is saved, and comes
+    back when that fails. The file goes first: after a power cut between the two, a new file is
+    one that no manifest names, and one in the place of another is found by its digest, while the
+    other still lies in the staging folder. Making it again mends both.
+    """
+    aside = partial.with_name("replaced")
+    try:
+        with os_errors(f"write {target}"):
+            _keep(target, aside)
+        commit(partial, target)
+        save_manifest(root, manifest)
+    except BaseException:
+        has_the_name = not partial.exists()
+        if not (has_the_name and _is_saved(root, manifest)):  # Ctrl-C may come after it was
+            with suppress(OSError):  # the first error says more
+                if has_the_name:
+                    target.replace(partial)
+                if aside.exists():
+                    aside.replace(target)
+        raise
+
+
+def _keep(target: Path, aside: Path) -> None:
+    """A second name for a file, so that the first is never without one; a folder is moved."""
+    if not target.exists():
+        return
+    if target.is_file():
+        with suppress(OSError):  # a file system without links
+            os.link(target, aside)
+            return
+    target.replace(aside)
+
+
+def _is_saved(root: Path, manifest: Manifest) -> bool:
+    try:
+        return read_manifest(root) == manifest
+    except VggDeployError:
+        return False
 
 
 def written(partial: Path, target: Path, draft: Draft, write: Callable[[Path], None]) -> Artifact:

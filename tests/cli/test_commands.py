@@ -20,13 +20,6 @@ TINY = ["--arch", "1x4-1x8", "--width", "1", "--size", "32", "--fc-width", "16"]
 PAIR = ["--compare", "torch", "--compare", "torchscript"]
 
 
-@pytest.fixture
-def exported(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> Bundle:
-    assert main(["export", str(tiny_bundle.root), "-f", "onnx", "-f", "torchscript"]) == 0
-    capsys.readouterr()
-    return open_bundle(tiny_bundle.root)
-
-
 def failure(args: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """Exit code and stderr of a command that must fail in two lines without a traceback."""
     code = main(args)
@@ -73,10 +66,10 @@ def test_help_and_inspect_need_no_torch(tiny_bundle: Bundle) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_predicting_with_onnx_needs_no_torch(exported: Bundle, tmp_path: Path) -> None:
+def test_predicting_with_onnx_needs_no_torch(two_formats: Bundle, tmp_path: Path) -> None:
     image = tmp_path / "x.png"
     Image.fromarray(np.full((40, 30), 120, np.uint8)).save(image)
-    words = ["predict", str(exported.root), str(image), "--backend", "ort-cpu", "--json"]
+    words = ["predict", str(two_formats.root), str(image), "--backend", "ort-cpu", "--json"]
     code = (
         "import sys\n"
         "from vgg_deploy.cli import main\n"
@@ -103,9 +96,9 @@ def test_summary_prints_the_books_table(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_verify_bench_report_on_two_formats(
-    exported: Bundle, capsys: pytest.CaptureFixture[str]
+    two_formats: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = str(exported.root)
+    root = str(two_formats.root)
     backends = ["-b", "torch", "-b", "torchscript", "-b", "ort-cpu", "-b", "openvino"]
     assert main(["verify", root, *backends, "--data", "sample", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -121,16 +114,16 @@ def test_verify_bench_report_on_two_formats(
     assert row["peak_memory_bytes"] > 1_000_000
     assert not any("not verified" in mark for mark in row["marks"])
     assert main(["report", root]) == 0
-    page = (exported.root / "report.html").read_text(encoding="utf-8")
+    page = (two_formats.root / "report.html").read_text(encoding="utf-8")
     assert "Equivalent" in page
     assert page.count("<svg") >= 2
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
 def test_gates_comparison_diff_and_choice(
-    exported: Bundle, capsys: pytest.CaptureFixture[str]
+    two_formats: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = str(exported.root)
+    root = str(two_formats.root)
     timed = ["bench", root, "-b", "ort-cpu", "--batch", "1", "--seconds", "0.1", "--no-limits"]
     assert failure([*timed, "--fail-if", "p50_ms>1e6"], capsys)[0] == 8  # not verified: no gate
     assert main(["verify", root, "-b", "ort-cpu", "--data", "sample", "--images", "8"]) == 0
@@ -152,21 +145,21 @@ def test_gates_comparison_diff_and_choice(
 
 
 def test_other_weights_in_the_onnx_are_not_equivalent(
-    exported: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_formats: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The planted fault: an ONNX file of other weights, entered as if it were this bundle's."""
     other = make_bundle(tmp_path / "other", make_card(), seed=1)
     assert main(["export", str(other.root), "-f", "onnx"]) == 0
     onnx = open_bundle(other.root).find("onnx")
     assert onnx is not None
-    manifest = exported.root / "manifest.json"
-    mine = exported.find("onnx")
+    manifest = two_formats.root / "manifest.json"
+    mine = two_formats.find("onnx")
     assert mine is not None
     text = manifest.read_text().replace(mine.sha256, onnx.sha256)
     manifest.write_text(text.replace(f": {mine.size_bytes},", f": {onnx.size_bytes},"))
-    exported.path(mine).write_bytes(open_bundle(other.root).path(onnx).read_bytes())
+    two_formats.path(mine).write_bytes(open_bundle(other.root).path(onnx).read_bytes())
     capsys.readouterr()
-    code, said = failure(["verify", str(exported.root), "-b", "ort-cpu"], capsys)
+    code, said = failure(["verify", str(two_formats.root), "-b", "ort-cpu"], capsys)
     assert code == 7
     assert "rel_l2" in said
 
@@ -267,15 +260,15 @@ def test_bad_input(
 
 
 def test_an_edited_bundle_is_exit_4_everywhere(
-    exported: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_formats: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    onnx = exported.find("onnx")
+    onnx = two_formats.find("onnx")
     assert onnx is not None
-    with exported.path(onnx).open("r+b") as file:
+    with two_formats.path(onnx).open("r+b") as file:
         file.truncate(onnx.size_bytes // 2)
     image = tmp_path / "x.png"
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(image)
-    root = str(exported.root)
+    root = str(two_formats.root)
     for words in (
         ["inspect", root],
         ["verify", root],
@@ -283,23 +276,6 @@ def test_an_edited_bundle_is_exit_4_everywhere(
         ["predict", root, str(image), "-b", "ort-cpu"],
     ):
         assert failure(words, capsys)[0] == 4
-
-
-def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["inspect", "nothing-here", "--debug"]) == 3
-    assert "Traceback" in capsys.readouterr().err
-
-
-def test_ctrl_c_is_130(
-    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from vgg_deploy import bundle
-
-    def interrupted(root: Path) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(bundle, "open_bundle", interrupted)
-    assert failure(["inspect", str(tiny_bundle.root)], capsys)[0] == 130
 
 
 def test_doctor_lists_every_backend(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,10 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 from torch.nn.functional import interpolate
 
+from tests.export.conftest import Embedded, Plain
 from tests.export.networks import lively_bundle, named, preprocessing_of
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.bundle import Bundle
@@ -38,14 +40,6 @@ def colour_card(crop: int | None, *, channels: int = 3) -> ModelCard:
     return replace(card, preprocessing=replace(card.preprocessing, resize=crop, mean=mean, std=std))
 
 
-def embedded(
-    root: Path, card: ModelCard, options: EmbeddedOptions | None = None
-) -> tuple[Bundle, Artifact]:
-    bundle, _, _ = export(lively_bundle(root, card), "onnx")
-    bundle, artifact, _ = export_embedded(bundle, options=options)
-    return bundle, artifact
-
-
 def run(bundle: Bundle, artifact: Artifact, name: str, given: object) -> list[NDArray[np.float32]]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -67,10 +61,10 @@ def images(height: int, width: int, channels: int = 3) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("crop", [None, 37])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_equals_preprocessing_and_plain_network(
-    tmp_path: Path, resize: Resize, crop: int | None, channels: int
+    embedded: Embedded, resize: Resize, crop: int | None, channels: int
 ) -> None:
     card = colour_card(crop, channels=channels)
-    bundle, artifact = embedded(tmp_path, card, EmbeddedOptions(resize=resize))
+    bundle, artifact = embedded(card, EmbeddedOptions(resize=resize))
     plain = bundle.find("onnx")
     assert plain is not None
     for height, width in SIZES:
@@ -86,9 +80,9 @@ def test_equals_preprocessing_and_plain_network(
         np.testing.assert_allclose(probabilities, exact, rtol=0, atol=bound * scale)
 
 
-def test_the_resize_in_the_graph_is_torchs(tmp_path: Path) -> None:
+def test_the_resize_in_the_graph_is_torchs(embedded: Embedded) -> None:
     """Grey levels from 0 to 255, against torch in float64; 12 megapixels too."""
-    bundle, artifact = embedded(tmp_path, colour_card(None))
+    bundle, artifact = embedded(colour_card(None))
     model = onnx.load(bundle.path(artifact))
     resized = [node.output[0] for node in model.graph.node if node.op_type == "MatMul"][-1]
     model.graph.output.append(onnx.helper.make_tensor_value_info(resized, 1, None))
@@ -103,38 +97,38 @@ def test_the_resize_in_the_graph_is_torchs(tmp_path: Path) -> None:
         np.testing.assert_allclose(have, want, rtol=0, atol=1e-4)
 
 
-def test_resize_none_takes_the_networks_size(tmp_path: Path) -> None:
+def test_resize_none_takes_the_networks_size(embedded: Embedded) -> None:
     card = colour_card(None)
-    bundle, artifact = embedded(tmp_path, card, EmbeddedOptions(resize="none"))
+    bundle, artifact = embedded(card, EmbeddedOptions(resize="none"))
     plain = bundle.find("onnx")
     assert plain is not None
     pixels = images(32, 32)
     (want,) = run(bundle, plain, "input", preprocess(pixels, card.preprocessing))
     np.testing.assert_allclose(run(bundle, artifact, "image", pixels)[1], want, atol=1e-4)
     assert artifact.input.shape == ("batch", 32, 32, 3)
-    with pytest.raises(Exception, match="image"):
+    with pytest.raises(InvalidArgument, match=r"image .*\s+index: 1 Got: 33 Expected: 32"):
         run(bundle, artifact, "image", images(33, 32))
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "fp8"])
-def test_every_precision(tmp_path: Path, precision: Precision) -> None:
+def test_every_precision(plain: Plain, precision: Precision) -> None:
     """Valid by onnx's own checker; what ONNX Runtime has kernels for gives the plain logits."""
     card = colour_card(37)
-    bundle, _, _ = export(lively_bundle(tmp_path, card), "onnx")
-    bundle, plain, _ = convert(bundle, precision, CalibrationOptions(data="sample", images=8))
+    bundle = plain(card)
+    bundle, cast, _ = convert(bundle, precision, CalibrationOptions(data="sample", images=8))
     bundle, artifact, _ = export_embedded(bundle, precision=precision)
     onnx.checker.check_model(str(bundle.path(artifact)), full_check=True)
     if precision == "bf16":  # no such convolution on a CPU
         return
     pixels = images(40, 50)
-    (want,) = run(bundle, plain, "input", preprocess(pixels, card.preprocessing))
+    (want,) = run(bundle, cast, "input", preprocess(pixels, card.preprocessing))
     _, logits = run(bundle, artifact, "image", pixels)
     # a rounding of the input may fall on either side of a level
     assert np.linalg.norm(logits - want) < 0.05 * np.linalg.norm(want)
 
 
-def test_top_classes(tmp_path: Path) -> None:
-    bundle, artifact = embedded(tmp_path, colour_card(None), EmbeddedOptions(topk=3))
+def test_top_classes(embedded: Embedded) -> None:
+    bundle, artifact = embedded(colour_card(None), EmbeddedOptions(topk=3))
     probabilities, _, scores, indices = run(bundle, artifact, "image", images(40, 50))
     order = np.argsort(-probabilities, axis=1)[:, :3]
     assert indices.tolist() == order.tolist()
@@ -145,9 +139,9 @@ def test_top_classes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("crop", [None, 37])
-def test_policy(tmp_path: Path, crop: int | None) -> None:
+def test_policy(embedded: Embedded, tmp_path: Path, crop: int | None) -> None:
     """An allow-list of operators; no functions, subgraphs, domains, external data or paths."""
-    bundle, artifact = embedded(tmp_path, colour_card(crop), EmbeddedOptions(topk=2))
+    bundle, artifact = embedded(colour_card(crop), EmbeddedOptions(topk=2))
     content = bundle.path(artifact).read_bytes()
     model = onnx.load_from_string(content)
     assert (model.ir_version, model.producer_name) == (8, "vgg-deploy")
@@ -163,15 +157,15 @@ def test_policy(tmp_path: Path, crop: int | None) -> None:
         assert not node.metadata_props
         assert not any(a.HasField("g") or a.graphs for a in node.attribute)
     assert all(t.data_location == onnx.TensorProto.DEFAULT for t in model.graph.initializer)
-    for text in ("site-packages", ".py", "partial-", str(Path.cwd()), str(tmp_path)):
+    for text in ("site-packages", ".py", "partial-", str(Path.cwd()), str(tmp_path.parent)):
         assert text.encode() not in content
     onnx.checker.check_model(str(bundle.path(artifact)), full_check=True)
     assert model.SerializeToString(deterministic=True) == content
 
 
-def test_network_is_that_of_the_plain_file(tmp_path: Path) -> None:
+def test_network_is_that_of_the_plain_file(embedded: Embedded) -> None:
     """Nodes, attributes and weights; only the input's name differs, and the metadata is kept."""
-    bundle, artifact = embedded(tmp_path, colour_card(None))
+    bundle, artifact = embedded(colour_card(None))
     plain_file = bundle.find("onnx")
     assert plain_file is not None
     assert artifact.parent == plain_file.sha256
@@ -190,9 +184,9 @@ def test_network_is_that_of_the_plain_file(tmp_path: Path) -> None:
 
 
 def test_reused_only_with_the_same_options_parent_and_graph(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle, artifact = embedded(tmp_path, colour_card(None))
+    bundle, artifact = embedded(colour_card(None))
     assert artifact.path.name == "model.embedded.onnx"
     assert export_embedded(bundle)[2]
     bundle, other, reused = export_embedded(bundle, options=EmbeddedOptions(topk=1))
@@ -238,9 +232,11 @@ def test_command(
         assert [a["format"] for a in made] == ["onnx", "embedded"]
 
 
-def test_verified_with_pixels_and_timed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verified_with_pixels_and_timed(
+    embedded: Embedded, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Judged like every file, images to be scaled down included; both runtimes are right."""
-    bundle, artifact = embedded(tmp_path, colour_card(37))
+    bundle, artifact = embedded(colour_card(37))
     words = ["--format", "embedded", "--json"]
     assert main(["verify", str(bundle.root), *words, "--no-accuracy"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
@@ -254,10 +250,10 @@ def test_verified_with_pixels_and_timed(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_verify_catches_a_resize_that_a_runtime_ignores(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    embedded: Embedded, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Why portable is the default: OpenVINO drops the antialias of a native Resize."""
-    bundle, _ = embedded(tmp_path, colour_card(None), EmbeddedOptions(resize="native"))
+    bundle, _ = embedded(colour_card(None), EmbeddedOptions(resize="native"))
     words = ["verify", str(bundle.root), "--format", "embedded", "--json", "--no-accuracy"]
     assert main(words) == 7
     rows = json.loads(capsys.readouterr().out)["rows"]
@@ -267,11 +263,11 @@ def test_verify_catches_a_resize_that_a_runtime_ignores(
 
 
 def test_predict_ships_what_preprocesses_itself(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    embedded: Embedded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from PIL import Image
 
-    bundle, artifact = embedded(tmp_path, colour_card(None))
+    bundle, artifact = embedded(colour_card(None))
     Image.fromarray(images(60, 90)[0]).save(tmp_path / "a.png")
     answers = []
     for backend in ("ort-cpu", "torch"):
@@ -285,31 +281,35 @@ def test_predict_ships_what_preprocesses_itself(
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
-def test_other_channels_are_refused_by_the_runtime(tmp_path: Path, channels: int) -> None:
-    bundle, artifact = embedded(tmp_path, colour_card(None))
-    with pytest.raises(Exception, match=r"(?i)dimension|invalid"):
+def test_other_channels_are_refused_by_the_runtime(embedded: Embedded, channels: int) -> None:
+    bundle, artifact = embedded(colour_card(None))
+    told = rf"invalid dimensions for input: image .*\s+index: 3 Got: {channels} Expected: 3"
+    with pytest.raises(InvalidArgument, match=told):
         run(bundle, artifact, "image", images(40, 50, channels))
-    with pytest.raises(Exception, match=r"(?i)type|uint8"):
+    with pytest.raises(InvalidArgument, match=r"input data type\. .*uint16.*expected: .*uint8"):
         run(bundle, artifact, "image", images(40, 50).astype(np.uint16))
 
 
 @pytest.mark.parametrize("crop", [None, 37])
 @pytest.mark.parametrize("shape", [(1, 0, 8, 3), (1, 8, 0, 3), (1, 0, 0, 3)])
 def test_an_image_without_pixels_is_not_classified(
-    tmp_path: Path, shape: tuple[int, ...], crop: int | None
+    embedded: Embedded, shape: tuple[int, ...], crop: int | None
 ) -> None:
     """Sums over nothing are 0, and the network would have an answer to that."""
-    bundle, artifact = embedded(tmp_path, colour_card(crop))
+    bundle, artifact = embedded(colour_card(crop))
     probabilities, logits = run(bundle, artifact, "image", np.zeros(shape, np.uint8))
     assert np.isnan(probabilities).all()
     assert np.isnan(logits).all()
     openvino = pytest.importorskip("openvino")
     compiled = openvino.Core().compile_model(bundle.path(artifact), "CPU")
-    with pytest.raises(RuntimeError):
-        compiled([np.zeros(shape, np.uint8)])
+    try:  # some processors' kernels refuse it, others give an answer of no rows
+        answers = list(compiled([np.zeros(shape, np.uint8)]).values())
+    except RuntimeError:
+        return
+    assert not any(answer.size for answer in answers)
 
 
-def test_the_native_resize_refuses_an_image_without_pixels(tmp_path: Path) -> None:
-    bundle, artifact = embedded(tmp_path, colour_card(None), EmbeddedOptions(resize="native"))
-    with pytest.raises(Exception, match="Resize"):
+def test_the_native_resize_refuses_an_image_without_pixels(embedded: Embedded) -> None:
+    bundle, artifact = embedded(colour_card(None), EmbeddedOptions(resize="native"))
+    with pytest.raises(Fail, match=r"running Resize node.* Input dim is zero"):
         run(bundle, artifact, "image", np.zeros((1, 0, 8, 3), np.uint8))

@@ -52,20 +52,21 @@ def half_written(error: BaseException) -> Callable[..., Any]:
     return write
 
 
+FAILURES: list[tuple[Format, BaseException, type[BaseException]]] = [
+    *((format, KeyboardInterrupt(), KeyboardInterrupt) for format in EXPORT_FORMATS),
+    # what they are translated to is decided in one place for all formats
+    ("torchscript", OSError(errno.ENOSPC, "No space left on device"), ResourceLimit),
+    ("torchscript", RuntimeError("PytorchStreamWriter failed writing file data/0"), ResourceLimit),
+    ("torchscript", RuntimeError("DefaultCPUAllocator: can't allocate memory"), ResourceLimit),
+    ("torchscript", MemoryError(), ResourceLimit),
+    ("torchscript", ModuleNotFoundError("No module named 'x'", name="x"), BackendNotAvailable),
+    ("torchscript", RuntimeError("another"), RuntimeError),
+]
+
+
 @pytest.mark.parametrize(
-    ("error", "seen"),
-    [
-        (KeyboardInterrupt(), KeyboardInterrupt),
-        (OSError(errno.ENOSPC, "No space left on device"), ResourceLimit),
-        (RuntimeError("PytorchStreamWriter failed writing file data/0"), ResourceLimit),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), ResourceLimit),
-        (MemoryError(), ResourceLimit),
-        (ModuleNotFoundError("No module named 'x'", name="x"), BackendNotAvailable),
-        (RuntimeError("another"), RuntimeError),
-    ],
-    ids=lambda value: getattr(value, "__name__", None),
+    ("format", "error", "seen"), FAILURES, ids=lambda value: getattr(value, "__name__", None)
 )
-@pytest.mark.parametrize("format", EXPORT_FORMATS)
 def test_an_interrupted_export_changes_nothing(
     tiny_bundle: Bundle,
     monkeypatch: pytest.MonkeyPatch,

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import make_bundle, make_card, photos
+from tests.conftest import photos
 from vgg_deploy import stored
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle
 from vgg_deploy.pipeline.cells import Selection
-from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.pipeline.verify import (
     VerifyOptions,
     gates_of,
@@ -40,8 +39,8 @@ class Heard(Silent):
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
-    return export_bundle(make_bundle(tmp_path / "bundle", make_card()), ("onnx",))[0]
+def bundle(onnx_bundle: Bundle) -> Bundle:
+    return onnx_bundle
 
 
 def marked(bundle: Bundle, **changes: object) -> Timing:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,26 +14,48 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import interpolate
 
 from tests.conftest import make_card
 from tests.export.networks import lively_bundle
+from tests.pipeline.foreign_apps import (
+    MEAN,
+    PLANTED,
+    PLANTED_WITH_CROP,
+    RESIZE,
+    RIGHT,
+    RIGHT_WITH_CROP,
+    SIZE,
+    STD,
+    App,
+    Network,
+    Outputs,
+    normal,
+    plain,
+    resized,
+)
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
 from vgg_deploy.model.checkpoint import load_model
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.pipeline.golden import make_golden
-
-MEAN, STD, SIZE = (0.5, 0.4, 0.3), (0.3, 0.2, 0.25), 32
-Outputs = tuple[torch.Tensor, torch.Tensor]  # logits and probabilities of one image
+from vgg_deploy.verify.mistakes import INPUT_MISTAKES, OUTPUT_MISTAKES
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return made(tmp_path_factory.mktemp("app"))
+
+
+@pytest.fixture(scope="module")
+def cropping(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return made(tmp_path_factory.mktemp("crop"), resize=RESIZE)
+
+
+def made(folder: Path, resize: int | None = None) -> Bundle:
     card = make_card(channels=3)
-    preprocessing = replace(card.preprocessing, mean=MEAN, std=STD)
+    preprocessing = replace(card.preprocessing, mean=MEAN, std=STD, resize=resize)
     card = replace(card, preprocessing=preprocessing)
-    return make_golden(lively_bundle(tmp_path_factory.mktemp("app") / "bundle", card))
+    return make_golden(lively_bundle(folder / "bundle", card))
 
 
 @pytest.fixture(scope="module")
@@ -38,47 +63,7 @@ def network(bundle: Bundle) -> VGG:
     return load_model(bundle.path(bundle.checkpoint))
 
 
-def resized(pixels: torch.Tensor, *, antialias: bool = True) -> torch.Tensor:
-    chw = pixels.permute(2, 0, 1)[None].float()
-    return interpolate(chw, (SIZE, SIZE), mode="bilinear", antialias=antialias)
-
-
-def normal(x: torch.Tensor) -> torch.Tensor:
-    mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (MEAN, STD))
-    return (x - mean) / std
-
-
-def plain(logits: torch.Tensor) -> Outputs:
-    return logits, logits.softmax(1)
-
-
-App = Callable[[VGG, torch.Tensor], Outputs]
-RIGHT: App = lambda net, image: plain(net(normal(resized(image) / 255)))  # noqa: E731
-PLANTED: Mapping[str, App] = {
-    "bgr": lambda net, image: plain(net(normal(resized(image.flip(2)) / 255))),
-    "not-normalized": lambda net, image: plain(net(resized(image) / 255)),
-    "normalized-twice": lambda net, image: plain(net(normal(normal(resized(image) / 255)))),
-    "no-antialias": lambda net, image: plain(net(normal(resized(image, antialias=False) / 255))),
-    "nhwc-as-nchw": lambda net, image: plain(
-        net(normal(resized(image).permute(0, 2, 3, 1).reshape(1, 3, SIZE, SIZE) / 255))
-    ),
-    "double-softmax": lambda net, image: (
-        net(normal(resized(image) / 255)),
-        net(normal(resized(image) / 255)).softmax(1).softmax(1),
-    ),
-    "not-scaled": lambda net, image: plain(net(resized(image))),
-    "scale-forgotten": lambda net, image: plain(net(normal(resized(image)))),
-    "resized-as-bytes": lambda net, image: plain(net(normal(resized(image).round() / 255))),
-    "nearest": lambda net, image: plain(
-        net(normal(interpolate(image.permute(2, 0, 1)[None].float(), (SIZE, SIZE)) / 255))
-    ),
-    "transposed": lambda net, image: plain(net(normal(resized(image).transpose(2, 3) / 255))),
-    "classes-reordered": lambda net, image: plain(RIGHT(net, image)[0].roll(3, 1)),
-    "no-softmax": lambda net, image: (RIGHT(net, image)[0], RIGHT(net, image)[0]),
-}
-
-
-def written(bundle: Bundle, network: VGG, app: App, path: Path, **more: Any) -> Path:
+def written(bundle: Bundle, network: Network, app: App, path: Path, **more: Any) -> Path:
     """What a foreign app writes, after reading the golden vectors with json and bytes alone."""
     folder = bundle.root / "golden"
     index = json.loads((folder / "index.json").read_text())
@@ -121,11 +106,15 @@ def test_a_right_app_passes(
     assert "12 pass, 0 do not" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", [*PLANTED, *PLANTED_WITH_CROP])
 def test_the_planted_mistake_is_named(
-    bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    results = written(bundle, network, PLANTED[name], tmp_path / "out.json")
+    with_crop = name in PLANTED_WITH_CROP
+    bundle: Bundle = request.getfixturevalue("cropping" if with_crop else "bundle")
+    network = load_model(bundle.path(bundle.checkpoint))
+    app = (PLANTED_WITH_CROP if with_crop else PLANTED)[name]
+    results = written(bundle, network, app, tmp_path / "out.json")
     code, found, said = judged(bundle, results, capsys)
     assert code == 7
     best = found["suspects"][0]
@@ -135,10 +124,55 @@ def test_the_planted_mistake_is_named(
     assert f"likely cause: {best['cause']}" in said
 
 
+def test_every_mistake_that_is_known_is_planted() -> None:
+    known = {*INPUT_MISTAKES, *OUTPUT_MISTAKES, "classes-reordered", "images-mixed-up"}
+    assert {*PLANTED, *PLANTED_WITH_CROP} == known
+
+
+def test_a_right_app_with_a_crop_passes(
+    cropping: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = load_model(cropping.path(cropping.checkpoint))
+    results = written(cropping, network, RIGHT_WITH_CROP, tmp_path / "out.json")
+    assert judged(cropping, results, capsys)[0] == 0
+
+
+def test_golden_vectors_of_other_weights(
+    bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = lively_bundle(tmp_path / "other", bundle.card, seed=1)
+
+    def copied(folder: Path) -> None:
+        shutil.copytree(bundle.golden_folder, folder, dirs_exist_ok=True)
+
+    other.add_golden({}, copied)
+    results = written(bundle, network, RIGHT, tmp_path / "out.json")
+    code, found, said = judged(other, results, capsys)
+    assert (code, found) == (5, {})
+    assert f"the golden vectors in {other.root} are those of other weights" in said
+    assert f"vgg-deploy export {other.root} --format onnx" in said
+
+
+def test_without_torch_no_cause_is_named(bundle: Bundle, network: VGG, tmp_path: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from vgg_deploy.cli import main; "
+    command = [sys.executable, "-c", f"{code} sys.exit(main())", "selfcheck", str(bundle.root)]
+    for app, ends in ((RIGHT, 0), (PLANTED["bgr"], 7)):
+        results = written(bundle, network, app, tmp_path / "out.json")
+        done = subprocess.run(
+            [*command, "--results", str(results), "--json"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == ends, done.stderr
+        found = json.loads(done.stdout)
+        assert found["suspects"] == []
+        assert "no known mistake explains it" not in done.stderr
+    assert "the cause is not looked for, torch is not installed" in done.stderr
+
+
 def test_an_unknown_mistake_gets_no_name(
     bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def noisy(net: VGG, image: torch.Tensor) -> Outputs:
+    def noisy(net: Network, image: torch.Tensor) -> Outputs:
         return plain(net(normal(resized(image) / 255) + torch.randn(1, 3, SIZE, SIZE)))
 
     torch.manual_seed(0)
@@ -152,7 +186,7 @@ def test_an_unknown_mistake_gets_no_name(
 def test_half_precision_is_told(
     bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def half(net: VGG, image: torch.Tensor) -> Outputs:
+    def half(net: Network, image: torch.Tensor) -> Outputs:
         x = normal(resized(image) / 255)
         return plain(net(x).half().float() * 1.002)
 
@@ -211,12 +245,13 @@ def test_results_that_are_incomplete_or_not_in_the_format(
     assert "compute in" not in err
     if code == 7:
         assert (found["suspects"], found["within"]) == ([], None)
+        assert "no cause can be named" in err
 
 
 def test_what_would_fail_in_half_too_is_not_called_half(
     bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def half(net: VGG, image: torch.Tensor) -> Outputs:
+    def half(net: Network, image: torch.Tensor) -> Outputs:
         return plain(net(normal(resized(image) / 255)) * 1.003)
 
     path = written(bundle, network, half, tmp_path / "out.json")
@@ -248,7 +283,7 @@ def test_the_reference_itself_with_an_image_left_out(
 def test_a_precision_that_was_told_is_not_proposed_again(
     bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def coarse(net: VGG, image: torch.Tensor) -> Outputs:
+    def coarse(net: Network, image: torch.Tensor) -> Outputs:
         return plain(net(normal(resized(image) / 255)) * 1.03)
 
     results = written(bundle, network, coarse, tmp_path / "out.json", precision="fp16")

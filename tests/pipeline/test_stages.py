@@ -43,11 +43,6 @@ class Told(Silent):
         return any("reused" in line for line in self.lines)
 
 
-@pytest.fixture
-def onnx_bundle(tiny_bundle: Bundle) -> Bundle:
-    return export_bundle(tiny_bundle, ("onnx",))[0]
-
-
 Stage = Callable[[Bundle, Told], object]
 STAGES: dict[str, Stage] = {
     "verify": lambda bundle, told: verify_bundle(bundle, VERIFY, told, reuse=True),

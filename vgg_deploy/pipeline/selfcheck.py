@@ -66,7 +66,9 @@ def selfcheck_error(found: Selfcheck) -> NotEquivalent | None:
             f"no known mistake explains it, but {found.within}'s bounds hold it: does the app "
             f'compute in {found.within}? Then write "precision": "{found.within}"'
         )
-    else:
+    elif found.suspects:
         near = ", ".join(f"{s.name} ({s.residual:.0%} left)" for s in found.suspects)
-        remedy = f"no known mistake explains it; nearest: {near or 'none'}; see docs/golden.md"
+        remedy = f"no known mistake explains it; nearest: {near}; see docs/golden.md"
+    else:  # outputs are missing or not finite, or torch is
+        remedy = "no cause can be named; see docs/golden.md"
     return NotEquivalent(f"the app is not equivalent: {found.reason}", remedy)
