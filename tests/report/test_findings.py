@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from tests.report.samples import make_files, replaced, verify_report
+from tests.report.samples import bench_report, make_files, replaced, verify_report
+from vgg_deploy import stored
 from vgg_deploy.artifact import Format, Precision, Target, TensorSpec
 from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.cli.app import app
@@ -19,7 +20,8 @@ from vgg_deploy.report.html import page_of
 from vgg_deploy.report.model_tables import blocks_table, model_table
 from vgg_deploy.report.plain import markdown_of
 from vgg_deploy.report.reproduce import EXPORTED, bundle_name, commands
-from vgg_deploy.results import TrippedGate, Verdict
+from vgg_deploy.report.standing import NOT_VERIFIED
+from vgg_deploy.results import BENCH_FILE, TrippedGate, Verdict
 from vgg_deploy.spec import ModelSpec
 
 
@@ -81,6 +83,34 @@ def test_a_file_that_does_not_hold_takes_the_word_away(sample: Bundle) -> None:
     summary = summarise(only(gather(sample), "equivalent"))
     assert summary.word == "Not proven equivalent"
     assert summary.remarks[0] == "model.fp32.onnx is missing."
+
+
+def test_a_file_that_does_not_hold_makes_no_headline(sample: Bundle) -> None:
+    """All of ONNX is gone: the fastest that is proven is another format."""
+    (sample.root / "model.fp32.onnx").write_bytes(b"short")
+    findings = gather(sample)
+    assert "model.fp32.onnx" not in {s.artifact for s in findings.equivalent}
+    found = {h.name: h.detail for h in highlights(findings)}
+    assert not any("model.fp32.onnx" in detail for detail in found.values()), found
+    assert found["Fastest, proven"].startswith("torch-compile")
+
+
+def test_a_file_verified_after_it_was_timed_is_both(sample: Bundle) -> None:
+    marked = tuple(replace(row, marks=(NOT_VERIFIED,)) for row in bench_report(sample).rows)
+    stored.save(sample.root / BENCH_FILE, replace(bench_report(sample), rows=marked))
+    found = {h.name: h for h in highlights(gather(sample))}
+    assert found["Fastest, proven"].value == "2.60 ms"
+    assert "not verified" not in markdown_of(gather(sample))
+
+
+def test_a_verdict_of_other_versions_settles_nothing(sample: Bundle) -> None:
+    bench = bench_report(sample)
+    newer = {**bench.environment.versions, "onnxruntime": "1.32.0"}
+    bench = replace(bench, environment=replace(bench.environment, versions=newer))
+    stored.save(sample.root / BENCH_FILE, bench)
+    text = markdown_of(gather(sample))
+    said = "verified with other versions or on another machine: onnxruntime 1.31.1, not 1.32.0"
+    assert text.count(said) == 3, "ort-cpu at three batch sizes, and nothing else"
 
 
 def test_only_stale_results_verify_nothing(sample: Bundle) -> None:

@@ -14,6 +14,7 @@ from vgg_deploy.environment import Environment
 from vgg_deploy.errors import os_errors
 from vgg_deploy.report.judged import digests, is_stale
 from vgg_deploy.report.quantities import count
+from vgg_deploy.report.standing import with_verdicts
 from vgg_deploy.report.table import RowStatus
 from vgg_deploy.results import (
     BENCH_FILE,
@@ -37,7 +38,7 @@ class Findings:
 
     bundle: Bundle
     verify: VerifyReport | None
-    bench: BenchReport | None
+    bench: BenchReport | None  # its marks hold what verify says now
     metrics: Metrics
     problems: Mapping[str, str]  # by path: what is wrong with a file
     current: Mapping[str, str]  # by path: SHA-256 in the manifest
@@ -56,9 +57,15 @@ class Findings:
         return tuple(row for row in rows if not is_stale(row.subject, self.current))
 
     @property
+    def proven(self) -> tuple[Comparison, ...]:
+        """Current comparisons that found a file equivalent which still is what it was."""
+        good = (row for row in self.comparisons if row.verdict == "equivalent")
+        return tuple(row for row in good if row.subject.artifact not in self.problems)
+
+    @property
     def equivalent(self) -> frozenset[Subject]:
-        """What a current comparison found equivalent."""
-        return frozenset(r.subject for r in self.comparisons if r.verdict == "equivalent")
+        """What is proven equivalent."""
+        return frozenset(row.subject for row in self.proven)
 
     @property
     def environments(self) -> tuple[tuple[str, Environment], ...]:
@@ -89,14 +96,16 @@ def gather(bundle: Bundle) -> Findings:
     Raises ``RefusedInput`` for results that cannot be read or are of a newer schema version,
     ``DigestMismatch`` for edited ones.
     """
+    verify = _stored(VerifyReport, bundle.root / VERIFY_FILE)
+    bench, compared = (_stored(BenchReport, bundle.root / f) for f in (BENCH_FILE, COMPARE_FILE))
     return Findings(
         bundle=bundle,
-        verify=_stored(VerifyReport, bundle.root / VERIFY_FILE),
-        bench=_stored(BenchReport, bundle.root / BENCH_FILE),
+        verify=verify,
+        bench=bench and with_verdicts(bench, verify),
         metrics=read_metrics(bundle.root / METRICS_FILE),
         problems={str(a.path): text for a in bundle.artifacts if (text := bundle.problem(a))},
         current=digests(bundle),
-        compared=_stored(BenchReport, bundle.root / COMPARE_FILE),
+        compared=compared and with_verdicts(compared, verify),
     )
 
 
@@ -140,8 +149,9 @@ def summarise(findings: Findings) -> Summary:
         remarks.append(
             f"{count(stale, 'comparison')} measured on an earlier file, not counted; verify again."
         )
-    if covered and open_files:
-        remarks.append(f"Not proven equivalent: {', '.join(open_files)}.")
+    whole = [path for path in open_files if path not in findings.problems]
+    if covered and whole:
+        remarks.append(f"Not proven equivalent: {', '.join(whole)}.")
     return Summary(
         status=status,
         word=word,
