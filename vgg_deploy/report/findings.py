@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,6 +43,15 @@ class Findings:
     problems: Mapping[str, str]  # by path: what is wrong with a file
     current: Mapping[str, str]  # by path: SHA-256 in the manifest
     compared: BenchReport | None = None  # the last comparison in turns
+
+    @property
+    def timed(self) -> BenchReport | None:
+        """Bench without the timings and profiles of files that were replaced since."""
+        if self.bench is None:
+            return None
+        rows = tuple(r for r in self.bench.rows if not is_stale(r.subject, self.current))
+        layers = tuple(p for p in self.bench.layers if not is_stale(p.subject, self.current))
+        return replace(self.bench, rows=rows, layers=layers)
 
     @property
     def contests(self) -> tuple[Contest, ...]:
