@@ -43,8 +43,8 @@ def chosen(
     here = bundle.checkpoint.sha256
     rows = [replace(r, subject=replace(r.subject, sha256=here)) for r in rows]
     verdicts = [replace(v, subject=replace(v.subject, sha256=here)) for v in verdicts]
-    verify = passed([], **(verify or {}), rows=tuple(verdicts))
-    stored.save(bundle.root / VERIFY_FILE, verify)
+    made = replace(passed([]), rows=tuple(verdicts), **(verify or {}))
+    stored.save(bundle.root / VERIFY_FILE, made)
     stored.save(bundle.root / BENCH_FILE, report(rows))
     return choose(bundle, ChooseOptions(**options))
 

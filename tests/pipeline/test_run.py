@@ -12,6 +12,7 @@ from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
 from vgg_deploy.errors import VggDeployError
 from vgg_deploy.pipeline import run
+from vgg_deploy.report.html import REPORT_FILE
 from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, BenchReport, VerifyReport
 
 GOOD = row("ort-cpu", 5)
@@ -100,4 +101,4 @@ def test_an_error_within_a_stage_still_ends_the_job(
     monkeypatch.setattr(run, "verify_bundle", broken)
     with pytest.raises(VggDeployError, match="a file was changed"):
         run.run_preset("quick", stages.root)
-    assert not (stages.root / run.REPORT_FILE).exists()
+    assert not (stages.root / REPORT_FILE).exists()

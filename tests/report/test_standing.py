@@ -60,7 +60,7 @@ def test_marks_follow_the_verdict_of_today() -> None:
     (now,) = with_verdicts(report([old]), None).rows
     assert now.marks == (NOT_VERIFIED, NOISY)
     bad = replace(passed([ROW]).rows[0], verdict="different", reason="rel_l2")
-    (now,) = with_verdicts(report([ROW]), passed([], rows=(bad,))).rows
+    (now,) = with_verdicts(report([ROW]), replace(passed([]), rows=(bad,))).rows
     assert now.marks == ("verify: different, rel_l2",)
 
 

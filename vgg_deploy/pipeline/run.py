@@ -130,7 +130,8 @@ def _run(preset: Preset, folder: Path, watch: Watcher) -> Outcome:
             bench_error,
         )  # fmt: skip
     with watch.stage("report"):
-        page = write_report(bundle, bundle.root / REPORT_FILE)
+        watch.begin("check the files", len(bundle.artifacts), "files")
+        page = write_report(bundle, bundle.root / REPORT_FILE, hashed=watch.advance)
         watch.say(f"report: {page}")
     return Outcome(bundle, verified, timed, page)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from vgg_deploy import stored
+from vgg_deploy.bench.diff import other_hardware
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import Environment
 from vgg_deploy.errors import os_errors
+from vgg_deploy.report.asked import is_partial, qualifying
 from vgg_deploy.report.judged import digests, is_stale
-from vgg_deploy.report.quantities import count
-from vgg_deploy.report.standing import with_verdicts
+from vgg_deploy.report.quantities import count, listed
+from vgg_deploy.report.standing import difference, with_verdicts
 from vgg_deploy.report.table import RowStatus
 from vgg_deploy.results import (
     BENCH_FILE,
@@ -55,9 +57,20 @@ class Findings:
 
     @property
     def contests(self) -> tuple[Contest, ...]:
-        """Comparisons in turns whose files the bundle still holds."""
+        """Comparisons in turns whose files the bundle still holds; marked if made elsewhere."""
         found = self.compared.contests if self.compared else ()
-        return tuple(c for c in found if not any(is_stale(s, self.current) for s in c.subjects))
+        kept = (c for c in found if not any(is_stale(s, self.current) for s in c.subjects))
+        return tuple(replace(c, marks=(*self._elsewhere(c), *c.marks)) for c in kept)
+
+    def _elsewhere(self, contest: Contest) -> tuple[str, ...]:
+        """The mark of a comparison that was not made where the timings were."""
+        if self.compared is None or self.bench is None:
+            return ()
+        there, here = self.compared.environment, self.bench.environment
+        said = other_hardware(self.compared, self.bench) or next(
+            filter(None, (difference(s, there, here) for s in contest.subjects)), ""
+        )
+        return (f"not where the timings were made: {said}",) if said else ()
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -78,15 +91,20 @@ class Findings:
 
     @property
     def environments(self) -> tuple[tuple[str, Environment], ...]:
-        """Where the results were measured: one entry when verify and bench agree."""
-        found = {}
-        if self.verify:
-            found["verify"] = self.verify.environment
-        if self.bench:
-            found["bench"] = self.bench.environment
-        if len(found) == 2 and found["verify"] == found["bench"]:
-            return (("verify and bench", found["verify"]),)
-        return tuple(found.items())
+        """Where the results were measured: those that agree share an entry."""
+        reports = {"verify": self.verify, "bench": self.bench}
+        if self.contests:
+            reports["bench --compare"] = self.compared
+        found: list[tuple[list[str], Environment]] = []
+        for name, report in reports.items():
+            if report is None:
+                continue
+            same = next((names for names, one in found if one == report.environment), None)
+            if same is None:
+                found.append(([name], report.environment))
+            else:
+                same.append(name)
+        return tuple((listed(names), environment) for names, environment in found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,20 +117,26 @@ class Summary:
     remarks: tuple[str, ...]
 
 
-def gather(bundle: Bundle) -> Findings:
+def gather(bundle: Bundle, hashed: Callable[[], object] = lambda: None) -> Findings:
     """Read what verify, bench and train left in a bundle, and hash its files.
 
+    ``hashed`` is called after each file.
     Raises ``RefusedInput`` for results that cannot be read or are of a newer schema version,
     ``DigestMismatch`` for edited ones.
     """
     verify = _stored(VerifyReport, bundle.root / VERIFY_FILE)
     bench, compared = (_stored(BenchReport, bundle.root / f) for f in (BENCH_FILE, COMPARE_FILE))
+    problems = {}
+    for artifact in bundle.artifacts:
+        if problem := bundle.problem(artifact):
+            problems[str(artifact.path)] = problem
+        hashed()
     return Findings(
         bundle=bundle,
         verify=verify,
         bench=bench and with_verdicts(bench, verify),
         metrics=read_metrics(bundle.root / METRICS_FILE),
-        problems={str(a.path): text for a in bundle.artifacts if (text := bundle.problem(a))},
+        problems=problems,
         current=digests(bundle),
         compared=compared and with_verdicts(compared, verify),
     )
@@ -141,7 +165,9 @@ def summarise(findings: Findings) -> Summary:
     stale = len(findings.verify.rows if findings.verify else ()) - len(verdicts)
     covered = {s.artifact for s in findings.equivalent}
     open_files = [path for path in findings.current if path not in covered]
-    status, word = _word(verdicts, whole=not findings.problems, covered=not open_files)
+    partial = findings.verify is not None and is_partial(findings.verify)
+    all_of_it = not open_files and not partial
+    status, word = _word(verdicts, whole=not findings.problems, covered=all_of_it)
     kinds: tuple[tuple[RowStatus, str, int], ...] = (
         ("ok", "equivalent", verdicts.count("equivalent")),
         ("bad", "different", verdicts.count("different")),
@@ -154,6 +180,8 @@ def summarise(findings: Findings) -> Summary:
         remarks += tripped
         if status in ("ok", "warn") and "equivalent" in verdicts:
             status, word = "warn", "Equivalent, but not within your conditions"
+    if findings.verify and findings.proven:
+        remarks += qualifying(findings.verify, findings.proven)
     if stale:
         remarks.append(
             f"{count(stale, 'comparison')} measured on an earlier file, not counted; verify again."

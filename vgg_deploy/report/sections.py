@@ -73,7 +73,8 @@ def _equivalence(findings: Findings) -> Section:
     current = findings.current
     lead = (
         f"Every backend’s outputs beside those of {report.reference}, on {report.image_source}, "
-        f"seeded noise and edge images, at batch {', '.join(map(str, report.batches))}. "
+        f"seeded noise and edge images, at batch {', '.join(map(str, report.batches))}"
+        f"{_made_for(findings)}. "
         "Worst first."
     )
     figures = figures_table(report, current)
@@ -88,6 +89,14 @@ def _equivalence(findings: Findings) -> Section:
         figures if figures.rows else None,
     )
     return Section(name=name, title=title, lead=lead, parts=parts)
+
+
+def _made_for(findings: Findings) -> str:
+    """What to add on batch sizes where a file takes only some."""
+    run = {row.subject.artifact for row in findings.comparisons if row.verdict != "skipped"}
+    files = [a for a in findings.bundle.artifacts if str(a.path) in run]
+    some = any(isinstance(a.input.shape[0], int) or (a.target and a.target.batches) for a in files)
+    return "; a file that is made for certain sizes at those" if some else ""
 
 
 def _speed(findings: Findings) -> Section:
