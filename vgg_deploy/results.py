@@ -192,6 +192,7 @@ class VerifyReport:
     tolerances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by precision
     gates: tuple[str, ...] = ()  # conditions that were asked for
     tripped: tuple[TrippedGate, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)  # as asked; empty: not on record
 
 
 @dataclass(frozen=True, kw_only=True)

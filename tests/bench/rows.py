@@ -10,7 +10,14 @@ import numpy as np
 
 from vgg_deploy.artifact import Precision
 from vgg_deploy.environment import Environment
-from vgg_deploy.results import SCHEMA_VERSION, BenchReport, Subject, Timing
+from vgg_deploy.results import (
+    SCHEMA_VERSION,
+    BenchReport,
+    Comparison,
+    Subject,
+    Timing,
+    VerifyReport,
+)
 
 MACHINE = Environment(
     versions={"onnxruntime": "1.31.1"},
@@ -63,5 +70,25 @@ def report(rows: Sequence[Timing], environment: Environment = MACHINE, **given: 
         clock="host",
         options={},
         rows=tuple(rows),
+    )
+    return replace(made, **given)
+
+
+def passed(
+    timings: Sequence[Timing], environment: Environment = MACHINE, **given: Any
+) -> VerifyReport:
+    """What verify stores when every timed file is equivalent."""
+    made = VerifyReport(
+        schema_version=SCHEMA_VERSION,
+        made_at="2026-11-25T00:00:00+00:00",
+        environment=environment,
+        key="k",
+        inputs={},
+        image_source="",
+        batches=(1,),
+        reference="",
+        rows=tuple(
+            Comparison(subject=row.subject, verdict="equivalent", reason="") for row in timings
+        ),
     )
     return replace(made, **given)

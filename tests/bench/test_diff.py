@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.bench.rows import MACHINE, report, row
+from tests.bench.rows import MACHINE, passed, report, row
 from vgg_deploy import stored
 from vgg_deploy.bench.diff import changed_environment, differences
 from vgg_deploy.errors import (
@@ -20,7 +20,7 @@ from vgg_deploy.errors import (
 )
 from vgg_deploy.gates import parse_gate
 from vgg_deploy.pipeline.diff import DIFF_FIGURES, diff_error, diff_runs
-from vgg_deploy.results import BENCH_FILE, BenchReport
+from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, BenchReport
 
 
 def saved(path: Path, made: BenchReport) -> Path:
@@ -106,9 +106,20 @@ def test_nothing_in_common_is_no_measurement(tmp_path: Path) -> None:
 
 
 def test_a_bundle_stands_for_its_stored_run(tmp_path: Path) -> None:
-    saved(tmp_path / "bundle" / BENCH_FILE, report([row("a", 10)]))
+    bundle, old = tmp_path / "bundle", row("a", 10)
+    saved(bundle / BENCH_FILE, report([old]))
     new = saved(tmp_path / "new.json", report([row("a", 13)]))
-    assert diff_runs(tmp_path / "bundle", new).rows[0].word == "slower"
+    assert diff_runs(bundle, new).rows[0].reason.startswith("old run: not verified")
+    stored.save(bundle / VERIFY_FILE, passed([old]))
+    assert diff_runs(bundle, new).rows[0].word == "slower"
+
+
+def test_what_verify_once_said_is_not_held_against_a_run(tmp_path: Path) -> None:
+    """Older files hold the verdict of their day; of a file alone nothing newer is known."""
+    said = row("a", 10, marks=("not verified: run vgg-deploy verify first",))
+    old = saved(tmp_path / "old.json", report([said]))
+    new = saved(tmp_path / "new.json", report([row("a", 13)]))
+    assert diff_runs(old, new).rows[0].word == "slower"
 
 
 def test_conditions_on_the_ratio(tmp_path: Path) -> None:

@@ -7,20 +7,18 @@ from typing import Any
 
 import pytest
 
-from tests.bench.rows import MACHINE, report, row
+from tests.bench.rows import MACHINE, passed, report, row
 from vgg_deploy import stored
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.pipeline.choose import Choice, ChooseOptions, choice_error, choose
 from vgg_deploy.results import (
     BENCH_FILE,
-    SCHEMA_VERSION,
     VERIFY_FILE,
     Accuracy,
     Comparison,
     Figure,
     Timing,
-    VerifyReport,
 )
 
 
@@ -36,16 +34,17 @@ def verified(timing: Timing, correct: int = 9000, drop: float = 0.0, **given: An
 
 
 def chosen(
-    bundle: Bundle, rows: list[Timing], verdicts: list[Comparison], **options: Any
+    bundle: Bundle,
+    rows: list[Timing],
+    verdicts: list[Comparison],
+    verify: dict[str, Any] | None = None,
+    **options: Any,
 ) -> Choice:
     here = bundle.checkpoint.sha256
     rows = [replace(r, subject=replace(r.subject, sha256=here)) for r in rows]
     verdicts = [replace(v, subject=replace(v.subject, sha256=here)) for v in verdicts]
-    verify = VerifyReport(
-        schema_version=SCHEMA_VERSION, made_at="", environment=MACHINE, key="", inputs={},
-        image_source="", batches=(1,), reference="", rows=tuple(verdicts),
-    )  # fmt: skip
-    stored.save(bundle.root / VERIFY_FILE, verify)
+    made = replace(passed([]), rows=tuple(verdicts), **(verify or {}))
+    stored.save(bundle.root / VERIFY_FILE, made)
     stored.save(bundle.root / BENCH_FILE, report(rows))
     return choose(bundle, ChooseOptions(**options))
 
@@ -128,14 +127,40 @@ def test_unverified_is_out_and_unsettled_can_be_let_in(tiny_bundle: Bundle) -> N
 
 
 def test_a_file_that_was_made_again_is_out(tiny_bundle: Bundle) -> None:
-    verify = VerifyReport(
-        schema_version=SCHEMA_VERSION, made_at="", environment=MACHINE, key="", inputs={},
-        image_source="", batches=(1,), reference="", rows=(verified(EXACT),),
-    )  # fmt: skip
-    stored.save(tiny_bundle.root / VERIFY_FILE, verify)
+    stored.save(tiny_bundle.root / VERIFY_FILE, passed([EXACT]))
     stored.save(tiny_bundle.root / BENCH_FILE, report([EXACT]))
     (out,) = choose(tiny_bundle, ChooseOptions()).out
     assert "made again" in out.reason
+
+
+def test_a_verdict_of_other_versions_does_not_settle_it(tiny_bundle: Bundle) -> None:
+    old = {"environment": replace(MACHINE, versions={"onnxruntime": "1.30.0"})}
+    choice = chosen(tiny_bundle, [EXACT], [verified(EXACT)], old)
+    assert reasons(choice)["ort-cpu:model.fp32.onnx"] == (
+        "not settled: verified with other versions or on another machine: onnxruntime 1.30.0, "
+        "not 1.31.1; verify again"
+    )
+    assert names(chosen(tiny_bundle, [EXACT], [verified(EXACT)], old, unsettled=True))
+
+
+def test_a_file_that_was_verified_after_it_was_timed_fits(tiny_bundle: Bundle) -> None:
+    """Older results hold the mark of the day; what verify says now is what counts."""
+    early = replace(EXACT, marks=("not verified: run vgg-deploy verify first",))
+    assert names(chosen(tiny_bundle, [early], [verified(EXACT)]))
+
+
+@pytest.mark.parametrize("harm", ["shorter", "gone"])
+def test_a_file_that_is_not_what_it_was_does_not_fit(tiny_bundle: Bundle, harm: str) -> None:
+    path = tiny_bundle.path(tiny_bundle.checkpoint)
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1])
+    choice = chosen(tiny_bundle, [EXACT], [verified(EXACT)])
+    assert names(choice) == []
+    said = reasons(choice)["ort-cpu:model.fp32.onnx"]
+    assert said.startswith("the file is missing" if harm == "gone" else "the file has ")
+    assert choice_error(choice) is not None
 
 
 def test_without_results_the_command_is_named(tiny_bundle: Bundle) -> None:

@@ -21,7 +21,7 @@ from vgg_deploy.pipeline.verify import (
     verify_bundle,
 )
 from vgg_deploy.pipeline.watch import Silent
-from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, Figure, Timing
+from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, Figure, Timing, VerifyReport
 
 ORT = Selection(backends=("ort-cpu",), formats=("onnx",))
 BENCH = BenchOptions(selection=ORT, batches=(1,), seconds=0.05, ceilings=False, layers=False)
@@ -117,3 +117,16 @@ def test_a_condition_on_torch_eager_where_no_file_has_one_is_refused(
     words = ["verify", str(bundle.root), "-b", "ort-cpu", "--data", "sample", "--images", "8"]
     assert main([*words, "--fail-if", "eager_ratio>5"]) == 3
     assert "torch eager has no int8" in capsys.readouterr().err
+
+
+def test_how_verify_was_asked_is_stored(bundle: Bundle, tmp_path: Path) -> None:
+    """Of folders only that there was one: where they lie is this machine's own business."""
+    verify_bundle(bundle, replace(VERIFY, max_top1_drop=2.5, seed=3))
+    kept = stored.load(VerifyReport, bundle.root / VERIFY_FILE)
+    assert kept.options == {
+        "images": "8", "seed": "3", "data": "sample", "accuracy": "off", "max_top1_drop": "2.5",
+        "backend": "ort-cpu", "format": "onnx",
+    }  # fmt: skip
+    given = photos(tmp_path / "photos", 1)
+    told = verify_bundle(bundle, replace(VERIFY, data=str(given))).options
+    assert str(tmp_path) not in str(told)

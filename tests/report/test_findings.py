@@ -3,11 +3,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
-from tests.report.samples import make_files, replaced, verify_report
+from tests.report.samples import bench_report, make_files, replaced, verify_report
+from vgg_deploy import stored
 from vgg_deploy.artifact import Format, Precision, Target, TensorSpec
 from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.cli.app import app
@@ -19,7 +21,8 @@ from vgg_deploy.report.html import page_of
 from vgg_deploy.report.model_tables import blocks_table, model_table
 from vgg_deploy.report.plain import markdown_of
 from vgg_deploy.report.reproduce import EXPORTED, bundle_name, commands
-from vgg_deploy.results import TrippedGate, Verdict
+from vgg_deploy.report.standing import NOT_VERIFIED
+from vgg_deploy.results import BENCH_FILE, TrippedGate, Verdict
 from vgg_deploy.spec import ModelSpec
 
 
@@ -83,6 +86,34 @@ def test_a_file_that_does_not_hold_takes_the_word_away(sample: Bundle) -> None:
     assert summary.remarks[0] == "model.fp32.onnx is missing."
 
 
+def test_a_file_that_does_not_hold_makes_no_headline(sample: Bundle) -> None:
+    """All of ONNX is gone: the fastest that is proven is another format."""
+    (sample.root / "model.fp32.onnx").write_bytes(b"short")
+    findings = gather(sample)
+    assert "model.fp32.onnx" not in {s.artifact for s in findings.equivalent}
+    found = {h.name: h.detail for h in highlights(findings)}
+    assert not any("model.fp32.onnx" in detail for detail in found.values()), found
+    assert found["Fastest, proven"].startswith("torch-compile")
+
+
+def test_a_file_verified_after_it_was_timed_is_both(sample: Bundle) -> None:
+    marked = tuple(replace(row, marks=(NOT_VERIFIED,)) for row in bench_report(sample).rows)
+    stored.save(sample.root / BENCH_FILE, replace(bench_report(sample), rows=marked))
+    found = {h.name: h for h in highlights(gather(sample))}
+    assert found["Fastest, proven"].value == "2.60 ms"
+    assert "not verified" not in markdown_of(gather(sample))
+
+
+def test_a_verdict_of_other_versions_settles_nothing(sample: Bundle) -> None:
+    bench = bench_report(sample)
+    newer = {**bench.environment.versions, "onnxruntime": "1.32.0"}
+    bench = replace(bench, environment=replace(bench.environment, versions=newer))
+    stored.save(sample.root / BENCH_FILE, bench)
+    text = markdown_of(gather(sample))
+    said = "verified with other versions or on another machine: onnxruntime 1.31.1, not 1.32.0"
+    assert text.count(said) == 3, "ort-cpu at three batch sizes, and nothing else"
+
+
 def test_only_stale_results_verify_nothing(sample: Bundle) -> None:
     findings = gather(sample)
     assert findings.verify
@@ -117,11 +148,99 @@ def test_a_noisy_measurement_makes_no_headline(sample: Bundle) -> None:
 
 def test_environments_are_told_apart_only_when_they_differ(sample: Bundle) -> None:
     findings = gather(sample)
-    assert [name for name, _ in findings.environments] == ["verify and bench"]
+    names = [name for name, _ in findings.environments]
+    assert names == ["verify, bench and bench --compare"]
     report = verify_report(sample)
     other = replace(report, environment=replace(report.environment, cores=64))
     names = [name for name, _ in replace(findings, verify=other).environments]
-    assert names == ["verify", "bench"]
+    assert names == ["verify", "bench and bench --compare"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"cpu": "Another CPU"}, "cpu Another CPU and Some CPU @ 2.6 GHz"),
+        ({"cores": 64}, "cores 64 and 2"),
+        ({"versions": {"onnxruntime": "1.30.0"}}, "onnxruntime 1.30.0, not 1.31.1"),
+    ],
+)
+def test_a_comparison_that_was_made_elsewhere_says_so(
+    sample: Bundle, change: dict[str, Any], said: str
+) -> None:
+    findings = gather(sample)
+    assert findings.compared
+    assert findings.contests[0].marks == ()
+    here = findings.compared.environment
+    versions = {**here.versions, **change.get("versions", {})}
+    there = replace(here, **{**change, "versions": versions})
+    moved = replace(findings, compared=replace(findings.compared, environment=there))
+    (contest,) = moved.contests
+    assert contest.marks == (f"not where the timings were made: {said}",)
+    assert [name for name, _ in moved.environments] == ["verify and bench", "bench --compare"]
+    assert f"not where the timings were made: {said}" in markdown_of(moved)
+
+
+def asked(findings: Findings, **options: str) -> Findings:
+    """Everything is equivalent and covered; verify was asked like this."""
+    findings = only(findings, "equivalent")
+    assert findings.verify
+    proven = {s.artifact for s in findings.equivalent}
+    current = {path: sha for path, sha in findings.current.items() if path in proven}
+    return replace(findings, current=current, verify=replace(findings.verify, options=options))
+
+
+def test_how_verify_was_asked_is_said_on_top(sample: Bundle) -> None:
+    findings = gather(sample)
+    assert summarise(asked(findings, images="32", seed="0")).remarks == ()
+    loose = summarise(asked(findings, max_top1_drop="50"))
+    assert loose.word == "Equivalent"
+    assert "Up to 50 points of top-1 accuracy were allowed to be lost" in loose.remarks[0]
+    few = summarise(asked(findings, backend="torch, openvino", format="onnx"))
+    assert (few.status, few.word) == ("warn", "Equivalent as far as verified")
+    assert few.remarks == (
+        "Verify was asked for torch, openvino in onnx only; nothing else was looked at.",
+    )
+
+
+def test_accuracy_that_was_not_looked_at_is_said(sample: Bundle) -> None:
+    """Older results do not hold the options; their rows say it all the same."""
+    findings = asked(gather(sample), accuracy="off")
+    assert findings.verify
+    blind = tuple(replace(row, accuracy=None) for row in findings.verify.rows)
+    none = replace(findings, verify=replace(findings.verify, rows=blind))
+    assert summarise(none).remarks == ("Accuracy was not compared: --no-accuracy was given.",)
+    some = replace(findings.verify, rows=(*blind[:1], *findings.verify.rows[1:]), options={})
+    said = f"Accuracy was not compared for {blind[0].subject.id}."
+    assert summarise(replace(findings, verify=some)).remarks == (said,)
+
+
+def test_the_commands_repeat_how_it_was_asked(sample: Bundle) -> None:
+    findings = gather(sample)
+    assert findings.verify
+    assert findings.bench
+    options = {
+        "images": "8", "seed": "3", "data": "sample", "accuracy": "off", "max_top1_drop": "50",
+        "backend": "torch, openvino", "format": "onnx", "locate": "on",
+    }  # fmt: skip
+    verify = replace(findings.verify, options=options, gates=("kl>1", "top1_flips>0"))
+    told = {"seconds": "3", "cuda_graph": "off", "fail-if": "p50_ms>5, cv>0.1"}
+    bench = replace(findings.bench, options=told, ceilings=(), layers=())
+    lines = commands(replace(findings, verify=verify, bench=bench))
+    assert lines[-3:-1] == (
+        "vgg-deploy verify fmnist --batch 1 --batch 2 --batch 8 --images 8 --data sample --seed 3 "
+        "--max-top1-drop 50 --backend torch --backend openvino --format onnx --no-accuracy "
+        "--locate --fail-if 'kl>1' --fail-if 'top1_flips>0'",
+        "vgg-deploy bench fmnist --batch 1 --batch 8 --batch 32 --seconds 3 --no-cuda-graph "
+        "--no-limits --fail-if 'p50_ms>5' --fail-if 'cv>0.1'",
+    )
+    group = typer.main.get_command(app)
+    for line in lines[-3:-1]:
+        _, verb, *words = shlex.split(line)
+        group.commands[verb].make_context(verb, words)  # type: ignore[attr-defined]
+    photos = replace(verify, options={"data": "folder photos"})
+    line = commands(replace(findings, verify=photos))[-3]
+    assert line.startswith("# vgg-deploy verify")
+    assert line.endswith("the path of the images is not on record")
 
 
 def test_metrics_of_a_killed_run_are_read_up_to_its_end(tmp_path: Path) -> None:

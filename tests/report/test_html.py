@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.samples import HOSTILE, make_files, replaced
+from tests.report.samples import HOSTILE, bench_report, make_files, replaced
 from vgg_deploy import jsonio, stored
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
 from vgg_deploy.report.canvas import Plot
 from vgg_deploy.report.findings import gather
+from vgg_deploy.report.gpu_table import gpu_table
 from vgg_deploy.report.html import REPORT_FILE, kind_of, write_report
-from vgg_deploy.report.judged import STALE
-from vgg_deploy.report.sections import sections
-from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, VerifyReport
+from vgg_deploy.report.judged import STALE, digests
+from vgg_deploy.report.sections import Section, sections
+from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, GpuState, VerifyReport
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -133,6 +134,48 @@ def test_stale_timings_are_in_no_plot_of_speed(sample: Bundle) -> None:
         assert "ort-cpu" in before[name], before
         assert "ort-cpu" not in after.get(name, ""), name
     assert "ort-cpu" in after["latency"], "where stale rows are marked they stay"
+
+
+def test_profiles_of_an_earlier_file_are_left_out_of_the_limits(sample: Bundle) -> None:
+    def limits(bundle: Bundle) -> Section:
+        (found,) = (s for s in sections(gather(bundle)) if s.name == "limits")
+        return found
+
+    assert len(limits(sample).parts) == 4
+    old = limits(replaced(sample, "onnx"))
+    assert [part.title for part in old.parts] == ["What this machine can do at most"]
+    assert "1 profile of earlier files left out" in old.lead
+
+
+def test_the_gpu_of_an_earlier_file_is_marked(sample: Bundle) -> None:
+    gpu = GpuState(sm_mhz=(1980, 1980), memory_mhz=(2619, 2619), temperature_c=(40, 44),
+                   power_w=(300.0, 310.0), slowed_by=(), other_processes=0,
+                   memory_bytes=1 << 30)  # fmt: skip
+    bench = bench_report(sample)
+    bench = replace(bench, rows=tuple(replace(row, gpu=gpu) for row in bench.rows[:5]))
+    table = gpu_table(bench, digests(replaced(sample, "onnx")))
+    assert table is not None
+    said = {row.cells[0]: (row.status, row.notes) for row in table.rows}
+    assert said["ort-cpu"] == ("warn", ("stale",))
+    assert said["torch"] == ("plain", ())
+
+
+def test_batch_sizes_are_those_that_a_file_takes(sample: Bundle) -> None:
+    def lead(bundle: Bundle) -> str:
+        return next(s.lead for s in sections(gather(bundle)) if s.name == "equivalence")
+
+    assert "at batch 1, 2, 8. " in lead(sample)
+    onnx = next(a for a in sample.artifacts if a.format == "onnx")
+    fixed = replace(onnx, input=replace(onnx.input, shape=(1, 1, 64, 64)))
+    artifacts = tuple(fixed if a == onnx else a for a in sample.artifacts)
+    one = Bundle(sample.root, replace(sample.manifest, artifacts=artifacts))
+    assert "at batch 1, 2, 8; a file that is made for certain sizes at those. " in lead(one)
+
+
+def test_each_file_that_is_hashed_is_told(sample: Bundle, tmp_path: Path) -> None:
+    told: list[int] = []
+    write_report(sample, tmp_path / "page.html", hashed=lambda: told.append(1))
+    assert len(told) == len(sample.artifacts)
 
 
 def test_a_command_is_quoted(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from vgg_deploy.report.plots import (
     learning_plot,
     throughput_plot,
 )
-from vgg_deploy.results import BenchReport, Subject, Timing
+from vgg_deploy.results import BenchReport, Figure, Subject, Timing
 
 METRICS = [{"epoch": e, "loss": 1 / e, "train_accuracy": 0.8, "test_accuracy": 0.7} for e in (1, 2)]
 TEXT = "{http://www.w3.org/2000/svg}text"
@@ -110,6 +110,59 @@ def test_stale_rows_are_marked(sample: Bundle) -> None:
         assert any(text.endswith("stale") for text in texts(plot))
 
 
+def test_what_is_stale_or_marked_is_said_without_colour(sample: Bundle) -> None:
+    current = digests(replaced(sample, "onnx"))
+    verify, bench = verify_report(sample), bench_report(sample)
+    error, old = error_plot(verify, current), latency_plot(bench, current)
+    assert error is not None
+    assert old is not None
+    assert re.search(r"openvino fp32: \S+ ≤ \S+, stale", error.description)
+    assert re.search(r"openvino \S+ ms, stale", old.description)
+    assert "see remark" not in old.description.split("Batch 32")[0]
+    assert re.search(r"torch \S+ ms, see remark", old.description)  # noisy at batch 32
+    assert "<pattern" in old.svg, "stripes"
+    plain = tuple(replace(row, marks=()) for row in bench.rows)
+    unmarked = latency_plot(replace(bench, rows=plain))
+    assert unmarked is not None
+    assert "<pattern" not in unmarked.svg
+
+
+def test_marked_dots_have_another_shape(sample: Bundle) -> None:
+    """On a log scale there are no bars to stripe."""
+    bench = bench_report(sample)
+    slow = replace(bench.rows[0], samples_ns=tuple(s * 1000 for s in bench.rows[0].samples_ns))
+    dots = [replace(row, marks=()) for row in (slow, *bench.rows[1:5])]
+    marked = [replace(dots[0], marks=("noisy",)), *dots[1:]]
+    svgs = []
+    for rows in (dots, marked):
+        plot = latency_plot(replace(bench, rows=tuple(rows)))
+        assert plot is not None
+        svgs.append(plot.svg.replace("--warn", "--data").replace("#80590a", "#2f6690"))
+    assert svgs[0].count("<use") == svgs[1].count("<use")
+    assert _shapes(svgs[0]) == _shapes(svgs[1]) - 1
+
+
+def _shapes(svg: str) -> int:
+    """How many unlike markers are drawn in the colour of data."""
+    return len(set(re.findall(r'<use href="#latency-(m[0-9a-f]+)"[^>]*--data', svg)))
+
+
+def test_the_caption_says_what_the_error_is_measured_against(sample: Bundle) -> None:
+    """int8 is judged by accuracy; by closeness only from batch to batch."""
+    report = verify_report(sample)
+    spread = Figure(name="batch_spread", value=0.01, limit=0.2, ok=True)
+    free = Figure(name="rel_l2", value=0.05, limit=None, ok=True)
+    row = replace(report.rows[0], figures=(free, spread))
+    plot = error_plot(replace(report, rows=(row,)))
+    usual = error_plot(report)
+    assert plot is not None
+    assert usual is not None
+    assert "float64" in usual.caption
+    assert "float64" not in plot.caption
+    assert "in batches of other sizes" in plot.caption
+    assert plot.title == "Spread over batches, per backend"
+
+
 def test_latency_names_what_could_not_be_timed(sample: Bundle) -> None:
     plot = latency_plot(bench_report(sample))
     assert plot is not None
@@ -130,14 +183,39 @@ def test_very_unlike_latencies_get_a_log_scale(sample: Bundle) -> None:
     assert accuracy_latency_plot(verify_report(sample), report) is not None
 
 
-def test_a_label_keeps_clear_of_the_line_between_points() -> None:
-    line = tradeoff_plot._stairs([(0, 0), (100, 10)])  # pixels
+def test_a_label_keeps_clear_of_other_points() -> None:
+    other = [(20.0, -9.0, 38.0, 9.0)]  # pixels
     ends = (-20.0, 500.0)  # no room to the left
     beside, _ = tradeoff_plot._free_place(0, 0, 30, [], ends)
     assert beside == pytest.approx((42, 0))
-    above, box = tradeoff_plot._free_place(0, 0, 15, line, ends)
+    above, box = tradeoff_plot._free_place(0, 0, 15, other, ends)
     assert abs(above[1]) == pytest.approx(17)
-    assert not any(tradeoff_plot._overlap(box, part) for part in line)
+    assert not any(tradeoff_plot._overlap(box, part) for part in other)
+
+
+def test_the_pareto_set_is_that_of_choose() -> None:
+    """A smaller file stays in it; what is not settled or not equivalent is not weighed."""
+    fast = tradeoff_plot.Point(
+        ms=1, top1=0.9, label="fast", size_bytes=100, equivalent=True, marks=()
+    )
+    small = replace(fast, label="small", ms=2, size_bytes=50)
+    worse = replace(fast, label="worse", ms=3)
+    noisy = replace(fast, label="noisy", ms=0.5, size_bytes=10, marks=("noisy",))
+    wrong = replace(fast, label="wrong", ms=0.4, size_bytes=10, equivalent=False)
+    assert tradeoff_plot.pareto_set([worse, wrong, noisy, small, fast]) == [small, fast]
+
+
+def test_the_tradeoff_says_in_words_what_its_shapes_mean(sample: Bundle) -> None:
+    verify, bench = verify_report(sample), bench_report(sample)
+    rows = tuple(
+        replace(row, marks=("noisy",)) if row.subject.backend == "openvino" else row
+        for row in bench.rows
+    )
+    plot = accuracy_latency_plot(verify, replace(bench, rows=rows))
+    assert plot is not None
+    assert re.search(r"openvino[^;]*, not settled", plot.description)
+    assert re.search(r"ort-cpu[^;]*, in the Pareto set", plot.description)
+    assert not re.search(r"torchscript[^;]*, in the Pareto set", plot.description)
 
 
 def test_nothing_to_draw_gives_no_plot(sample: Bundle) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vgg_deploy.cli.console import print_json, remark
+from vgg_deploy.cli.console import print_json, remark, watching
 from vgg_deploy.cli.options import BundleArgument, JsonOption
 
 
@@ -27,7 +27,11 @@ def report(
     from vgg_deploy.report.html import kind_of, write_report
 
     chosen = kind_of(kind)
-    page = write_report(open_bundle(bundle), out or bundle / f"report.{chosen}", chosen)
+    opened = open_bundle(bundle)
+    with watching() as watch:
+        watch.begin("check the files", len(opened.artifacts), "files")
+        target = out or bundle / f"report.{chosen}"
+        page = write_report(opened, target, chosen, hashed=watch.advance)
     if as_json:
         print_json({"report": str(page)})
     else:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
 from vgg_deploy import stored
+from vgg_deploy.artifact import Artifact
 from vgg_deploy.bench.figures import images_per_s
 from vgg_deploy.bench.stats import MIN_QUERIES, summarise
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import LimitNotMet, RefusedInput, UsageError, unknown_choice
+from vgg_deploy.report.pareto import dominates
+from vgg_deploy.report.standing import with_verdicts
 from vgg_deploy.results import (
     BENCH_FILE,
     VERIFY_FILE,
@@ -86,21 +89,22 @@ class Choice:
 
 
 def choose(bundle: Bundle, options: ChooseOptions) -> Choice:
-    """Judge every pair that was verified or timed.
+    """Judge every pair that was verified or timed; files that would fit are hashed.
 
     Raises ``RefusedInput`` when verify or bench have not been run.
     """
     verified = _load(bundle, VerifyReport, VERIFY_FILE, "verify")
-    timed = _load(bundle, BenchReport, BENCH_FILE, "bench")
+    timed = with_verdicts(_load(bundle, BenchReport, BENCH_FILE, "bench"), verified)
     by_subject = {row.subject: row for row in verified.rows}
     subjects = dict.fromkeys([*by_subject, *(row.subject for row in timed.rows)])
     rows = {row.subject: row for row in timed.rows if row.batch == options.batch}
     skipped = {row.subject: row for row in timed.rows if row.status == "skipped"}
-    current = {a.sha256 for a in bundle.artifacts}
-    known = [
+    current = {a.sha256: a for a in bundle.artifacts}
+    judged = [
         _candidate(s, by_subject.get(s), rows.get(s, skipped.get(s)), options, current)
         for s in subjects
     ]
+    known = _whole(judged, bundle, current)
     fitting = [c for c in known if not c.reason]
     beaten = {id(c): better for c in fitting if (better := _better(c, fitting))}
     best = sorted((c for c in fitting if id(c) not in beaten), key=lambda c: c.cost)
@@ -127,12 +131,25 @@ def choice_error(choice: Choice) -> LimitNotMet | None:
     )
 
 
+def _whole(
+    judged: Iterable[Candidate], bundle: Bundle, current: Mapping[str, Artifact]
+) -> list[Candidate]:
+    """What would fit is out where its file is not the one that the manifest describes."""
+
+    @cache
+    def problem(sha256: str) -> str:
+        found = bundle.problem(current[sha256])
+        return f"the file {found}" if found else ""
+
+    return [c if c.reason else replace(c, reason=problem(c.subject.sha256)) for c in judged]
+
+
 def _candidate(
     subject: Subject,
     verified: Comparison | None,
     timed: Timing | None,
     options: ChooseOptions,
-    current: set[str],
+    current: Mapping[str, Artifact],
 ) -> Candidate:
     stats = summarise(timed.samples_ns, timed.batch) if timed and timed.samples_ns else None
     latency = getattr(stats, f"p{options.percentile}") if stats else None
@@ -152,7 +169,9 @@ def _candidate(
     return make(reason=reason, over=over)
 
 
-def _unproven(subject: Subject, verified: Comparison | None, current: set[str]) -> str:
+def _unproven(
+    subject: Subject, verified: Comparison | None, current: Mapping[str, Artifact]
+) -> str:
     if subject.sha256 and subject.sha256 not in current:
         return "the file was made again since; verify and bench it"
     if verified is None:
@@ -196,21 +215,14 @@ def _misses(candidate: Candidate, options: ChooseOptions) -> tuple[str, float]:
 
 def _better(one: Candidate, others: Iterable[Candidate]) -> Candidate | None:
     """One that is as good in everything and better in something."""
-    return next(
-        (
-            o
-            for o in others
-            if o.cost != one.cost and all(a <= b for a, b in zip(o.cost, one.cost, strict=True))
-        ),
-        None,
-    )
+    return next((o for o in others if dominates(o.cost, one.cost)), None)
 
 
 def _dominated(one: Candidate, better: Candidate) -> Candidate:
     words = ("slower", "less accurate", "larger")
     worse = [w for w, a, b in zip(words, better.cost, one.cost, strict=True) if a < b]
     reason = f"fits, but is {' and '.join(worse)} than {better.subject.id}, and better in nothing"
-    return Candidate(**{**one.__dict__, "reason": reason})
+    return replace(one, reason=reason)
 
 
 def _load(bundle: Bundle, kind: type[_Report], name: str, verb: str) -> _Report:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from vgg_deploy.artifact import Precision
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.data.fashion_mnist import find_fashion_mnist
 from vgg_deploy.environment import now
-from vgg_deploy.errors import unknown_choice
+from vgg_deploy.errors import VggDeployError, unknown_choice
 from vgg_deploy.export.baked import EmbeddedOptions
 from vgg_deploy.files import write_text
 from vgg_deploy.manifest import MANIFEST
@@ -27,6 +28,7 @@ from vgg_deploy.results import BenchReport, VerifyReport
 from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import MAIN_JOB
 
+_Report = TypeVar("_Report")
 _TOO_FEW = "judged by accuracy, and on the sample's 1,000 test images a point is noise"
 LOG_FILE = "results/run.log"  # relative to the bundle: the tree of stages as text
 
@@ -117,16 +119,40 @@ def _run(preset: Preset, folder: Path, watch: Watcher) -> Outcome:
     with watch.stage("build"):
         made = {a.precision for a in bundle.artifacts if a.format == "onnx"}
         bundle = build_here(bundle, [p for p in preset.engines if p in made], watch)
-    with watch.stage("verify"):
-        verified = verify_bundle(bundle, preset.verify, watch, reuse=True)
+    verified = _judged(
+        watch, "verify", lambda: verify_bundle(bundle, preset.verify, watch, reuse=True),
+        verdict_error,
+    )  # fmt: skip
     timed = None
     if verdict_error(verified) is None:
-        with watch.stage("bench"):
-            timed = bench_bundle(bundle, preset.bench, watch, reuse=True)
+        timed = _judged(
+            watch, "bench", lambda: bench_bundle(bundle, preset.bench, watch, reuse=True),
+            bench_error,
+        )  # fmt: skip
     with watch.stage("report"):
-        page = write_report(bundle, bundle.root / REPORT_FILE)
+        watch.begin("check the files", len(bundle.artifacts), "files")
+        page = write_report(bundle, bundle.root / REPORT_FILE, hashed=watch.advance)
         watch.say(f"report: {page}")
     return Outcome(bundle, verified, timed, page)
+
+
+def _judged(
+    watch: Watcher,
+    name: str,
+    measure: Callable[[], _Report],
+    error_of: Callable[[_Report], VggDeployError | None],
+) -> _Report:
+    """A stage that gives its report even where the report stands for an error: that one failed."""
+    made: list[_Report] = []
+    try:
+        with watch.stage(name):
+            made.append(measure())
+            if error := error_of(made[0]):
+                raise error
+    except VggDeployError:
+        if not made:
+            raise
+    return made[0]
 
 
 def _request(preset: Preset) -> TrainRequest:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from vgg_deploy import stored
 from vgg_deploy.bundle import Bundle
+from vgg_deploy.environment import capture
 from vgg_deploy.errors import DigestMismatch, RefusedInput
 from vgg_deploy.pipeline.cells import Cell
-from vgg_deploy.results import VERIFY_FILE, Comparison, VerifyReport
+from vgg_deploy.report import standing
+from vgg_deploy.report.standing import NOT_VERIFIED, verdict_mark, with_verdicts
+from vgg_deploy.results import VERIFY_FILE, BenchReport, Timing, VerifyReport
 
-NOT_VERIFIED = "not verified: run vgg-deploy verify first"
+__all__ = ["NOT_VERIFIED", "Verdicts", "as_shown", "mark_of", "own_marks", "verdicts"]
+
 Verdicts = Mapping[tuple[str, str], str]  # backend and digest: the mark, empty if it passed
 
 
 def verdicts(bundle: Bundle, cells: Sequence[Cell]) -> Verdicts:
     """What the stored verify report says of each backend and digest it judged.
 
+    A verdict of other versions or another machine than these is a mark, too.
     Raises ``DigestMismatch`` where a planned file is not the one of that name that was verified.
     """
-    report = _report(bundle)
+    report = _report(bundle.root)
     rows = report.rows if report else ()
     known = {row.subject.artifact: row.subject.sha256 for row in rows}
     for cell in cells:
@@ -29,7 +35,8 @@ def verdicts(bundle: Bundle, cells: Sequence[Cell]) -> Verdicts:
                 f"{bundle.root / path} is not the file that was verified",
                 f"judge the new one first: vgg-deploy verify {bundle.root}",
             )
-    return {(r.subject.backend, r.subject.sha256): _mark(r) for r in rows}
+    subjects = [row.subject for row in rows]
+    return {(s.backend, s.sha256): verdict_mark(s, report, capture()) for s in subjects}
 
 
 def mark_of(cell: Cell, found: Verdicts) -> tuple[str, ...]:
@@ -39,15 +46,19 @@ def mark_of(cell: Cell, found: Verdicts) -> tuple[str, ...]:
     return (mark,) if mark else ()
 
 
-def _mark(row: Comparison) -> str:
-    if row.verdict == "equivalent":
-        return ""
-    return NOT_VERIFIED if row.verdict == "skipped" else f"verify: {row.verdict}, {row.reason}"
+def as_shown(root: Path, report: BenchReport) -> BenchReport:
+    """Timings with the marks of verify's current verdicts, which are not stored with them."""
+    return with_verdicts(report, _report(root))
 
 
-def _report(bundle: Bundle) -> VerifyReport | None:
+def own_marks(row: Timing) -> tuple[str, ...]:
+    """The rules that the timing itself breaks; older results also hold what verify had said."""
+    return standing.own_marks(row.marks)
+
+
+def _report(root: Path) -> VerifyReport | None:
     """The stored report; None without one, or for one of another version."""
-    path = bundle.root / VERIFY_FILE
+    path = root / VERIFY_FILE
     try:
         return stored.load(VerifyReport, path) if path.exists() else None
     except RefusedInput:

@@ -80,9 +80,27 @@ def verify_bundle(
         tolerances={p: as_numbers(options.tolerance(p)) for p in run.yard.eager},
         gates=tuple(gate.text for gate in options.gates),
         tripped=tripped_gates(rows, options.gates),
+        options=_asked(options, images),
     )
     stored.save(bundle.root / VERIFY_FILE, report)
     return report
+
+
+def _asked(options: VerifyOptions, images: Images) -> dict[str, str]:
+    """The options that matter to a reader of the verdict, named as on the command line."""
+    drop = options.max_top1_drop
+    asked = {
+        "images": str(options.images),
+        "seed": str(options.seed),
+        "data": images.dataset.name if options.data else "",
+        "data_dir": "given" if options.data_dir else "",  # a path is this machine's own
+        "accuracy": "" if options.accuracy else "off",
+        "max_top1_drop": "" if drop is None else f"{drop:g}",
+        "backend": ", ".join(options.selection.backends),
+        "format": ", ".join(options.selection.formats),
+        "locate": "on" if options.locate else "",
+    }
+    return {name: text for name, text in asked.items() if text}
 
 
 def verdict_error(report: VerifyReport) -> VggDeployError | None:

@@ -12,6 +12,7 @@ from vgg_deploy.report.canvas import (
     GOOD,
     INK,
     MUTED,
+    PAPER,
     WARN,
     Canvas,
     Plot,
@@ -53,14 +54,16 @@ def latency_plot(report: BenchReport, current: Mapping[str, str] | None = None) 
             top += _PANEL + _ROW * len(rows)
         for place, line in enumerate(absent):
             canvas.text(8, top + 12 + 20 * place, line, fontstyle="italic")
-        description = _latency_description(batches, labels) + " ".join(["", *absent])
+        description = _latency_description(batches, labels, current) + " ".join(["", *absent])
         svg = canvas.svg("latency", "Latency per backend and batch", description)
     return Plot(
         name="latency",
         title="Latency per backend and batch",
         caption="Milliseconds for one run of a whole batch. Whisker: up to p90. "
         + ("Dot: median (p50), log scale." if log else "Bar: median (p50), from zero.")
-        + " Each batch size has its own scale. Amber: see the remark in the table.",
+        + " Each batch size has its own scale. "
+        + ("Amber diamond" if log else "Amber stripes")
+        + ": see the remark in the table.",
         description=description,
         svg=svg,
     )
@@ -116,11 +119,13 @@ def _latency_panel(
             _beside(axes, said, start, place, color=color, fontstyle="italic")
             continue
         stale = is_stale(row.subject, current)
-        color = WARN if stale or row.marks else GOOD
+        odd = stale or bool(row.marks)
+        color = WARN if odd else GOOD
         if log:
-            axes.plot(stats.p50, place, "o", color=color, markersize=9)
+            axes.plot(stats.p50, place, "D" if odd else "o", color=color, markersize=9)
         else:
-            axes.barh(place, stats.p50, height=0.5, color=color, linewidth=0)
+            hatch = {"hatch": "///", "edgecolor": PAPER} if odd else {}
+            axes.barh(place, stats.p50, height=0.5, color=color, linewidth=0, **hatch)
         _whisker(axes, place, stats.p50, stats.p90)
         text = f"{significant(stats.p50)} ms" + (" stale" if stale else "")
         _beside(axes, text, _reach(stats), place, color=INK)
@@ -142,13 +147,19 @@ def _beside(axes: Any, text: str, x: float, place: int, **style: str) -> None:
     axes.annotate(text, (x, place), annotation_clip=False, **options, **style)
 
 
-def _latency_description(batches: Batches, labels: Mapping[str, str]) -> str:
+def _latency_description(
+    batches: Batches, labels: Mapping[str, str], current: Mapping[str, str] | None
+) -> str:
     parts = []
     for batch, rows in batches.items():
-        said = [
-            f"{labels[row.subject.id]} "
-            + (f"{significant(ms)} ms" if (ms := median_ms(row)) else row.status)
-            for row in rows
-        ]
+        said = [f"{labels[row.subject.id]} {_in_words(row, current)}" for row in rows]
         parts.append(f"Batch {batch}: {', '.join(said)}")
     return "; ".join(parts) + "."
+
+
+def _in_words(row: Timing, current: Mapping[str, str] | None) -> str:
+    ms = median_ms(row)
+    if not ms:
+        return row.status
+    stale = is_stale(row.subject, current)
+    return f"{significant(ms)} ms" + (", stale" if stale else ", see remark" if row.marks else "")

@@ -19,6 +19,7 @@ from vgg_deploy.report.quantities import (
     size,
     times,
 )
+from vgg_deploy.report.standing import is_verdict
 from vgg_deploy.report.table import Column, Row, RowStatus, Table
 from vgg_deploy.results import BenchReport, Subject, Timing
 from vgg_deploy.spec import ModelSpec
@@ -164,12 +165,12 @@ def _state(
     if is_stale(row.subject, current):
         return "warn", STALE
     remarks = list(row.marks)
-    said = any("verified" in mark for mark in row.marks)
+    said = any(map(is_verdict, row.marks))
     if verified is not None and row.subject not in verified and not said:
         remarks.append(UNVERIFIED)
     if remarks:
         return "warn", "; ".join(remarks)
-    return "ok", ""
+    return "ok", row.reason
 
 
 def _bench_note(report: BenchReport, current: Mapping[str, str] | None) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from vgg_deploy import stored
+from vgg_deploy.bench.diff import other_hardware
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import Environment
 from vgg_deploy.errors import os_errors
+from vgg_deploy.report.asked import is_partial, qualifying
 from vgg_deploy.report.judged import digests, is_stale
-from vgg_deploy.report.quantities import count
+from vgg_deploy.report.quantities import count, listed
+from vgg_deploy.report.standing import difference, with_verdicts
 from vgg_deploy.report.table import RowStatus
 from vgg_deploy.results import (
     BENCH_FILE,
@@ -37,17 +40,37 @@ class Findings:
 
     bundle: Bundle
     verify: VerifyReport | None
-    bench: BenchReport | None
+    bench: BenchReport | None  # its marks hold what verify says now
     metrics: Metrics
     problems: Mapping[str, str]  # by path: what is wrong with a file
     current: Mapping[str, str]  # by path: SHA-256 in the manifest
     compared: BenchReport | None = None  # the last comparison in turns
 
     @property
+    def timed(self) -> BenchReport | None:
+        """Bench without the timings and profiles of files that were replaced since."""
+        if self.bench is None:
+            return None
+        rows = tuple(r for r in self.bench.rows if not is_stale(r.subject, self.current))
+        layers = tuple(p for p in self.bench.layers if not is_stale(p.subject, self.current))
+        return replace(self.bench, rows=rows, layers=layers)
+
+    @property
     def contests(self) -> tuple[Contest, ...]:
-        """Comparisons in turns whose files the bundle still holds."""
+        """Comparisons in turns whose files the bundle still holds; marked if made elsewhere."""
         found = self.compared.contests if self.compared else ()
-        return tuple(c for c in found if not any(is_stale(s, self.current) for s in c.subjects))
+        kept = (c for c in found if not any(is_stale(s, self.current) for s in c.subjects))
+        return tuple(replace(c, marks=(*self._elsewhere(c), *c.marks)) for c in kept)
+
+    def _elsewhere(self, contest: Contest) -> tuple[str, ...]:
+        """The mark of a comparison that was not made where the timings were."""
+        if self.compared is None or self.bench is None:
+            return ()
+        there, here = self.compared.environment, self.bench.environment
+        said = other_hardware(self.compared, self.bench) or next(
+            filter(None, (difference(s, there, here) for s in contest.subjects)), ""
+        )
+        return (f"not where the timings were made: {said}",) if said else ()
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -56,21 +79,32 @@ class Findings:
         return tuple(row for row in rows if not is_stale(row.subject, self.current))
 
     @property
+    def proven(self) -> tuple[Comparison, ...]:
+        """Current comparisons that found a file equivalent which still is what it was."""
+        good = (row for row in self.comparisons if row.verdict == "equivalent")
+        return tuple(row for row in good if row.subject.artifact not in self.problems)
+
+    @property
     def equivalent(self) -> frozenset[Subject]:
-        """What a current comparison found equivalent."""
-        return frozenset(r.subject for r in self.comparisons if r.verdict == "equivalent")
+        """What is proven equivalent."""
+        return frozenset(row.subject for row in self.proven)
 
     @property
     def environments(self) -> tuple[tuple[str, Environment], ...]:
-        """Where the results were measured: one entry when verify and bench agree."""
-        found = {}
-        if self.verify:
-            found["verify"] = self.verify.environment
-        if self.bench:
-            found["bench"] = self.bench.environment
-        if len(found) == 2 and found["verify"] == found["bench"]:
-            return (("verify and bench", found["verify"]),)
-        return tuple(found.items())
+        """Where the results were measured: those that agree share an entry."""
+        reports = {"verify": self.verify, "bench": self.bench}
+        if self.contests:
+            reports["bench --compare"] = self.compared
+        found: list[tuple[list[str], Environment]] = []
+        for name, report in reports.items():
+            if report is None:
+                continue
+            same = next((names for names, one in found if one == report.environment), None)
+            if same is None:
+                found.append(([name], report.environment))
+            else:
+                same.append(name)
+        return tuple((listed(names), environment) for names, environment in found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,20 +117,28 @@ class Summary:
     remarks: tuple[str, ...]
 
 
-def gather(bundle: Bundle) -> Findings:
+def gather(bundle: Bundle, hashed: Callable[[], object] = lambda: None) -> Findings:
     """Read what verify, bench and train left in a bundle, and hash its files.
 
+    ``hashed`` is called after each file.
     Raises ``RefusedInput`` for results that cannot be read or are of a newer schema version,
     ``DigestMismatch`` for edited ones.
     """
+    verify = _stored(VerifyReport, bundle.root / VERIFY_FILE)
+    bench, compared = (_stored(BenchReport, bundle.root / f) for f in (BENCH_FILE, COMPARE_FILE))
+    problems = {}
+    for artifact in bundle.artifacts:
+        if problem := bundle.problem(artifact):
+            problems[str(artifact.path)] = problem
+        hashed()
     return Findings(
         bundle=bundle,
-        verify=_stored(VerifyReport, bundle.root / VERIFY_FILE),
-        bench=_stored(BenchReport, bundle.root / BENCH_FILE),
+        verify=verify,
+        bench=bench and with_verdicts(bench, verify),
         metrics=read_metrics(bundle.root / METRICS_FILE),
-        problems={str(a.path): text for a in bundle.artifacts if (text := bundle.problem(a))},
+        problems=problems,
         current=digests(bundle),
-        compared=_stored(BenchReport, bundle.root / COMPARE_FILE),
+        compared=compared and with_verdicts(compared, verify),
     )
 
 
@@ -123,7 +165,9 @@ def summarise(findings: Findings) -> Summary:
     stale = len(findings.verify.rows if findings.verify else ()) - len(verdicts)
     covered = {s.artifact for s in findings.equivalent}
     open_files = [path for path in findings.current if path not in covered]
-    status, word = _word(verdicts, whole=not findings.problems, covered=not open_files)
+    partial = findings.verify is not None and is_partial(findings.verify)
+    all_of_it = not open_files and not partial
+    status, word = _word(verdicts, whole=not findings.problems, covered=all_of_it)
     kinds: tuple[tuple[RowStatus, str, int], ...] = (
         ("ok", "equivalent", verdicts.count("equivalent")),
         ("bad", "different", verdicts.count("different")),
@@ -136,12 +180,15 @@ def summarise(findings: Findings) -> Summary:
         remarks += tripped
         if status in ("ok", "warn") and "equivalent" in verdicts:
             status, word = "warn", "Equivalent, but not within your conditions"
+    if findings.verify and findings.proven:
+        remarks += qualifying(findings.verify, findings.proven)
     if stale:
         remarks.append(
             f"{count(stale, 'comparison')} measured on an earlier file, not counted; verify again."
         )
-    if covered and open_files:
-        remarks.append(f"Not proven equivalent: {', '.join(open_files)}.")
+    whole = [path for path in open_files if path not in findings.problems]
+    if covered and whole:
+        remarks.append(f"Not proven equivalent: {', '.join(whole)}.")
     return Summary(
         status=status,
         word=word,

@@ -26,7 +26,7 @@ def highlights(findings: Findings) -> tuple[Highlight, ...]:
 
 
 def _accuracy(findings: Findings) -> Highlight | None:
-    good = [r.accuracy for r in findings.comparisons if r.verdict == "equivalent" and r.accuracy]
+    good = [row.accuracy for row in findings.proven if row.accuracy]
     good = [accuracy for accuracy in good if accuracy.total]
     if not good:
         return None
@@ -60,11 +60,7 @@ def _fastest(findings: Findings) -> Highlight | None:
 
 def _tightest(findings: Findings) -> Highlight | None:
     """How near an equivalent backend came to one of its limits."""
-    pairs = [
-        (row, figure)
-        for row in findings.comparisons
-        if row.verdict == "equivalent" and (figure := closest(row))
-    ]
+    pairs = [(row, figure) for row in findings.proven if (figure := closest(row))]
     if not pairs:
         return None
     row, figure = max(pairs, key=lambda pair: used_up(pair[1]))

@@ -24,13 +24,20 @@ REPORT_FILE = "report.html"  # relative to the bundle
 TEMPLATE = "template.html"
 
 
-def write_report(bundle: Bundle, path: Path, kind: Kind = "html") -> Path:
+def write_report(
+    bundle: Bundle,
+    path: Path,
+    kind: Kind = "html",
+    hashed: Callable[[], object] = lambda: None,
+) -> Path:
     """Write the report of a bundle to ``path``, atomically; returns ``path``.
+
+    ``hashed`` is called after each artifact whose digest was checked.
 
     Raises ``BackendNotAvailable`` without jinja2 or matplotlib, ``RefusedInput`` for stored
     results that cannot be read.
     """
-    write_text(path, _WRITERS[kind](gather(bundle)))
+    write_text(path, _WRITERS[kind](gather(bundle, hashed)))
     return path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vgg_deploy.report.canvas import GOOD, INK, MUTED, SERIES, Canvas, Plot, drawing
+from vgg_deploy.report.canvas import GOOD, INK, MUTED, PAPER, SERIES, Canvas, Plot, drawing
 from vgg_deploy.report.limit_tables import layer_rows
 from vgg_deploy.report.quantities import percent, significant
 from vgg_deploy.results import BenchReport, LayerProfile
@@ -39,7 +39,7 @@ def layers_plot(report: BenchReport, spec: ModelSpec) -> Plot | None:
         name="layers",
         title=title,
         caption="Bar: measured median, with its share of the time. Upright line: the least time by "
-        "counted work and this machine’s ceilings. Orange: the layer waits for memory.",
+        "counted work and this machine’s ceilings. Orange stripes: the layer waits for memory.",
         description=f"{description}.",
         svg=svg,
     )
@@ -59,7 +59,8 @@ def _bars(axes: Any, rows: Rows, total: float) -> None:
     axes.locator_params(axis="x", nbins=6)
     for place, (_, seconds, least, binds) in enumerate(rows):
         color = SERIES[1] if binds == "memory" else GOOD if binds else MUTED
-        axes.barh(place, 1e3 * seconds, height=0.6, color=color, linewidth=0)
+        hatch = {"hatch": "///", "edgecolor": PAPER} if binds == "memory" else {}
+        axes.barh(place, 1e3 * seconds, height=0.6, color=color, linewidth=0, **hatch)
         if least:
             axes.plot((1e3 * least,) * 2, (place - 0.4, place + 0.4), color=INK, linewidth=2)
         end = 1e3 * max(seconds, least or 0)

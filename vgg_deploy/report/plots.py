@@ -71,14 +71,14 @@ def error_plot(report: VerifyReport, current: Mapping[str, str] | None = None) -
         for place, row in enumerate(rows):
             stale = is_stale(row.subject, current)
             _error_row(axes, place, row, row.figure(name), stale, (low, high))
-        title = f"Error per backend: {title_of(name)}"
-        description = _error_description(rows, labels, name)
+        title, caption = _error_words(name)
+        description = _error_description(rows, labels, name, current)
         svg = canvas.svg("error", title, description)
     return Plot(
         name="error",
         title=title,
-        caption="Dot: measured against the float64 reference. Upright bar: the limit it was "
-        "judged by. Further left is better; a cross is out of its limit.",
+        caption=f"Dot: {caption}. Upright bar: the limit it was judged by. Further left is better; "
+        "a cross is out of its limit.",
         description=description,
         svg=svg,
     )
@@ -111,6 +111,15 @@ def learning_plot(metrics: Sequence[Mapping[str, object]]) -> Plot | None:
         description=description,
         svg=svg,
     )
+
+
+def _error_words(name: str) -> tuple[str, str]:
+    """Title of the drawing of a figure, and what a dot is."""
+    titled = title_of(name)
+    if name == "batch_spread":
+        dot = "how far the outputs of one image are apart in batches of other sizes"
+        return f"{titled[0].upper()}{titled[1:]}, per backend", dot
+    return f"Error per backend: {titled}", "measured against the float64 reference"
 
 
 def _error_name(report: VerifyReport) -> str | None:
@@ -151,12 +160,18 @@ def _error_row(
     axes.annotate(text, (high, place), color=INK if figure.ok else BAD, **beside)
 
 
-def _error_description(rows: Sequence[Comparison], labels: Mapping[str, str], name: str) -> str:
+def _error_description(
+    rows: Sequence[Comparison],
+    labels: Mapping[str, str],
+    name: str,
+    current: Mapping[str, str] | None,
+) -> str:
     parts = []
     for row in rows:
         figure = row.figure(name)
         said = f"{shown(name, figure.value)} {limit_text(figure)}" if figure else row.verdict
-        parts.append(f"{labels[row.subject.id]}: {said.strip()}")
+        old = ", stale" if is_stale(row.subject, current) else ""
+        parts.append(f"{labels[row.subject.id]}: {said.strip()}{old}")
     return "; ".join(parts) + "."
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.report.findings import Findings
-from vgg_deploy.results import BenchReport
+from vgg_deploy.results import BenchReport, VerifyReport
 
 _OPTIONS = {  # of train: option by its name in made_by
     "epochs": "--epochs",
@@ -41,13 +41,12 @@ def commands(findings: Findings) -> tuple[str, ...]:
     bundle = findings.bundle
     name = bundle_name(bundle)
     verify = findings.verify
-    batches = _each("--batch", map(str, verify.batches)) if verify else []
     bench = _bench_options(findings.bench) if findings.bench else []
     lines = [
         _source(bundle, name),
         *_exports(bundle, name),
         *_builds(bundle, name),
-        _line("verify", name, *batches),
+        _verify(verify, name) if verify else _line("verify", name),
         _line("bench", name, *bench),
         _line("report", name),
     ]
@@ -176,13 +175,33 @@ def _untold(made_by: Mapping[str, str]) -> str:
     return f"the path of the data ({data})" if data and data not in _NAMED else ""
 
 
+def _verify(report: VerifyReport, name: str) -> str:
+    told = report.options
+    words = _each("--batch", map(str, report.batches))
+    for key in ("images", "data", "seed", "max_top1_drop"):
+        if value := told.get(key):
+            words += [f"--{key.replace('_', '-')}", value]
+    for key in ("backend", "format"):
+        words += _each(f"--{key}", filter(None, told.get(key, "").split(", ")))
+    words += ["--no-accuracy"] if told.get("accuracy") == "off" else []
+    words += ["--locate"] if told.get("locate") else []
+    line = _line("verify", name, *words, *_each("--fail-if", report.gates))
+    if "data_dir" in told or told.get("data", _NAMED[0]) not in _NAMED:
+        return f"# {' '.join(line.split())}; the path of the images is not on record"
+    return line
+
+
 def _bench_options(report: BenchReport) -> list[str]:
     batches = sorted({row.batch for row in report.rows if row.batch})
     words = _each("--batch", map(str, batches))
     for key in ("seconds", "percentile"):
         if value := report.options.get(key):
             words += [f"--{key}", value]
-    return words
+    if report.options.get("cuda_graph") == "off":
+        words.append("--no-cuda-graph")
+    if any(row.status == "measured" for row in report.rows):
+        words += [] if report.ceilings or report.layers else ["--no-limits"]
+    return words + _each("--fail-if", filter(None, report.options.get("fail-if", "").split(", ")))
 
 
 def _each(option: str, values: Iterable[str]) -> list[str]:

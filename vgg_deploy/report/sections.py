@@ -13,11 +13,11 @@ from vgg_deploy.report.confusion_plot import confusion_plot
 from vgg_deploy.report.findings import Findings
 from vgg_deploy.report.gallery import Gallery, worst_images
 from vgg_deploy.report.gpu_table import gpu_table
-from vgg_deploy.report.judged import is_stale
 from vgg_deploy.report.layers_plot import layers_plot
 from vgg_deploy.report.limit_tables import ceilings_table, layers_table
 from vgg_deploy.report.model_tables import blocks_table, model_table
 from vgg_deploy.report.plots import error_plot, learning_plot
+from vgg_deploy.report.quantities import count
 from vgg_deploy.report.ratio_tables import contest_table
 from vgg_deploy.report.reproduce import bundle_name
 from vgg_deploy.report.roofline_plot import roofline_plot
@@ -32,6 +32,7 @@ from vgg_deploy.report.tables import (
 )
 from vgg_deploy.report.throughput_plot import throughput_plot
 from vgg_deploy.report.tradeoff_plot import accuracy_latency_plot
+from vgg_deploy.results import Comparison
 
 Part = Table | Plot | Gallery
 
@@ -72,7 +73,8 @@ def _equivalence(findings: Findings) -> Section:
     current = findings.current
     lead = (
         f"Every backend’s outputs beside those of {report.reference}, on {report.image_source}, "
-        f"seeded noise and edge images, at batch {', '.join(map(str, report.batches))}. "
+        f"seeded noise and edge images, at batch {', '.join(map(str, report.batches))}"
+        f"{_made_for(findings)}. "
         "Worst first."
     )
     figures = figures_table(report, current)
@@ -89,6 +91,14 @@ def _equivalence(findings: Findings) -> Section:
     return Section(name=name, title=title, lead=lead, parts=parts)
 
 
+def _made_for(findings: Findings) -> str:
+    """What to add on batch sizes where a file takes only some."""
+    run = {row.subject.artifact for row in findings.comparisons if row.verdict != "skipped"}
+    files = [a for a in findings.bundle.artifacts if str(a.path) in run]
+    some = any(isinstance(a.input.shape[0], int) or (a.target and a.target.batches) for a in files)
+    return "; a file that is made for certain sizes at those" if some else ""
+
+
 def _speed(findings: Findings) -> Section:
     report = findings.bench
     name, title = "speed", "Speed"
@@ -98,8 +108,8 @@ def _speed(findings: Findings) -> Section:
         return Section(name=name, title=title, parts=tuple(contests), command=command)
     current = findings.current
     start = startup_table(report, current)
-    fresh = replace(report, rows=tuple(r for r in report.rows if not is_stale(r.subject, current)))
-    verify = findings.verify and replace(findings.verify, rows=findings.comparisons)
+    verify = findings.verify and replace(findings.verify, rows=_whole(findings))
+    fresh = findings.timed or report
     spec = findings.bundle.card.spec
     parts = _present(
         latency_plot(report, current),
@@ -109,21 +119,23 @@ def _speed(findings: Findings) -> Section:
         distribution_plot(fresh),
         accuracy_latency_plot(verify, fresh) if verify else None,
         start if start.rows else None,
-        gpu_table(report),
+        gpu_table(report, current),
     )
     return Section(name=name, title=title, parts=parts)
 
 
 def _limits(findings: Findings) -> Section | None:
     """What the machine can do, and where the time goes; left out where it was not measured."""
-    report, spec = findings.bench, findings.bundle.card.spec
-    if report is None or not (report.ceilings or report.layers):
+    bench, report, spec = findings.bench, findings.timed, findings.bundle.card.spec
+    if bench is None or report is None or not (bench.ceilings or bench.layers):
         return None
     lead = (
         "A layer cannot take less time than its multiply-adds at the rate of a large matrix "
         "product, nor than its weights and maps at the speed of a large copy. Both were measured "
         "in the same run."
     )
+    if gone := len(bench.layers) - len(report.layers):
+        lead += f" {count(gone, 'profile')} of earlier files left out; bench again."
     parts = _present(
         roofline_plot(report, spec),
         layers_plot(report, spec),
@@ -131,6 +143,11 @@ def _limits(findings: Findings) -> Section | None:
         *ceilings_table(report),
     )
     return Section(name="limits", title="Limits", lead=lead, parts=parts)
+
+
+def _whole(findings: Findings) -> tuple[Comparison, ...]:
+    """Current comparisons of files that are what they were."""
+    return tuple(r for r in findings.comparisons if r.subject.artifact not in findings.problems)
 
 
 def _training(findings: Findings) -> Section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
 from vgg_deploy.report.canvas import (
@@ -12,6 +12,7 @@ from vgg_deploy.report.canvas import (
     GRID,
     INK,
     MUTED,
+    WARN,
     Canvas,
     Plot,
     drawing,
@@ -21,11 +22,34 @@ from vgg_deploy.report.canvas import (
 )
 from vgg_deploy.report.labels import short_labels
 from vgg_deploy.report.latency import median_ms
+from vgg_deploy.report.pareto import dominates
 from vgg_deploy.report.quantities import percent, significant, size
-from vgg_deploy.results import BenchReport, Comparison, VerifyReport
+from vgg_deploy.results import BenchReport, Comparison, Timing, VerifyReport
 
 _WIDTH = 720.0
 Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One file in one backend with what it costs."""
+
+    ms: float  # p50
+    top1: float  # 0..1
+    label: str
+    size_bytes: int
+    equivalent: bool
+    marks: tuple[str, ...]  # rules that its timing breaks
+
+    @property
+    def cost(self) -> tuple[float, float, int]:
+        """As ``choose`` weighs it: less is better in each."""
+        return self.ms, -self.top1, self.size_bytes
+
+    @property
+    def fits(self) -> bool:
+        """Whether ``choose`` would take it into account."""
+        return self.equivalent and not self.marks
 
 
 def accuracy_latency_plot(verify: VerifyReport, bench: BenchReport) -> Plot | None:
@@ -34,94 +58,101 @@ def accuracy_latency_plot(verify: VerifyReport, bench: BenchReport) -> Plot | No
     if not times:
         return None
     batch = min(row.batch for row, _ in times)
-    speed = {row.subject: ms for row, ms in times if row.batch == batch}
-    both = [(r, speed[r.subject]) for r in verify.rows if r.subject in speed and r.accuracy]
+    speed = {row.subject: (row, ms) for row, ms in times if row.batch == batch}
+    both = [(r, *speed[r.subject]) for r in verify.rows if r.subject in speed and r.accuracy]
     if len(both) < 2:
         return None
-    labels = short_labels(row.subject for row, _ in both)
-    sizes = {row.subject.size_bytes for row, _ in both}
-    points = [
-        (
-            ms,
-            _top1(row),
-            labels[row.subject.id]
-            + (f", {size(row.subject.size_bytes)}" if len(sizes) > 1 else ""),
-            row,
-        )
-        for row, ms in both
-    ]
+    points = _points(both)
+    best = pareto_set(points)
+    description = "; ".join(_said(point, point in best) for point in points) + "."
     with drawing():
-        height = min(300, 140 + 60 * len({y for _, y, _, _ in points}))
+        height = min(300, 140 + 60 * len({point.top1 for point in points}))
         canvas = Canvas(_WIDTH, height + 76)
         axes = canvas.axes(64, 20, _WIDTH - 64 - 60, height)
-        _scatter(axes, points)
+        _scatter(axes, points, best)
         axes.set_xlabel(f"p50 at batch {batch}, milliseconds", color=MUTED, labelpad=6)
-        description = "; ".join(
-            f"{n}: {percent(y, 2)} at {significant(x)} ms" for x, y, n, _ in points
-        )
-        svg = canvas.svg("tradeoff", "Accuracy against latency", f"{description}.")
+        svg = canvas.svg("tradeoff", "Accuracy against latency", description)
     return Plot(
         name="tradeoff",
         title="Accuracy against latency",
-        caption="Top-1 accuracy in percent. Further up and further left is better. Line: the "
-        "Pareto set, where nothing equivalent is both faster and at least as accurate; a cross "
-        "was not found equivalent.",
-        description=f"{description}.",
+        caption="Top-1 accuracy in percent. Further up and further left is better. Ring: the "
+        "Pareto set, as choose has it: nothing that fits is better in latency, accuracy or size "
+        "without being worse in another. Open diamond: equivalent, but its timing is not settled. "
+        "Cross: not found equivalent.",
+        description=description,
         svg=svg,
     )
 
 
-def _top1(row: Comparison) -> float:
-    return row.accuracy.top1 if row.accuracy and row.accuracy.total else 0.0
+def pareto_set(points: Sequence[Point]) -> list[Point]:
+    """What fits and is dominated by nothing that fits."""
+    fitting = [point for point in points if point.fits]
+    return [p for p in fitting if not any(dominates(o.cost, p.cost) for o in fitting)]
 
 
-def _scatter(axes: Any, points: Sequence[tuple[float, float, str, Comparison]]) -> None:
+def _points(both: Sequence[tuple[Comparison, Timing, float]]) -> list[Point]:
+    labels = short_labels(row.subject for row, _, _ in both)
+    sizes = {row.subject.size_bytes for row, _, _ in both}
+    return [
+        Point(
+            ms=ms,
+            top1=row.accuracy.top1 if row.accuracy and row.accuracy.total else 0.0,
+            label=labels[row.subject.id]
+            + (f", {size(row.subject.size_bytes)}" if len(sizes) > 1 else ""),
+            size_bytes=row.subject.size_bytes,
+            equivalent=row.verdict == "equivalent",
+            marks=timing.marks,
+        )
+        for row, timing, ms in both
+    ]
+
+
+def _said(point: Point, best: bool) -> str:
+    words = f"{point.label}: {percent(point.top1, 2)} at {significant(point.ms)} ms"
+    if not point.equivalent:
+        return f"{words}, not equivalent"
+    if point.marks:
+        return f"{words}, not settled"
+    return f"{words}, in the Pareto set" if best else words
+
+
+def _scatter(axes: Any, points: Sequence[Point], best: Sequence[Point]) -> None:
     axes.grid(visible=True, axis="y", color=GRID, linewidth=1)
-    shares = [y for _, y, _, _ in points]
+    shares = [point.top1 for point in points]
     room = max(0.005, (max(shares) - min(shares)) * 0.25)
     axes.set_ylim((min(shares) - room) * 100, min(100.5, (max(shares) + room) * 100))
-    speeds = [x for x, _, _, _ in points]
+    speeds = [point.ms for point in points]
     axes.locator_params(axis="y", nbins=6)
     if wide(speeds):
         log_axis(axes, "x", min(speeds) / 2, max(speeds) * 2)
     else:
         axes.set_xlim(0, max(speeds) * 1.05)
         axes.locator_params(axis="x", nbins=6)
-    front = _front(points)
-    axes.plot(
-        [x for x, _ in front], [y * 100 for _, y in front], color=MUTED, linewidth=1.5,
-        drawstyle="steps-post", zorder=1,
-    )  # fmt: skip
     left, right = axes.transData.transform([(x, shares[0]) for x in axes.get_xlim()])[:, 0]
-    centres = axes.transData.transform([(x, y * 100) for x, y, _, _ in points])
+    centres = axes.transData.transform([(point.ms, point.top1 * 100) for point in points])
     taken = [_box(across, up, 9, 9) for across, up in centres]
-    taken += _stairs(axes.transData.transform([(x, y * 100) for x, y in front] or [(0, 0)]))
-    for x, y, label, row in sorted(points, key=lambda p: p[:3]):
-        good = row.verdict == "equivalent"
-        axes.plot(x, y * 100, "o" if good else "X", color=GOOD if good else BAD, markersize=9)
-        across, up = axes.transData.transform((x, y * 100))
-        half = text_width(label) / 2
+    for point in sorted(points, key=lambda p: (p.ms, p.top1, p.label)):
+        place = (point.ms, point.top1 * 100)
+        _draw(axes, point, place, ringed=point in best)
+        across, up = axes.transData.transform(place)
+        half = text_width(point.label) / 2
         shift, box = _free_place(across, up, half, taken, (left, right + 56))
         taken.append(box)
-        axes.annotate(label, (x, y * 100), xytext=shift, textcoords="offset points",
+        axes.annotate(point.label, place, xytext=shift, textcoords="offset points",
                       ha="center", va="center", color=INK, annotation_clip=False)  # fmt: skip
 
 
-def _front(points: Sequence[tuple[float, float, str, Comparison]]) -> list[tuple[float, float]]:
-    """Latency and accuracy of what no equivalent point beats in both, fastest first."""
-    front: list[tuple[float, float]] = []
-    for x, y, _, row in sorted(points, key=lambda p: (p[0], -p[1])):
-        if row.verdict == "equivalent" and (not front or y > front[-1][1]):
-            front.append((x, y))
-    return front
-
-
-def _stairs(corners: Sequence[Sequence[float]]) -> list[Box]:
-    """The line through the Pareto set, from corner to corner: first across, then up."""
-    drawn: list[Box] = []
-    for (left, low), (right, high) in pairwise(corners):
-        drawn += [(left, low - 1, right, low + 1), (right - 1, low, right + 1, high)]
-    return drawn
+def _draw(axes: Any, point: Point, place: tuple[float, float], *, ringed: bool) -> None:
+    if not point.equivalent:
+        axes.plot(*place, "X", color=BAD, markersize=9)
+    elif point.marks:
+        axes.plot(*place, "D", markeredgecolor=WARN, markerfacecolor="none", markersize=8,
+                  markeredgewidth=2)  # fmt: skip
+    else:
+        axes.plot(*place, "o", color=GOOD, markersize=9)
+    if ringed:
+        axes.plot(*place, "o", markeredgecolor=INK, markerfacecolor="none", markersize=16,
+                  markeredgewidth=1.5)  # fmt: skip
 
 
 def _box(x: float, y: float, across: float, up: float) -> Box:
