@@ -33,6 +33,7 @@ from vgg_deploy.verify.tolerance import (
     NEED_EAGER,
     NEED_LABELS,
     OF_TOP,
+    SIZES_RATIO,
     TOLERANCES,
     as_numbers,
 )
@@ -68,7 +69,8 @@ def verify_bundle(
     _refuse_orphans(bundle, cells)
     images = images_for(bundle.card, options.data, options.data_dir)
     _refuse_gates(options, images, cells, bundle.card.spec.classes)
-    judged_by = {"images": images.dataset.fingerprint(), "tolerances": repr(TOLERANCES)}
+    tolerances = repr((TOLERANCES, SIZES_RATIO))
+    judged_by = {"images": images.dataset.fingerprint(), "tolerances": tolerances}
     key = results_key(cells, options, judged_by)
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say("verify: reused, no file, option or version has changed")
