@@ -105,10 +105,10 @@ def wilson(hits: int, total: int) -> tuple[float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class WorstImage:
-    """The input with the largest error."""
+    """The input with the largest error, or the first that gave NaN or infinity."""
 
     name: str  # "fashion-mnist test #4711", "noise 2", "all 255"
-    rel_l2: float
+    rel_l2: float | None  # None: not finite
     expected: str  # the reference's first class and its probability: "coat 0.97"
     found: str  # the backend's
     margin: float  # the reference's first logit minus its second
@@ -125,7 +125,7 @@ class Hop:
     rel_l2: float | None  # of the child against float64
     limit: float | None  # None: not judged by closeness
     added: float | None  # relative L2 between the child's and the parent's outputs
-    ok: bool
+    ok: bool | None  # None: the child was not run, or could not be
     note: str = ""
 
 

@@ -49,7 +49,7 @@ BASES: Mapping[str, Callable[[Path], Bundle]] = {
     "plain": lively(card("1x8-1x16-3x32"), "onnx", "torchscript"),
     "norm": lively(card("1x8-2x16_bn")),
     "lrn": lively(card("vgg11_lrn", width=1 / 16)),
-    "odd": lively(card("1x8-1x16-1x16", size=36)),
+    "odd": lively(card("1x8-1x16-1x16", size=26)),
     "cropped": lively(card("1x8-1x16", size=16, resize=20)),
     "trained": trained,
 }

@@ -45,6 +45,16 @@ def scale_of_one_layer(graph: Graph) -> None:
     graph.change(weight_scales(graph)[1], lambda s: s * np.float32(8))
 
 
+def no_antialias(graph: Graph) -> None:
+    """The filter of an embedded file keeps its reach of one pixel where it scales down."""
+    for node in graph.all("Max"):
+        node.input[0] = node.input[1]
+
+
+# Real images of the sample are smaller than the network: their accuracy tells nothing of this.
+IN_EMBEDDED: Mapping[str, tuple[Precision, Edit]] = {
+    "int8 file that resizes without antialias": ("int8", no_antialias)
+}
 IN_TRAINED: Mapping[str, tuple[Precision, Edit]] = {
     "weights of bf16, called fp16": ("fp16", all_weights_of_bf16),
     "bias lost in fp16": ("fp16", lambda g: g.change(conv(g, 1), np.zeros_like, 2)),

@@ -8,9 +8,10 @@ import pytest
 
 from tests.faults import in_runtime
 from tests.faults.bases import BASES, Bases
-from tests.faults.catalogue import FAULTS, QUICK, TRAINED, pixels, planted
+from tests.faults.catalogue import FAULTS, QUICK, TRAINED, pixels, planted, verdicts
 from vgg_deploy.cli import main
 from vgg_deploy.data.preprocess import preprocess, resize_weights
+from vgg_deploy.export.embedded import export_embedded
 from vgg_deploy.results import VERIFY_FILE, VerifyReport
 from vgg_deploy.stored import load
 
@@ -28,6 +29,8 @@ def test_the_fault_is_found(
     bundle = bases.copy(fault.base, tmp_path / "bundle")
     with planted(fault, bundle) as words:
         assert main(words) == fault.code, capsys.readouterr().err
+    if fault.code == 7:  # of a file that does not open, too
+        assert verdicts(bundle.root) == {fault.verdict}
     said = capsys.readouterr().err
     assert said.count("vgg-deploy: error:") == 1
     assert "Traceback" not in said
@@ -40,6 +43,15 @@ def test_nothing_is_found_without_a_fault(base: str, bases: Bases, tmp_path: Pat
     assert main(["verify", str(bundle.root), *words]) == 0
     report = load(VerifyReport, bundle.root / VERIFY_FILE)
     assert {row.verdict for row in report.rows} == {"equivalent"}
+
+
+def test_a_right_embedded_int8_file_passes(bases: Bases, tmp_path: Path) -> None:
+    bundle, _, _ = export_embedded(bases.copy("trained", tmp_path / "bundle"), precision="int8")
+    assert main(["verify", str(bundle.root), *TRAINED, "-f", "embedded"]) == 0
+    (row,) = load(VerifyReport, bundle.root / VERIFY_FILE).rows
+    figure = row.figure("sizes_rel_l2")
+    assert figure is not None
+    assert figure.limit is not None
 
 
 def test_an_app_that_prepares_pixels_rightly_passes(bases: Bases, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,22 @@ from vgg_deploy.pipeline import yardstick
 from vgg_deploy.pipeline.cells import Selection
 from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.pipeline.verify import VerifyOptions, verify_bundle
+from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.results import Comparison
 
 QUICK = VerifyOptions(
     selection=Selection(backends=("ort-cpu",), formats=("onnx",)), images=8, accuracy=False
 )
+
+
+@dataclass
+class Told(Silent):
+    """Keeps what is said."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
 
 
 @pytest.fixture
@@ -57,11 +69,22 @@ def test_the_yardstick_is_kept_and_checked(bundle: Bundle, monkeypatch: pytest.M
     path = bundle.root / yardstick.FILE
     with np.load(path) as stored:
         arrays = dict(stored)
-    arrays[yardstick.EXACT] = arrays[yardstick.EXACT] * 1.001
-    np.savez(path, **arrays)
-    calls.clear()
-    rows_of(bundle)
-    assert calls == [1, every], "an edited yardstick is made again"
+    for name in (yardstick.EXACT, "fp32", "fp16"):
+        edited = {**arrays, name: arrays[name] * 1.001}
+        np.savez(path, **edited)
+        calls.clear()
+        told = Told()
+        verify_bundle(open_bundle(bundle.root), QUICK, told)
+        assert calls == [every], "an edited yardstick is made again"
+        assert any("was edited or damaged, it is made again" in line for line in told.lines)
+    for name, before in ((yardstick.EXACT, [1, every]), ("fp32", [1, every])):
+        edited = {k: v for k, v in arrays.items() if k not in ("key", "digest")}
+        edited[name] = edited[name] * 1.001
+        digest = yardstick._digest(str(arrays["key"]), edited)
+        np.savez(path, key=arrays["key"], digest=np.array(digest), **edited)
+        calls.clear()
+        rows_of(bundle)
+        assert calls == before, "with a digest to it, too"
     whole = path.read_bytes()
     for damaged in (b"PK nothing", whole[: len(whole) // 2], whole.replace(b"\x00", b"\x01")):
         path.write_bytes(damaged)

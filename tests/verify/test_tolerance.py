@@ -12,19 +12,23 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_bundle, make_card
-from vgg_deploy.artifact import PRECISIONS, Precision
+from vgg_deploy.artifact import PRECISIONS, Precision, TensorSpec
 from vgg_deploy.backends.reference import EMULATED, eager, reference, rounded, stage_names, stages
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.pipeline.verify_cells import VerifyOptions
 from vgg_deploy.results import Accuracy
-from vgg_deploy.verify.accuracy import Answers, accuracy_of, confusion, refuse_untrained
-from vgg_deploy.verify.compare import distances
+from vgg_deploy.verify.accuracy import Answers, accuracy_of, answers, confusion, refuse_untrained
+from vgg_deploy.verify.compare import Errors, distances
 from vgg_deploy.verify.tolerance import (
     TOLERANCES,
+    Tolerance,
+    accuracy_verdict,
     as_numbers,
     images_needed,
+    judge,
     judge_accuracy,
+    limits,
     require_labels,
 )
 
@@ -67,10 +71,10 @@ def test_the_calibration_has_the_deep_networks_at_full_size() -> None:
 
 def test_the_docs_tell_the_limits() -> None:
     text = (DOCS / "verify-and-bench.md").read_text(encoding="utf-8")
-    for precision, limits in TOLERANCES.items():
+    for precision, tolerance in TOLERANCES.items():
         (row,) = re.findall(rf"^\| {precision} \|(.*)\|$", text, re.MULTILINE)
         numbers = [float(cell) for cell in row.split("|") if cell.strip() not in ("", "–")]
-        wanted = as_numbers(limits)
+        wanted = as_numbers(tolerance)
         del wanted["batch_spread"]
         assert numbers == pytest.approx(list(wanted.values()))
 
@@ -132,6 +136,8 @@ def test_a_budget_needs_enough_images() -> None:
     int8 = TOLERANCES["int8"]
     require_labels(int8, 1_000, "")
     require_labels(TOLERANCES["fp16"], None, "no labels")
+    with pytest.raises(RefusedInput, match="no number of images can show"):
+        require_labels(VerifyOptions(max_top1_drop=0).tolerance("int8"), 10_000, "")
     with pytest.raises(RefusedInput, match="take"):
         require_labels(int8, 500, "")
     with pytest.raises(RefusedInput, match="no labels"):
@@ -164,6 +170,29 @@ def test_accuracy_counts_what_was_lost_and_won() -> None:
     assert low < -2 < high < 0
 
 
+@pytest.mark.parametrize(
+    ("total", "lost", "won", "verdict", "said"),
+    [
+        (10_000, 19, 12, "equivalent", ""),  # of docs/results/demo_verify.json: 0.18 at 95 %
+        (598, 0, 0, "equivalent", ""),
+        (602, 4, 1, "failed", "by up to 1.35: 602 images do not show that it is within 0.50"),
+        (1_000, 3, 1, "failed", "drops by 0.20 points, at 95 % by up to"),
+        (1_000, 7, 1, "different", "drops by 0.60 points, more than 0.50"),
+    ],
+)
+def test_what_is_judged_by_accuracy_has_to_show_it(
+    total: int, lost: int, won: int, verdict: str, said: str
+) -> None:
+    found = Accuracy(
+        dataset="x", split="test", correct=total - lost, total=total, lost=lost, won=won
+    )
+    got, reason = accuracy_verdict(found, TOLERANCES["int8"])
+    assert (got, reason == "") == (verdict, said == "")
+    assert said in reason
+    close = accuracy_verdict(found, TOLERANCES["bf16"])[0]
+    assert (close == "equivalent") == (verdict != "different"), "the interval is only told"
+
+
 def test_one_image_is_no_finding_where_closeness_is_judged() -> None:
     one = Accuracy(dataset="x", split="test", correct=99, total=100, lost=1)
     assert judge_accuracy(one, TOLERANCES["fp32"])[0].ok
@@ -173,3 +202,71 @@ def test_one_image_is_no_finding_where_closeness_is_judged() -> None:
     assert not judge_accuracy(one, asked)[0].ok
     assert "asked" not in as_numbers(asked)
     assert not math.isfinite(TOLERANCES["int8"].rel_l2_floor)
+
+
+def far(rel_l2: float, max_abs: float) -> Errors:
+    return Errors(
+        max_abs=max_abs,
+        rel_l2=rel_l2,
+        cosine=1.0,
+        kl=0.0,
+        top1_flips=0,
+        unexcused_flips=0,
+        top5_agreement=1.0,
+        worst_image=0,
+    )
+
+
+ROUND = Tolerance(
+    k=3,
+    rel_l2_floor=0.01,
+    max_abs_floor=0.02,
+    rel_l2_ceiling=0.1,
+    top1_drop=0.5,
+    batch_spread=0.01,
+)
+
+
+@pytest.mark.parametrize(
+    ("eager", "relative", "absolute"),
+    [
+        (far(0.002, 0.005), 0.01, 0.08),  # both floors: 0.02 of logits with an rms of 4
+        (far(0.02, 0.05), 0.06, 0.15),  # three times torch eager's
+        (far(0.05, 0.05), 0.1, 0.15),  # the ceiling
+    ],
+)
+def test_limits_are_k_times_eager_between_a_floor_and_a_ceiling(
+    eager: Errors, relative: float, absolute: float
+) -> None:
+    found = limits(eager, ROUND, scale=4)
+    assert found["rel_l2"] == found["batch_spread"] == pytest.approx(relative)
+    assert found["max_abs"] == pytest.approx(absolute)
+
+
+@pytest.mark.parametrize(
+    ("found", "spread", "bad"),
+    [
+        (far(0.0599, 0.1499), 0.0599, []),
+        (far(0.0601, 0.1499), 0.0599, ["rel_l2"]),
+        (far(0.0599, 0.1501), 0.0599, ["max_abs"]),
+        (far(0.0599, 0.1499), 0.0601, ["batch_spread"]),
+    ],
+)
+def test_just_within_k_times_eager_passes_and_just_beyond_does_not(
+    found: Errors, spread: float, bad: list[str]
+) -> None:
+    figures = judge(found, far(0.02, 0.05), ROUND, scale=4, spread=spread)
+    assert [f.name for f in figures if not f.ok] == bad
+
+
+def test_nan_is_never_an_answer() -> None:
+    """Image 0 has its label first beside a NaN; images 1 and 2 are finite."""
+    logits = np.tile(np.arange(8.0), (3, 1))
+    logits[0, 0] = np.nan
+    images, labels = np.zeros((3, 8, 8, 1), np.uint8), np.array([7, 7, 0])
+    given = make_card(size=8, channels=1).preprocessing
+    spec = TensorSpec(name="x", dtype="float32", shape=("batch", 1, 8, 8), layout="NCHW")
+    got = answers(lambda batch: logits[: len(batch)], images, labels, given, spec, batch=3)
+    assert got.first.tolist() == [-1, 7, 7]
+    assert got.in_top.tolist() == [False, True, False]
+    assert confusion(got.first, labels, 8)[7][7] == 1, "no cell has the image without an answer"

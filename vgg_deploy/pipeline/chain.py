@@ -44,13 +44,14 @@ def with_hops(ran: Ran, everything: Sequence[Ran], bundle: Bundle, exact: Logits
     line = ancestry(bundle, ran.artifact)
     chosen = {a.sha256: _best(a, everything, ran.backend.name) for a in line[1:-1]}
     chosen[ran.artifact.sha256] = ran
+    # parents of a file that differs were looked for even where they were not asked for
+    absent = "no backend here opens it" if ran.row.verdict == "different" else "not asked for"
     hops = []
-    before = exact
+    before: Logits | None = exact
     for parent, child in pairwise(line):
         one = chosen[child.sha256]
-        hops.append(_hop(parent, child, one, before))
-        if one is not None and one.outputs is not None:
-            before = one.outputs
+        hops.append(_hop(parent, child, one, before, absent))
+        before = one.outputs if one else None
     row = replace(ran.row, hops=tuple(hops))
     if row.verdict != "different":
         return row
@@ -68,9 +69,16 @@ def not_run(
 
 
 def _best(artifact: Artifact, everything: Sequence[Ran], backend: str) -> Ran | None:
-    """The run of a file that speaks for it: the same backend's, else the closest one."""
-    runs = [r for r in everything if r.artifact.sha256 == artifact.sha256 and r.outputs is not None]
-    return min(runs, key=lambda r: (r.backend.name != backend, _error(r)), default=None)
+    """The run of a file that speaks for it: the same backend's, else the closest one.
+
+    One that failed says nothing of the file, so it speaks only where there is no other.
+    """
+    runs = [r for r in everything if r.artifact.sha256 == artifact.sha256]
+    return min(
+        runs,
+        key=lambda r: (r.row.verdict == "failed", r.backend.name != backend, _error(r)),
+        default=None,
+    )
 
 
 def _error(ran: Ran) -> float:
@@ -78,29 +86,36 @@ def _error(ran: Ran) -> float:
     return figure.value if figure and figure.value is not None else float("inf")
 
 
-def _hop(parent: Artifact, child: Artifact, ran: Ran | None, before: Logits) -> Hop:
+def _hop(
+    parent: Artifact, child: Artifact, ran: Ran | None, before: Logits | None, absent: str
+) -> Hop:
+    """One step; ``before`` are the parent's outputs, ``absent`` says why nothing ran."""
     names = {"parent": str(parent.path), "child": str(child.path)}
-    if ran is None or ran.outputs is None:
-        note = ran.row.reason if ran else "not run: no backend here opens it"
-        return Hop(
-            **names, backend="", rel_l2=None, limit=None, added=None, ok=ran is None, note=note
-        )
+    if ran is None or ran.row.verdict == "failed":
+        note = ran.row.reason if ran else f"not run: {absent}"
+        return Hop(**names, backend="", rel_l2=None, limit=None, added=None, ok=None, note=note)
     figure = ran.row.figure("rel_l2")
-    seen = np.isfinite(ran.outputs).all(axis=1) & np.isfinite(before).all(axis=1)
-    added = float(distances(ran.outputs[seen], before[seen]).max()) if seen.any() else None
     return Hop(
         **names,
         backend=ran.backend.name,
         rel_l2=figure.value if figure else None,
         limit=figure.limit if figure else None,
-        added=added,
+        added=_added(ran.outputs, before),
         ok=ran.row.verdict == "equivalent",
+        note="" if figure else ran.row.reason,
     )
+
+
+def _added(outputs: Logits | None, before: Logits | None) -> float | None:
+    """Largest distance between the child's and the parent's outputs; None without both."""
+    if outputs is None or before is None:
+        return None
+    seen = np.isfinite(outputs).all(axis=1) & np.isfinite(before).all(axis=1)
+    return float(distances(outputs[seen], before[seen]).max()) if seen.any() else None
 
 
 def _blame(ran: Ran, hops: Sequence[Hop], everything: Sequence[Ran]) -> str:
     """One clause: the first hop that is not in order, or the runtime alone."""
-    first = next((hop for hop in hops if not hop.ok), None)
     others = [
         other.backend.name
         for other in everything
@@ -111,6 +126,10 @@ def _blame(ran: Ran, hops: Sequence[Hop], everything: Sequence[Ran]) -> str:
             f"the file itself passes in {others[0]}, so it is {ran.backend.name} that adds the "
             "error"
         )
-    if first is None:
+    if not hops:
         return f"{ran.backend.name} runs the checkpoint itself"
-    return f"the error enters between {first.parent} and {first.child}"
+    last = next(i for i, hop in enumerate(hops) if hop.ok is False)  # its own at the latest
+    first = last
+    while first and hops[first - 1].ok is None:  # nothing is known of what was not run
+        first -= 1
+    return f"the error enters between {hops[first].parent} and {hops[last].child}"

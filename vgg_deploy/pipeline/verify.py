@@ -27,7 +27,16 @@ from vgg_deploy.results import (
     TrippedGate,
     VerifyReport,
 )
-from vgg_deploy.verify.tolerance import FIGURES, NEED_EAGER, NEED_LABELS, TOLERANCES, as_numbers
+from vgg_deploy.verify.accuracy import TOP
+from vgg_deploy.verify.tolerance import (
+    FIGURES,
+    NEED_EAGER,
+    NEED_LABELS,
+    OF_TOP,
+    SIZES_RATIO,
+    TOLERANCES,
+    as_numbers,
+)
 
 __all__ = ["VerifyOptions", "gates_of", "tripped_gates", "verdict_error", "verify_bundle"]
 
@@ -59,8 +68,9 @@ def verify_bundle(
     bundle.check()
     _refuse_orphans(bundle, cells)
     images = images_for(bundle.card, options.data, options.data_dir)
-    _refuse_gates(options, images, cells)
-    judged_by = {"images": images.dataset.fingerprint(), "tolerances": repr(TOLERANCES)}
+    _refuse_gates(options, images, cells, bundle.card.spec.classes)
+    tolerances = repr((TOLERANCES, SIZES_RATIO))
+    judged_by = {"images": images.dataset.fingerprint(), "tolerances": tolerances}
     key = results_key(cells, options, judged_by)
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say("verify: reused, no file, option or version has changed")
@@ -142,7 +152,9 @@ def _refuse_orphans(bundle: Bundle, cells: Sequence[Cell]) -> None:
             )
 
 
-def _refuse_gates(options: VerifyOptions, images: Images, cells: Sequence[Cell]) -> None:
+def _refuse_gates(
+    options: VerifyOptions, images: Images, cells: Sequence[Cell], classes: int
+) -> None:
     """A condition that cannot be measured must not pass in silence."""
     why = images.no_accuracy if options.accuracy else "--no-accuracy was given"
     runs = [cell.subject.precision for cell in cells if not cell.missing]
@@ -153,6 +165,12 @@ def _refuse_gates(options: VerifyOptions, images: Images, cells: Sequence[Cell])
             raise RefusedInput(
                 f"{gate.text} cannot be told: torch eager has no {' and no '.join(kinds)}",
                 "use a condition on accuracy, or verify files of other precisions, too",
+            )
+        if gate.name in OF_TOP and classes <= TOP:
+            raise RefusedInput(
+                f"{gate.text} tells nothing: the model has {classes} classes, and its first {TOP} "
+                "are all of them",
+                "use a condition on top1_drop or top1_flips",
             )
         if gate.name in NEED_LABELS and why:
             raise RefusedInput(

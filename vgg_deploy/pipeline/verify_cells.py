@@ -24,8 +24,20 @@ from vgg_deploy.verify.accuracy import accuracy_of, answers, refuse_untrained
 from vgg_deploy.verify.inputs import Inputs, make_inputs, takes_one_size
 from vgg_deploy.verify.runs import accuracy_batch, batch_sizes, images_to_run, run_calls
 from vgg_deploy.verify.said import contradiction
-from vgg_deploy.verify.tolerance import TOLERANCES, Tolerance, judge_accuracy, require_labels
-from vgg_deploy.verify.verdict import Judgement, judge_calls, refuse_vacuous
+from vgg_deploy.verify.tolerance import (
+    TOLERANCES,
+    Tolerance,
+    accuracy_verdict,
+    judge_accuracy,
+    require_labels,
+)
+from vgg_deploy.verify.verdict import (
+    Judgement,
+    Resized,
+    judge_calls,
+    refuse_all_vacuous,
+    refuse_vacuous,
+)
 from vgg_deploy.verify.worst import worst_image
 
 
@@ -100,8 +112,7 @@ def prepare(
         watch.say(f"verify: accuracy not compared, {images.no_accuracy}")
     precisions: list[Precision] = ["fp32", *(c.subject.precision for c in cells if not c.missing)]
     yard = yardstick(bundle, inputs, images, precisions, watch, accuracy=accuracy, rounded=resized)
-    for precision in dict.fromkeys(precisions):
-        refuse_vacuous(yard.reference, TOLERANCES[precision])
+    refuse_all_vacuous(yard.reference, precisions[1:] or precisions)
     return Run(bundle, options, images, inputs, yard, watch)
 
 
@@ -165,27 +176,33 @@ def _judged(cell: Cell, artifact: Artifact, session: Session, run: Run) -> Judge
     precision = cell.subject.precision
     if said := run.yard.unusable.get(precision):
         raise RefusedInput(said, "use a precision with a wider range, such as bf16")
+    refuse_vacuous(run.yard.reference, TOLERANCES[precision])
     sizes = batch_sizes(artifact, run.options.batches)
     total = images_to_run(run.inputs, artifact, sizes)
     run.watch.begin(f"verify {cell.subject.id}", total, "images")
     calls = run_calls(session, run.inputs, artifact, sizes, run.watch.advance)
+    tolerance = run.options.tolerance(precision)
+    resized = None
+    if tolerance.by_accuracy and artifact.input.dtype == "uint8":
+        resized = Resized(run.inputs.of_kind("real"), run.inputs.of_kind("sizes"))
     return judge_calls(
         calls,
         run.yard.reference,
         run.yard.eager[precision],
         run.inputs.names,
-        run.options.tolerance(precision),
+        tolerance,
+        resized,
     )
 
 
 def _row(cell: Cell, found: Judgement, run: Run) -> Comparison:
     worst = None
-    if found.outputs is not None and found.worst is not None:
+    if found.answer is not None and found.worst is not None:
         worst = worst_image(
             found.worst,
             run.inputs.names[found.worst],
             run.inputs.image(found.worst),
-            found.outputs,
+            found.answer,
             run.yard.reference,
             run.bundle.card.labels,
         )
@@ -224,13 +241,11 @@ def _with_accuracy(row: Comparison, artifact: Artifact, session: Session, run: R
     accuracy = accuracy_of(
         found, eager, test.labels, run.bundle.card.spec.classes, run.images.dataset.name
     )
-    figures = judge_accuracy(accuracy, tolerance)
-    drop = figures[0]
-    reason = f"top-1 accuracy drops by {drop.value:.2f} points, more than {drop.limit:.2f}"
+    verdict, reason = accuracy_verdict(accuracy, tolerance)
     return replace(
         row,
-        verdict="equivalent" if drop.ok else "different",
-        reason="" if drop.ok else reason,
-        figures=(*row.figures, *figures),
+        verdict=verdict,
+        reason=reason,
+        figures=(*row.figures, *judge_accuracy(accuracy, tolerance)),
         accuracy=accuracy,
     )

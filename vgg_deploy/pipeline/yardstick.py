@@ -1,7 +1,8 @@
 """What every candidate is held against: float64, and torch eager at each precision.
 
 Both depend on nothing but the checkpoint, the images and torch, so they are kept beside the
-results. What is kept is not trusted blindly: one image is computed again each time.
+results. What is kept is not trusted blindly: it has a digest, and one image is computed again
+each time.
 """
 
 from __future__ import annotations
@@ -29,21 +30,24 @@ from vgg_deploy.files import atomic
 from vgg_deploy.pipeline.images import Images
 from vgg_deploy.pipeline.watch import Watcher
 from vgg_deploy.verify.accuracy import Answers, answers
-from vgg_deploy.verify.compare import Errors, errors
+from vgg_deploy.verify.compare import Errors, distances, errors
 from vgg_deploy.verify.inputs import Inputs, is_ready
+from vgg_deploy.verify.tolerance import TOLERANCES, Tolerance
 
 FILE = "results/yardstick.npz"  # relative to the bundle
 EXACT = "float64"
 _SAME = 1e-12  # float64 on another number of threads
+_NOT_ARRAYS = ("key", "digest")  # of what is kept
 
 Arrays = dict[str, NDArray[np.generic]]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Yardstick:
     """Logits ``[N, classes]`` of the verified images, and what torch eager makes of them."""
 
-    reference: NDArray[np.float64]
+    reference: Floats
     eager: Mapping[Precision, Errors]
     answers: Answers | None  # of torch eager in fp32 on the whole test split; None: no accuracy
     rounded: Answers | None = None  # the same, of images that the host resized to uint8
@@ -72,7 +76,7 @@ def yardstick(
     wanted = sorted(set(precisions))
     path = bundle.root / FILE
     key = _key(bundle, inputs, images)
-    kept = _kept(path, key, bundle, inputs)
+    kept = _kept(path, key, bundle, inputs, wanted, watch)
     arrays = _completed(dict(kept), bundle, inputs, wanted, watch)
     plain = _answers(arrays, bundle, images, watch, False) if accuracy else None
     apart = rounded and not is_ready(images.dataset.test.images, bundle.card.preprocessing)
@@ -101,7 +105,7 @@ def _completed(
     return arrays
 
 
-def _not_finite(found: NDArray[np.float64], precision: Precision, names: Sequence[str]) -> str:
+def _not_finite(found: Floats, precision: Precision, names: Sequence[str]) -> str:
     """Why torch eager's logits ``[N, classes]`` are nothing to be held against; empty if fine."""
     bad = ~np.isfinite(found).all(axis=1)
     if not bad.any():
@@ -149,29 +153,69 @@ def _key(bundle: Bundle, inputs: Inputs, images: Images) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _kept(path: Path, key: str, bundle: Bundle, inputs: Inputs) -> Arrays:
-    """The arrays of an earlier run with the same key; none if they cannot be trusted."""
+def _kept(
+    path: Path,
+    key: str,
+    bundle: Bundle,
+    inputs: Inputs,
+    wanted: Iterable[Precision],
+    watch: Watcher,
+) -> Arrays:
+    """The arrays of an earlier run with the same key; none, and a remark, if they were edited."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if str(stored["key"]) != key:
                 return {}
-            arrays = {name: stored[name] for name in stored.files if name != "key"}
+            arrays = {name: stored[name] for name in stored.files if name not in _NOT_ARRAYS}
+            whole = EXACT in arrays and str(stored["digest"]) == _digest(key, arrays)
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return {}
-    exact = arrays.get(EXACT)
-    if exact is None or len(exact) != len(inputs.batch):
-        return {}
-    at = int(key[:8], 16) % len(exact)
-    again = reference(bundle.path(bundle.checkpoint), inputs.batch[at : at + 1])
-    return arrays if np.allclose(again[0], _floats(exact)[at], rtol=_SAME, atol=_SAME) else {}
+        whole = False
+    if whole and _agrees(arrays, int(key[:8], 16) % len(inputs.batch), bundle, inputs, wanted):
+        return arrays
+    watch.say(f"verify: {path} was edited or damaged, it is made again")
+    return {}
+
+
+def _agrees(
+    arrays: Arrays, at: int, bundle: Bundle, inputs: Inputs, wanted: Iterable[Precision]
+) -> bool:
+    """Whether image ``at`` gives what is kept, in float64 and in the precisions wanted."""
+    checkpoint, one = bundle.path(bundle.checkpoint), inputs.batch[at : at + 1]
+    exact = _floats(arrays[EXACT])[at]
+    if not np.allclose(reference(checkpoint, one)[0], exact, rtol=_SAME, atol=_SAME):
+        return False
+    return all(
+        _near(_floats(eager(checkpoint, one, p)), _floats(arrays[p])[at : at + 1], TOLERANCES[p])
+        for p in wanted
+        if p in arrays and not TOLERANCES[p].by_accuracy
+    )
+
+
+def _near(again: Floats, kept: Floats, tolerance: Tolerance) -> bool:
+    """Whether eager's logits are the same but for rounding: in a batch of one sums differ."""
+    if not (np.isfinite(again).all() and np.isfinite(kept).all()):
+        return np.array_equal(again, kept, equal_nan=True)
+    return float(distances(again, kept).max()) <= tolerance.k * tolerance.rel_l2_floor
+
+
+def _digest(key: str, arrays: Arrays) -> str:
+    """SHA-256 of the key and of all arrays."""
+    found = hashlib.sha256(key.encode())
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def _keep(path: Path, key: str, arrays: Arrays) -> None:
     held = io.BytesIO()
-    np.savez_compressed(held, key=np.array(key), **arrays)  # type: ignore[arg-type]
+    marks = {"key": np.array(key), "digest": np.array(_digest(key, arrays))}
+    np.savez_compressed(held, **marks, **arrays)  # type: ignore[arg-type]
     with atomic(path) as partial, os_errors(f"write {path}"):
         partial.write_bytes(held.getvalue())
 
 
-def _floats(array: NDArray[np.generic]) -> NDArray[np.float64]:
+def _floats(array: NDArray[np.generic]) -> Floats:
     return array.astype(np.float64)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vgg_deploy.report.judged import worst_first
 from vgg_deploy.report.quantities import MISSING, NOT_FINITE, significant
 from vgg_deploy.report.table import Column, RowStatus, Table, simple_table
 from vgg_deploy.results import Comparison, VerifyReport
+
+_STATUS: Mapping[bool | None, RowStatus] = {True: "ok", False: "bad", None: "plain"}
 
 
 def hops_table(rows: Sequence[Comparison]) -> Table | None:
@@ -15,7 +17,8 @@ def hops_table(rows: Sequence[Comparison]) -> Table | None:
     hops = {(h.parent, h.child, h.backend): h for row in worst_first(rows) for h in row.hops}
     if not hops:
         return None
-    cells, statuses = [], []
+    cells = []
+    statuses: list[RowStatus] = []
     for hop in hops.values():
         cells.append(
             (
@@ -27,8 +30,7 @@ def hops_table(rows: Sequence[Comparison]) -> Table | None:
                 hop.note,
             )
         )
-        status: RowStatus = "ok" if hop.ok else "bad"
-        statuses.append(status)
+        statuses.append(_STATUS[hop.ok])
     columns = [
         Column(name="Step"),
         Column(name="Run by"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vgg_deploy.report.judged import worst_first
-from vgg_deploy.report.quantities import significant
+from vgg_deploy.report.quantities import NOT_FINITE, significant
 from vgg_deploy.results import Comparison
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
@@ -54,9 +54,9 @@ def _picture(rows: Sequence[Comparison]) -> Picture:
     """One image, and all backends that are furthest from the reference on it."""
     worst = rows[0].worst
     assert worst is not None  # noqa: S101 - by construction
-    errors = [row.worst.rel_l2 for row in rows if row.worst]
-    ends = dict.fromkeys((significant(min(errors)), significant(max(errors))))
-    far = " to ".join(ends)
+    errors = [r.worst.rel_l2 for r in rows if r.worst and r.worst.rel_l2 is not None]
+    ends = dict.fromkeys(significant(end(errors)) for end in (min, max) if errors)
+    far = " to ".join(ends) or NOT_FINITE
     lines = (
         ", ".join(dict.fromkeys(f"{r.subject.backend} {r.subject.precision}" for r in rows)),
         f"error {far}",

@@ -21,6 +21,7 @@ _TITLES = {
     "top1_drop": "top‑1 drop, points",
     "top1_drop_high": "top‑1 drop, upper end of 95 %",
     "batch_spread": "spread over batches",
+    "sizes_rel_l2": "error on images scaled down",
     "eager_rel_l2": "torch eager’s error",
 }
 

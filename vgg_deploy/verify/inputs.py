@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,9 @@ class Inputs:
     """The same images twice: preprocessed, and as pixels for files that preprocess themselves.
 
     ``batch`` is float32 ``[N, C, S, S]``; ``pixels`` are uint8 ``[n, H, W, C]`` in groups of one
-    size, together N images in the same order. ``real`` says which groups are real images,
-    ``ready`` which ones a file that does not resize makes the same of as ``batch`` has.
+    size, together N images in the same order; ``counts`` has the kinds of images, in that order,
+    too. ``real`` says which groups are real images, ``ready`` which ones a file that does not
+    resize makes the same of as ``batch`` has.
     """
 
     batch: NDArray[np.float32]
@@ -42,6 +44,11 @@ class Inputs:
     def digest(self) -> str:
         """SHA-256 of the preprocessed images."""
         return hashlib.sha256(np.ascontiguousarray(self.batch).data).hexdigest()
+
+    def of_kind(self, kind: str) -> NDArray[np.intp]:
+        """Indices of the images of a kind that ``counts`` names."""
+        start = sum(self.counts[k] for k in takewhile(lambda k: k != kind, self.counts))
+        return np.arange(start, start + self.counts[kind])
 
     def parts(self, spec: TensorSpec) -> list[tuple[int, int]]:
         """First and last index (exclusive) of the images that fit into one batch of an input.

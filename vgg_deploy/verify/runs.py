@@ -133,6 +133,19 @@ def first_outputs(calls: Sequence[Call], count: int) -> Array:
     return outputs
 
 
+def furthest_outputs(calls: Sequence[Call], reference: NDArray[np.float64]) -> Array:
+    """The logits ``[N, classes]`` of every image, from the call furthest from the reference.
+
+    NaN where no call had it.
+    """
+    have = np.concatenate([call.outputs for call in calls])
+    indices = np.concatenate([call.indices for call in calls])
+    order = np.linalg.norm(have - reference[indices], axis=1).argsort(kind="stable")
+    outputs = np.full(reference.shape, np.nan)
+    outputs[indices[order]] = have[order]  # of several outputs of an image, the last one stays
+    return outputs
+
+
 def _filled(images: Indices, start: int, size: int) -> Indices:
     """``size`` images from ``start`` on, round and round."""
     chosen: Indices = images[np.arange(start, start + size) % len(images)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vgg_deploy.artifact import Precision
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.results import Figure, Verdict
 from vgg_deploy.verify.compare import (
@@ -18,8 +19,8 @@ from vgg_deploy.verify.compare import (
     errors,
     typical_norm,
 )
-from vgg_deploy.verify.runs import Call, first_outputs
-from vgg_deploy.verify.tolerance import TOLERANCES, Tolerance, judge
+from vgg_deploy.verify.runs import Call, Indices, first_outputs, furthest_outputs
+from vgg_deploy.verify.tolerance import TOLERANCES, Tolerance, judge, judge_sizes, limits
 
 Logits = NDArray[np.floating]
 
@@ -31,8 +32,25 @@ class Judgement:
     verdict: Verdict
     reason: str
     figures: tuple[Figure, ...] = ()
-    outputs: Logits | None = None  # [N, classes]; None where they cannot be compared
-    worst: int | None = None  # index of the image with the largest error
+    outputs: Logits | None = None  # [N, classes], the furthest; None: they cannot be compared
+    worst: int | None = None  # index of the image with the largest error, or the first NaN
+    answer: Logits | None = None  # [classes]: what that image got
+
+
+@dataclass(frozen=True)
+class Resized:
+    """Of a file that resizes pixels itself: indices of real images and of those of other sizes."""
+
+    real: Indices
+    sizes: Indices
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The image that a figure is about, and in which call."""
+
+    image: int
+    where: str
 
 
 def refuse_vacuous(reference: NDArray[np.float64], tolerance: Tolerance) -> None:
@@ -58,55 +76,121 @@ def refuse_vacuous(reference: NDArray[np.float64], tolerance: Tolerance) -> None
         )
 
 
+def refuse_all_vacuous(reference: NDArray[np.float64], precisions: Iterable[Precision]) -> None:
+    """Refuse where no precision at all could be judged; one that can is no reason to stop."""
+    refused = None
+    for precision in precisions:
+        try:
+            refuse_vacuous(reference, TOLERANCES[precision])
+        except RefusedInput as error:
+            refused = refused or error
+        else:
+            return
+    if refused:
+        raise refused
+
+
 def judge_calls(
     calls: Sequence[Call],
     reference: NDArray[np.float64],
     eager: Errors,
     names: Sequence[str],
     tolerance: Tolerance,
+    resized: Resized | None = None,
 ) -> Judgement:
-    """Judge every output of every call against the reference, beside torch eager's errors."""
+    """Judge every output of every call against the reference, beside torch eager's errors.
+
+    ``resized`` asks for a judgement of the file's own resize where closeness is not judged.
+    """
     for call in calls:
         shape = (call.size, reference.shape[1])
         if problem := broken(call.outputs, shape):
-            return Judgement(verdict="different", reason=f"{problem} (batch {call.size})")
+            return _broken(call, problem, shape, names)
     seen = np.unique(np.concatenate([call.indices for call in calls]))
-    outputs = first_outputs(calls, len(reference))
-    if problem := constant(outputs[seen]):
+    first = first_outputs(calls, len(reference))
+    if problem := constant(first[seen]):
         return Judgement(verdict="different", reason=problem)
-    found, where, worst = _all_errors(calls, reference)
-    spread, twice = _spread(calls, outputs, typical_norm(reference))
     scale = float(np.sqrt(np.mean(reference**2)))
+    allowed = None
+    if not tolerance.by_accuracy:
+        allowed = limits(eager, tolerance, scale=scale)["max_abs"]
+    found, worst = _all_errors(calls, reference, allowed)
+    spread, twice = _spread(calls, first, typical_norm(reference))
+    outputs = furthest_outputs(calls, reference)
     figures = judge(found, eager, tolerance, scale=scale, spread=spread)
+    places = {"batch_spread": twice}
+    if resized and (more := _of_sizes(outputs, reference, resized)):
+        figures += (more[0],)
+        places[more[0].name] = more[1]
     bad = [figure for figure in figures if not figure.ok]
-    reason = ""
-    if bad:
-        image = names[twice[0]] if bad[0].name == "batch_spread" else names[worst]
-        where = twice[1] if bad[0].name == "batch_spread" else where
-        reason = f"{_told(bad)} ({where}, worst on {image})"
-    verdict: Verdict = "different" if bad else "equivalent"
-    return Judgement(verdict=verdict, reason=reason, figures=figures, outputs=outputs, worst=worst)
+    at = places.get(bad[0].name, worst) if bad else worst
+    return Judgement(
+        verdict="different" if bad else "equivalent",
+        reason=f"{_told(bad)} ({at.where}, worst on {names[at.image]})" if bad else "",
+        figures=figures,
+        outputs=outputs,
+        worst=at.image,
+        answer=outputs[at.image],
+    )
 
 
-def _all_errors(calls: Sequence[Call], reference: NDArray[np.float64]) -> tuple[Errors, str, int]:
-    """Errors over all calls, the batch size of the worst image, and its index."""
+def _broken(call: Call, problem: str, shape: tuple[int, ...], names: Sequence[str]) -> Judgement:
+    """Outputs that cannot be compared; with the first image that has NaN or infinity."""
+    where = f"batch {call.size}"
+    if call.outputs.shape != shape or call.outputs.dtype.kind != "f":
+        return Judgement(verdict="different", reason=f"{problem} ({where})")
+    at = int((~np.isfinite(call.outputs)).any(axis=1).argmax())
+    image = int(call.indices[at])
+    return Judgement(
+        verdict="different",
+        reason=f"{problem} ({where}, first on {names[image]})",
+        worst=image,
+        answer=call.outputs[at],
+    )
+
+
+def _of_sizes(
+    outputs: Logits, reference: NDArray[np.float64], resized: Resized
+) -> tuple[Figure, _Place] | None:
+    """The error on images that the file scales down itself, beside that on real ones.
+
+    None where the file takes one size only. Real images may all be smaller than the network, so
+    a wrong filter shows on the others alone.
+    """
+    if not np.isfinite(outputs[resized.sizes]).all():
+        return None
+    typical = typical_norm(reference)
+    apart = [
+        distances(outputs[part], reference[part], typical=typical)
+        for part in (resized.real, resized.sizes)
+    ]
+    figure = judge_sizes(float(apart[1].max()), float(np.median(apart[0])))
+    image = int(resized.sizes[apart[1].argmax()])
+    return figure, _Place(image, "the file's own resize")
+
+
+def _all_errors(
+    calls: Sequence[Call], reference: NDArray[np.float64], allowed: float | None
+) -> tuple[Errors, _Place]:
+    """Errors over all calls, and where the largest is."""
     have = np.concatenate([call.outputs for call in calls])
     indices = np.concatenate([call.indices for call in calls])
     sizes = np.concatenate([np.full(call.size, call.size) for call in calls])
-    found = errors(have, reference[indices], typical=typical_norm(reference))
+    found = errors(have, reference[indices], typical=typical_norm(reference), allowed=allowed)
     at = found.worst_image
-    return found, f"batch {sizes[at]}", int(indices[at])
+    return found, _Place(int(indices[at]), f"batch {sizes[at]}")
 
 
-def _spread(calls: Sequence[Call], first: Logits, typical: float) -> tuple[float, tuple[int, str]]:
-    """Largest relative distance between two outputs of one image, which image, and where."""
-    largest, where = 0.0, (0, "")
+def _spread(calls: Sequence[Call], first: Logits, typical: float) -> tuple[float, _Place]:
+    """Largest relative distance between two outputs of one image, and where."""
+    largest, where = 0.0, _Place(0, "")
     for call in calls:
         apart = distances(call.outputs, first[call.indices], typical=typical)
         at = int(apart.argmax())
         if apart[at] > largest:
             largest = float(apart[at])
-            where = (int(call.indices[at]), f"the result depends on the call: batch {call.size}")
+            said = f"the result depends on the call: batch {call.size}"
+            where = _Place(int(call.indices[at]), said)
     return largest, where
 
 

@@ -20,18 +20,22 @@ def worst_image(
     index: int,
     name: str,
     pixels: NDArray[np.uint8],
-    outputs: NDArray[np.floating],
+    output: NDArray[np.floating],
     reference: NDArray[np.float64],
     labels: Sequence[str],
 ) -> WorstImage:
-    """Describe image ``index`` of ``[N, classes]`` logits; ``pixels`` are ``[H, W, C]``."""
-    one, want = outputs[index : index + 1], reference[index : index + 1]
-    apart = distances(one, want, typical=typical_norm(reference))
+    """Describe image ``index``: its logits ``output`` ``[classes]`` beside the reference.
+
+    ``reference`` is ``[N, classes]`` of all images, ``pixels`` ``[H, W, C]`` of this one.
+    """
+    one, want = output[np.newaxis], reference[index : index + 1]
+    finite = bool(np.isfinite(one).all())
+    apart = distances(one, want, typical=typical_norm(reference)) if finite else None
     return WorstImage(
         name=name,
-        rel_l2=float(apart[0]),
+        rel_l2=None if apart is None else float(apart[0]),
         expected=_answer(want, labels),
-        found=_answer(one, labels),
+        found="NaN or infinity" if apart is None else _answer(one, labels),
         margin=float(margins(want)[0]),
         png=thumbnail(pixels),
     )
