@@ -10,7 +10,14 @@ import numpy as np
 
 from vgg_deploy.artifact import Precision
 from vgg_deploy.environment import Environment
-from vgg_deploy.results import SCHEMA_VERSION, BenchReport, Subject, Timing
+from vgg_deploy.results import (
+    SCHEMA_VERSION,
+    BenchReport,
+    Comparison,
+    Subject,
+    Timing,
+    VerifyReport,
+)
 
 MACHINE = Environment(
     versions={"onnxruntime": "1.31.1"},
@@ -65,3 +72,18 @@ def report(rows: Sequence[Timing], environment: Environment = MACHINE, **given: 
         rows=tuple(rows),
     )
     return replace(made, **given)
+
+
+def passed(rows: Sequence[Timing]) -> VerifyReport:
+    """A verify that found the files of these timings equivalent."""
+    return VerifyReport(
+        schema_version=SCHEMA_VERSION,
+        made_at="2026-11-25T00:00:00+00:00",
+        environment=MACHINE,
+        key="k",
+        inputs={},
+        image_source="",
+        batches=(1,),
+        reference="",
+        rows=tuple(Comparison(subject=r.subject, verdict="equivalent", reason="") for r in rows),
+    )

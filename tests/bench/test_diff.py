@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.bench.rows import MACHINE, report, row
+from tests.bench.rows import MACHINE, passed, report, row
 from vgg_deploy import stored
 from vgg_deploy.bench.diff import changed_environment, differences
 from vgg_deploy.errors import (
@@ -20,7 +20,8 @@ from vgg_deploy.errors import (
 )
 from vgg_deploy.gates import parse_gate
 from vgg_deploy.pipeline.diff import DIFF_FIGURES, diff_error, diff_runs
-from vgg_deploy.results import BENCH_FILE, BenchReport
+from vgg_deploy.pipeline.verified import NOT_VERIFIED
+from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, BenchReport
 
 
 def saved(path: Path, made: BenchReport) -> Path:
@@ -108,6 +109,9 @@ def test_nothing_in_common_is_no_measurement(tmp_path: Path) -> None:
 def test_a_bundle_stands_for_its_stored_run(tmp_path: Path) -> None:
     saved(tmp_path / "bundle" / BENCH_FILE, report([row("a", 10)]))
     new = saved(tmp_path / "new.json", report([row("a", 13)]))
+    (found,) = diff_runs(tmp_path / "bundle", new).rows
+    assert found.reason == f"old run: {NOT_VERIFIED}"
+    stored.save(tmp_path / "bundle" / VERIFY_FILE, passed([row("a", 10)]))
     assert diff_runs(tmp_path / "bundle", new).rows[0].word == "slower"
 
 

@@ -17,6 +17,7 @@ from vgg_deploy.bench.diff import (
 )
 from vgg_deploy.errors import LimitNotMet, MeasurementNotValid, RefusedInput, VggDeployError
 from vgg_deploy.gates import Gate
+from vgg_deploy.pipeline.verified import as_shown
 from vgg_deploy.results import BENCH_FILE, BenchReport
 
 # What a condition can ask for: the new run's p50 over the old one's, and its interval's ends.
@@ -96,4 +97,7 @@ def _figure(row: Difference, name: str) -> float | None:
 
 
 def _load(path: Path) -> BenchReport:
-    return stored.load(BenchReport, path / BENCH_FILE if path.is_dir() else path)
+    """A bundle's run with its current verdicts; a file alone says nothing of them."""
+    if path.is_dir():
+        return as_shown(path, stored.load(BenchReport, path / BENCH_FILE))
+    return stored.load(BenchReport, path)
