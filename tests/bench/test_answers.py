@@ -21,7 +21,7 @@ CALLED = np.array([[3.0, 4.0], [0.0, 1.0]], np.float32)
         (
             CALLED + np.array([[0, 0], [0.1, 0]], np.float32),
             0.1,
-        ),  # the worst image counts, not the mean
+        ),  # the worst image
         (CALLED[::-1], math.sqrt(18)),
         (CALLED[:, :1], math.inf),
         (CALLED[:1], math.inf),
