@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from vgg_deploy.artifact import Format
+from vgg_deploy.bench.limits import ceilings
 from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.environment import capture
 from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
-from vgg_deploy.pipeline import usual
+from vgg_deploy.pipeline import bench, usual
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 
 
@@ -71,6 +72,14 @@ def _nothing_remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     path = tmp_path_factory.mktemp("usual") / "seconds.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(usual, "_file", lambda: path)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ceilings_once() -> Iterator[None]:
+    """What the machine can do is measured once; tests/bench/test_roofline.py asks for it itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "ceilings", cache(ceilings))
         yield
 
 

@@ -281,6 +281,7 @@ class Contest:
     blocks: tuple[Block, ...]
     marks: tuple[str, ...] = ()
     others_cores: float | None = None  # that other programs used, all rounds together
+    gpu: GpuState | None = None  # over all rounds; None: no GPU, or its driver says nothing
 
     @property
     def seconds(self) -> float:

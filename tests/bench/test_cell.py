@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 
-from vgg_deploy.backends.base import Array
-from vgg_deploy.backends.fake import get_fake
-from vgg_deploy.bench.cell import bench_cell
+from vgg_deploy.artifact import Artifact
+from vgg_deploy.backends.base import Array, Device, Session
+from vgg_deploy.backends.fake import FakeBackend, get_fake
+from vgg_deploy.backends.session import HostSession, opened
+from vgg_deploy.bench.answers import UNREAD
+from vgg_deploy.bench.cell import NO_STREAM, bench_cell
 from vgg_deploy.bench.cold import cold_start
 from vgg_deploy.bench.measure import MeasureOptions
 from vgg_deploy.bundle import Bundle
@@ -30,8 +35,12 @@ def images(size: int) -> Array:
 
 
 def rows_of(
-    name: str, bundle: Bundle, make_input: Callable[[int], Array] = images
+    name: str,
+    bundle: Bundle,
+    make_input: Callable[[int], Array] = images,
+    backend: FakeBackend | None = None,
 ) -> tuple[Timing, ...]:
+    backend = backend or get_fake(name)
     artifact = bundle.checkpoint
     subject = Subject(
         artifact=str(artifact.path),
@@ -40,10 +49,10 @@ def rows_of(
         format=artifact.format,
         precision=artifact.precision,
         backend=name,
-        device="cpu",
+        device=backend.device,
     )
     return bench_cell(
-        get_fake(name),
+        backend,
         artifact,
         bundle.root,
         subject,
@@ -51,7 +60,6 @@ def rows_of(
         make_input,
         QUICK,
         factory=FACTORY,
-        marks=("noted",),
     )
 
 
@@ -60,7 +68,6 @@ def test_every_batch_size_is_a_row_with_its_cold_start(tiny_bundle: Bundle) -> N
     assert [(row.batch, row.status) for row in rows] == [(1, "measured"), (2, "measured")]
     for row in rows:
         assert len(row.samples_ns) >= 64
-        assert "noted" in row.marks
         assert row.threads == threads()
         assert row.clock == "host"
         assert len(row.end_to_end_ns) >= 10
@@ -85,6 +92,80 @@ def test_what_breaks_is_a_failed_row(tiny_bundle: Bundle, name: str, reason: str
     for row in rows:
         assert row.samples_ns == ()
         assert re.search(reason, row.reason), row.reason
+
+
+def test_what_is_timed_is_what_a_call_answers(tiny_bundle: Bundle) -> None:
+    """Planted: repeated runs leave another batch's answer; a call, which verify sees, is right."""
+    for row in rows_of("fake-stale", tiny_bundle, lambda size: images(size) + 1):
+        assert (row.status, row.samples_ns) == ("failed", ())
+        assert row.reason.startswith(
+            "the timed run answers otherwise than a call does: relative L2 1, limit 0.001"
+        )
+    backend = FakeBackend(fault="nan")
+    reasons = {row.reason for row in rows_of("fake", tiny_bundle, backend=backend)}
+    assert all("another shape, or NaN" in reason for reason in reasons)
+
+
+class WithModes(HostSession):
+    """As a GPU's session, but without a stream."""
+
+    @property
+    def modes(self) -> Mapping[str, str]:
+        return {"cuda_graph": "on", "tf32": "off"}
+
+
+@dataclass(frozen=True)
+class OnGpu(FakeBackend):
+    device: Device = "cuda"
+
+    def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
+        return opened(self, artifact, root, lambda path: self._load(artifact, path), WithModes)
+
+
+def test_a_gpu_without_a_stream_is_marked_and_says_how_it_ran(tiny_bundle: Bundle) -> None:
+    for row in rows_of("fake", tiny_bundle, backend=OnGpu()):
+        assert row.status == "measured"
+        assert NO_STREAM in row.marks
+        assert row.modes == {"cuda_graph": "on", "tf32": "off"}
+        assert row.threads is None
+    for row in rows_of("fake", tiny_bundle):
+        assert NO_STREAM not in row.marks
+        assert row.modes == {}
+
+
+class Muted:
+    """A session that does not give back what a bound run computed."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.bind, self.sync = session, session.bind, session.sync
+
+    def __call__(self, batch: Array, /) -> Array:
+        return self.session(batch)
+
+
+@dataclass(frozen=True)
+class Mute(FakeBackend):
+    @contextmanager
+    def open(self, artifact: Artifact, root: Path, /) -> Iterator[Session]:
+        with super().open(artifact, root) as session:
+            yield Muted(session)
+
+
+def test_an_answer_that_cannot_be_read_is_marked(tiny_bundle: Bundle) -> None:
+    assert all(UNREAD in row.marks for row in rows_of("fake", tiny_bundle, backend=Mute()))
+    assert not any(UNREAD in row.marks for row in rows_of("fake", tiny_bundle))
+
+
+def test_a_cold_start_that_takes_too_long_costs_its_figures_only(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = partial(cold_start, timeout_s=0.01)
+    monkeypatch.setattr("vgg_deploy.bench.cell.cold_start", late)
+    for row in rows_of("fake", tiny_bundle):
+        assert row.status == "measured"
+        assert row.samples_ns
+        assert (row.load_s, row.first_s, row.peak_memory_bytes) == (None, None, None)
+        assert row.reason == "no start-up figures: cold start took longer than 0.01 s"
 
 
 def test_what_is_missing_is_skipped(tiny_bundle: Bundle) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -138,7 +137,3 @@ class _Status(int):
         status = super().__new__(cls, value)
         status.name = name
         return status
-
-
-def test_options_are_values() -> None:
-    assert replace(MeasureOptions(), percentile=99).percentile == 99

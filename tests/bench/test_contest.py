@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from tests.bench.test_nvml import Driver
 from vgg_deploy.bench.contest import Contender, ContestOptions, contest, contest_in_rounds
 from vgg_deploy.bench.load import Load
+from vgg_deploy.bench.nvml import NvmlProbe
 from vgg_deploy.bench.paired import ratios
-from vgg_deploy.bench.virtual import Machine, contender, instruments
-from vgg_deploy.errors import UsageError
+from vgg_deploy.bench.virtual import Machine, VirtualSession, contender, instruments
+from vgg_deploy.errors import MeasurementNotValid, UsageError
 from vgg_deploy.report.ratio_tables import contest_table
 from vgg_deploy.results import Contest
 
@@ -57,6 +62,82 @@ def test_a_planted_slowdown_is_found_and_equals_are_not_told_apart() -> None:
     equal = [ratios(fought(1 * MS, 1 * MS, seed=s))[0].word for s in range(20)]
     assert slower.count("slower") >= 9
     assert equal.count("no difference shown") >= 16  # P(fewer) = 0.3 % at 5 % false alarms
+
+
+class Answers(VirtualSession):
+    """A session that also gives back what a bound run left."""
+
+    left = np.ones((1, 1))
+
+    def output(self) -> NDArray[Any]:
+        return self.left
+
+
+class Stale(Answers):
+    left = np.zeros((1, 1))
+
+
+def test_a_contender_whose_runs_answer_otherwise_is_refused() -> None:
+    machine, batch = Machine(0), np.ones((1, 1))
+    good, bad = contender(machine, "good", MS), contender(machine, "bad", MS)
+    good = replace(good, session=Answers(machine, MS))
+    bad = replace(bad, session=Stale(machine, MS))
+    assert contest([good, good], batch, QUICK, instruments(machine)).blocks
+    refused = pytest.raises(MeasurementNotValid, match=r"^bad:model.fp32.onnx: the timed run answ")
+    with refused:
+        contest([good, bad], batch, QUICK, instruments(machine))
+    with refused:
+        contest_in_rounds(lambda order: nullcontext([(good, bad)[i] for i in order]), 2, batch,
+                          QUICK, using=instruments(machine))  # fmt: skip
+
+
+class Growing(VirtualSession):
+    """Every run takes a fifth longer than the one before."""
+
+    def bind(self, _batch: NDArray[Any], /) -> Callable[[], None]:
+        def run() -> None:
+            self.ns *= 1.2
+            self.machine.spend(self.ns)
+
+        return run
+
+
+def test_a_warm_up_that_does_not_settle_is_said() -> None:
+    machine = Machine(0)
+    pair = [contender(machine, name, MS) for name in "ab"]
+    grown = replace(pair[1], session=Growing(machine, MS))
+    few = replace(QUICK, blocks=5)
+    said = ("not stable after 5 s of warm-up",)
+    assert contest(pair, np.zeros((1, 1)), few, instruments(machine)).marks == ()
+    found = contest([pair[0], grown], np.zeros((1, 1)), few, instruments(machine))
+    assert found.marks == said
+    found = contest_in_rounds(
+        lambda order: nullcontext([(pair[0], grown)[i] for i in order]),
+        2, np.zeros((1, 1)), few, using=instruments(machine),
+    )  # fmt: skip
+    assert found.marks == said
+    assert "not stable" in contest_table(found).note
+
+
+def test_a_gpu_is_looked_at_between_blocks() -> None:
+    """Planted: a power cap in one reading of many, and a stranger on the GPU."""
+    reasons = chain([1, 1, 1, 4], repeat(1))
+    driver = Driver(clocks=repeat(1980), reasons=reasons, pids=[os.getpid(), 99999])
+    machine = Machine(0)
+    using = replace(instruments(machine), probe=NvmlProbe(driver, "gpu 0", lambda _: None))
+    pair = [contender(machine, name, MS) for name in "ab"]
+    pair = [replace(one, subject=replace(one.subject, device="cuda")) for one in pair]
+    marks = ("slowed down: power cap", "not alone: the GPU was used by others")
+    found = contest(pair, np.zeros((1, 1)), QUICK, using)
+    assert found.marks == marks
+    assert found.gpu is not None
+    found = contest_in_rounds(lambda order: nullcontext([pair[i] for i in order]), 2,
+                              np.zeros((1, 1)), QUICK, using=using)  # fmt: skip
+    assert found.marks == marks
+    assert "slowed down: power cap" in contest_table(found).note
+    quiet = replace(found, marks=(), others_cores=0.0)
+    assert "Nothing disturbed it" in contest_table(quiet).note
+    assert "the GPU was not watched" in contest_table(replace(quiet, gpu=None)).note
 
 
 def test_too_few_blocks_are_refused() -> None:

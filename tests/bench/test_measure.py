@@ -58,6 +58,13 @@ def measured(durations: list[int], **options: Any) -> Any:
     return measure(session, np.zeros(1), MeasureOptions(**options), using)
 
 
+def ticks(durations: list[int], **options: Any) -> list[tuple[float, float]]:
+    """What is told: the seconds since the last time, and those left."""
+    told: list[tuple[float, float]] = []
+    measured(durations, tick=lambda seconds, left: told.append((seconds, left)), **options)
+    return told
+
+
 def instruments(clock: Clock, **given: Any) -> Instruments:
     return Instruments(stopwatch=HostStopwatch(now=clock), now=clock, **given)
 
@@ -99,9 +106,18 @@ def test_drift_is_said() -> None:
 
 
 def test_who_watches_is_told_the_time_between_runs() -> None:
-    told: list[float] = []
-    measured([10 * MS], min_seconds=1, tick=told.append)
-    assert told == pytest.approx([0.25] * 3)
+    told = ticks([10 * MS], min_seconds=1)
+    assert [seconds for seconds, _ in told] == pytest.approx([0.25, 0.25, 0.25, 0.252])
+    left = 1 + 1 / 3 - np.array([0.25, 0.5, 0.75])  # runs, and calls after them
+    assert [left for _, left in told] == pytest.approx([*left, 1 / 3 - 0.252])
+
+
+@pytest.mark.parametrize(
+    ("ms", "left"),
+    [(400, 64 * 0.4 - 0.4 + 10 * 0.4), (10_000, 60 - 10 + 20)],
+)
+def test_the_time_left_of_a_slow_session_is_that_of_its_queries(ms: int, left: float) -> None:
+    assert ticks([ms * MS], min_seconds=1)[0] == pytest.approx((ms / 1000, left))
 
 
 @pytest.mark.parametrize("percentile", MIN_QUERIES)

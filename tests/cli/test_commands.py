@@ -128,7 +128,9 @@ def test_gates_comparison_diff_and_choice(
     assert failure([*timed, "--fail-if", "p50_ms>1e6"], capsys)[0] == 8  # not verified: no gate
     assert main(["verify", root, "-b", "ort-cpu", "--data", "sample", "--images", "8"]) == 0
     capsys.readouterr()
-    assert failure([*timed, "--fail-if", "file_mb>0"], capsys)[0] in (1, 8)  # 8: not alone
+    code, said = failure([*timed, "--fail-if", "file_mb>0"], capsys)  # a size needs no quiet
+    assert code == 1
+    assert "file_mb>0: ort-cpu:model.fp32.onnx at batch 1 has" in said
     pair = ["--compare", "ort-cpu", "--compare", "torchscript", "--blocks", "5"]
     assert main(["bench", root, *pair, "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["comparisons"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.bench.rows import passed
 from vgg_deploy import stored
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.bench.capacity import CapacityOptions
@@ -17,7 +18,15 @@ from vgg_deploy.cli import main
 from vgg_deploy.environment import capture, now
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.pipeline.capacity import plan_capacity, service_times
-from vgg_deploy.results import BENCH_FILE, SCHEMA_VERSION, BenchReport, Subject, Timing
+from vgg_deploy.pipeline.verified import NOT_VERIFIED
+from vgg_deploy.results import (
+    BENCH_FILE,
+    SCHEMA_VERSION,
+    VERIFY_FILE,
+    BenchReport,
+    Subject,
+    Timing,
+)
 
 OPTIONS = CapacityOptions(qps=1000, p99_ms=50)
 
@@ -50,6 +59,7 @@ def save(bundle: Bundle, *rows: Timing) -> Path:
     )
     path = bundle.root / BENCH_FILE
     stored.save(path, report)
+    stored.save(bundle.root / VERIFY_FILE, passed(rows))
     return path
 
 
@@ -104,6 +114,8 @@ def test_a_size_that_is_not_planned_with_is_told(timed: Bundle) -> None:
         "batch 4 is left out: failed, out of memory",
         "batch 16 is left out: 40 runs, it takes 64",
     )
+    (timed.root / VERIFY_FILE).unlink()
+    assert plan_capacity(timed, OPTIONS).candidates[0].marks[0] == NOT_VERIFIED
 
 
 def test_a_backend_that_never_ran_here_is_no_candidate(timed: Bundle) -> None:

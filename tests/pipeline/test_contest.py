@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import repeat
 
 import onnx
 import pytest
 
+from tests.bench.test_nvml import Driver
 from vgg_deploy import stored
 from vgg_deploy.backends import get_backend
 from vgg_deploy.bench.like import Traits, unlike
+from vgg_deploy.bench.nvml import NvmlProbe
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError
 from vgg_deploy.export.baked import EmbeddedOptions
@@ -20,6 +23,7 @@ from vgg_deploy.pipeline.contest import CompareOptions, compare_bundle, told
 from vgg_deploy.pipeline.export import embed_preprocessing, export_bundle
 from vgg_deploy.pipeline.verified import NOT_VERIFIED, mark_of, verdicts
 from vgg_deploy.pipeline.verify import VerifyOptions, verify_bundle
+from vgg_deploy.report.ratio_tables import contest_table
 from vgg_deploy.results import BENCH_FILE, COMPARE_FILE, VERIFY_FILE, BenchReport, Verdict
 
 ORT = Selection(backends=("ort-cpu",))
@@ -45,6 +49,23 @@ def test_two_backends_in_turns(onnx_bundle: Bundle) -> None:
     ratios = told(report)["comparisons"]
     assert isinstance(ratios, list)
     assert ratios[0]["ratios"][0]["low"] <= ratios[0]["ratios"][0]["high"]
+
+
+def test_a_gpu_that_was_slowed_down_is_said(
+    onnx_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    driver = Driver(clocks=repeat(1980), reasons=repeat(4))
+
+    def probe(device: str) -> NvmlProbe:
+        asked.append(device)
+        return NvmlProbe(driver, "gpu 0", lambda _: None)
+
+    monkeypatch.setattr("vgg_deploy.pipeline.contest.probe_for", probe)
+    (found,) = compared(onnx_bundle, "ort-cpu", "openvino:model.fp32.onnx").contests
+    assert asked == ["cpu"]
+    assert "slowed down: power cap" in found.marks
+    assert "slowed down: power cap" in contest_table(found).note
 
 
 @pytest.mark.parametrize(
@@ -130,6 +151,7 @@ def test_a_verdict_that_changed_is_not_hidden_by_results_that_are_reused(
 ) -> None:
     report = verify_bundle(onnx_bundle, VerifyOptions(selection=ORT, images=8, accuracy=False))
     options = BenchOptions(selection=ORT, batches=(1,), seconds=0.05, ceilings=False, layers=False)
+    made: set[str] = set()
     turns: tuple[tuple[Verdict, bool], ...]
     turns = (("failed", True), ("equivalent", False), ("failed", True))
     for verdict, marked in turns:
@@ -137,6 +159,10 @@ def test_a_verdict_that_changed_is_not_hidden_by_results_that_are_reused(
         stored.save(onnx_bundle.root / VERIFY_FILE, replace(report, rows=rows))
         (row,) = bench_bundle(onnx_bundle, options, reuse=True).rows
         assert any(mark.startswith("verify: ") for mark in row.marks) == marked
+        kept = stored.load(BenchReport, onnx_bundle.root / BENCH_FILE)
+        assert not any(mark.startswith("verify: ") for mark in kept.rows[0].marks)
+        made.add(kept.made_at)
+    assert len(made) == 1  # a verdict is no reason to time again
 
 
 def test_ceilings_and_layers_are_measured_in_the_same_run(onnx_bundle: Bundle) -> None:

@@ -44,6 +44,15 @@ class Session(Protocol):
 
 
 @runtime_checkable
+class Answering(Protocol):
+    """What a session also has when it gives back what a bound run computed."""
+
+    def output(self) -> Array:
+        """Logits ``[N, classes]`` of the last bound run, in an array of the caller's own."""
+        ...
+
+
+@runtime_checkable
 class OnStream(Protocol):
     """What a session on a GPU also has, so that CUDA events can time it on its own stream."""
 

@@ -22,7 +22,7 @@ from vgg_deploy.backends.session import Place, Placed, opened
 from vgg_deploy.errors import unknown_choice
 from vgg_deploy.files import sha256_of
 
-Fault = Literal["open", "run", "crash", "nan", "shape", "constant", "unsteady"]
+Fault = Literal["open", "run", "crash", "nan", "shape", "constant", "unsteady", "stale"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class FakeBackend:
 
     ``noise`` is relative to the logits; ``delay_s`` is slept in every run; ``fault`` is the one
     way in which it breaks; ``strict`` refuses a file that is not the artifact's, by digest.
+
+    "stale" breaks repeated runs only, as calls are none: they answer as if zeros had been placed.
     """
 
     name: str = "fake"
@@ -65,7 +67,9 @@ class FakeBackend:
             def run() -> None:
                 if self.delay_s:
                     time.sleep(self.delay_s)
-                last[:] = (self._logits(batch, weights, generator),)
+                stale = self.fault == "stale" and last
+                given = np.zeros_like(batch) if stale else batch
+                last[:] = (self._logits(given, weights, generator),)
 
             def read() -> Array:
                 copied: Array = last[0].copy()
@@ -117,6 +121,7 @@ FAKES: Mapping[str, FakeBackend] = {
         replace(_PLAIN, name="fake-open", fault="open"),
         replace(_PLAIN, name="fake-run", fault="run"),
         replace(_PLAIN, name="fake-crash", fault="crash"),
+        replace(_PLAIN, name="fake-stale", fault="stale"),
         replace(_PLAIN, name="fake-missing", missing=Missing("no library", "install one")),
     )
 }

@@ -80,8 +80,9 @@ class HostSession:
         self._require_open()
         if self._bound is None:
             raise RuntimeError(f"nothing is bound in the {self._name} session of {self._path}")
-        last: Array = self._bound.read()
-        return last
+        with translated(f"{self._name} could not run {self._path}"):
+            last: Array = self._bound.read()
+            return last
 
     def close(self) -> None:
         """Let go of the runtime and its buffers."""

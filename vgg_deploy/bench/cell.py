@@ -8,16 +8,16 @@ from pathlib import Path
 
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends.base import Array, Backend, Described
+from vgg_deploy.bench.answers import UNREAD, require_same_answer
 from vgg_deploy.bench.clock import stopwatch_for
 from vgg_deploy.bench.cold import ColdStart, cold_start
-from vgg_deploy.bench.measure import Instruments, Measurement, MeasureOptions, measure
+from vgg_deploy.bench.measure import Instruments, Measurement, MeasureOptions, Tick, measure
 from vgg_deploy.bench.nvml import probe_for
 from vgg_deploy.environment import threads
 from vgg_deploy.errors import VggDeployError
 from vgg_deploy.results import Subject, Timing
 
 NO_STREAM = "timed by the host's clock: this backend names no stream for CUDA events"
-Tick = Callable[[float], None]
 
 
 def bench_cell(
@@ -30,12 +30,12 @@ def bench_cell(
     options: MeasureOptions,
     *,
     factory: str,
-    marks: tuple[str, ...] = (),
     begin: Callable[[int], Tick | None] = lambda _size: None,
 ) -> tuple[Timing, ...]:
     """A ``Timing`` per batch size; one that breaks does not stop the others.
 
-    ``begin`` is told each batch size and gives what is to be told the seconds that passed.
+    ``begin`` is told each batch size and gives what is to be told how the timing goes on. A cold
+    start that takes too long costs its figures only: the row is measured, with the ``reason``.
     """
     if missing := backend.probe():
         reason = f"{missing.reason}; {missing.remedy}"
@@ -48,7 +48,7 @@ def bench_cell(
         try:
             batch = make_input(size)
             cold = cold_start(factory, backend.name, artifact, root, batch)
-            if cold.error:
+            if cold.error and not cold.late:
                 rows.append(_failed(subject, size, cold.error))
                 continue
             row = _measured(backend, artifact, root, subject, batch, options, tick)
@@ -60,7 +60,7 @@ def bench_cell(
             first = next(iter(str(error).splitlines()), "")
             rows.append(_failed(subject, size, f"{type(error).__name__}: {first}"))
         else:
-            rows.append(replace(_with_cold(row, cold), marks=(*marks, *row.marks)))
+            rows.append(_with_cold(row, cold))
     return tuple(rows)
 
 
@@ -79,9 +79,12 @@ def _measured(
         using = Instruments(stopwatch=stopwatch, probe=probe, tick=tick)
         found = measure(session, batch, options, using)
         modes = dict(session.modes) if isinstance(session, Described) else {}
-    unlike = subject.device == "cuda" and stopwatch.name == "host"
+    if found.apart is not None:
+        require_same_answer(found.apart, subject.precision)
     row = _timing(subject, batch.shape[0], found)
-    return replace(row, modes=modes, marks=(*row.marks, *([NO_STREAM] if unlike else [])))
+    unlike = subject.device == "cuda" and stopwatch.name == "host"
+    more = [*([NO_STREAM] if unlike else []), *([UNREAD] if found.apart is None else [])]
+    return replace(row, modes=modes, marks=(*row.marks, *more))
 
 
 def _failed(subject: Subject, batch: int, reason: str) -> Timing:
@@ -109,6 +112,7 @@ def _timing(subject: Subject, batch: int, found: Measurement) -> Timing:
 def _with_cold(row: Timing, cold: ColdStart) -> Timing:
     return replace(
         row,
+        reason=f"no start-up figures: {cold.error}" if cold.late else "",
         load_s=cold.load_s,
         import_s=cold.import_s,
         first_s=cold.first_s,

@@ -25,13 +25,17 @@ TIMEOUT_S = 300
 
 @dataclass(frozen=True, kw_only=True)
 class ColdStart:
-    """What a fresh process needed, in seconds and bytes; ``error`` when it broke."""
+    """What a fresh process needed, in seconds and bytes; ``error`` when it broke.
+
+    ``late``: it was ended after its time, which says nothing of a file that is slow to start.
+    """
 
     import_s: float | None = None
     load_s: float | None = None
     first_s: float | None = None
     peak_memory_bytes: int | None = None
     error: str = ""
+    late: bool = False
 
 
 def cold_start(
@@ -52,7 +56,7 @@ def cold_start(
     try:
         done = run_group(command, timeout_s, given=jsonio.dumps(artifact, indent=None))
     except subprocess.TimeoutExpired:
-        return ColdStart(error=f"cold start took longer than {timeout_s:g} s")
+        return ColdStart(error=f"cold start took longer than {timeout_s:g} s", late=True)
     try:
         return ColdStart(**json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError, TypeError):

@@ -9,12 +9,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from statistics import median
 
-from vgg_deploy.backends.base import Array, Session
+from vgg_deploy.backends.base import Answering, Array, Session
+from vgg_deploy.bench.answers import apart, require_same_answer
 from vgg_deploy.bench.clock import Run, Stopwatch
 from vgg_deploy.bench.load import cores_of_others, look
 from vgg_deploy.bench.measure import Instruments, no_garbage_collection, warm_up
 from vgg_deploy.bench.paired import FEWEST_BLOCKS
-from vgg_deploy.bench.rules import others_mark
+from vgg_deploy.bench.rules import gpu_marks, others_mark, warm_mark
 from vgg_deploy.bench.stats import NS
 from vgg_deploy.errors import UsageError
 from vgg_deploy.results import Block, Contest, Subject
@@ -54,38 +55,55 @@ def contest(
     options: ContestOptions,
     using: Instruments | None = None,
     done: Callable[[], None] = lambda: None,
-    blocks_wanted: int | None = None,
 ) -> Contest:
     """Time all contenders on the same input; ``done`` is told of every finished block.
 
-    ``blocks_wanted``: only so many, as a part of a longer contest.
+    Raises ``MeasurementNotValid`` for one whose timed runs answer otherwise than its calls do.
     """
     using = using or Instruments(look=look)
+    found, warm = _part(contenders, batch, options, using, done, options.blocks)
+    return _told(found, warm, [found.others_cores], using)
+
+
+def _part(
+    contenders: Sequence[Contender],
+    batch: Array,
+    options: ContestOptions,
+    using: Instruments,
+    done: Callable[[], None],
+    wanted: int,
+) -> tuple[Contest, bool]:
+    """So many blocks without marks, and whether all contenders were warm."""
     runs = [c.session.bind(batch) for c in contenders]
     order, shuffle = list(range(len(contenders))), random.Random(options.seed).shuffle  # noqa: S311
     blocks: list[Block] = []
     with no_garbage_collection():
-        turns = [_runs_per_turn(c, run, options, using)
+        ready = [_runs_per_turn(c, run, options, using)
                  for c, run in zip(contenders, runs, strict=True)]  # fmt: skip
+        turns = [runs_per_turn for runs_per_turn, _ in ready]
         before = using.look()
-        for _ in range(blocks_wanted or options.blocks):
+        using.probe.look()
+        for _ in range(wanted):
             shuffle(order)
             found = dict.fromkeys(order, 0.0)
             for i in order:
                 found[i] = _turn(contenders[i], runs[i], turns[i])
             medians = tuple(found[i] for i in range(len(contenders)))
             blocks.append(Block(order=tuple(order), medians_ns=medians))
+            using.probe.look()
             gc.collect(0)
             done()
         others = cores_of_others(before, using.look())
-    return Contest(
+    for contender in contenders:
+        _require_same_answer(contender, batch)
+    made = Contest(
         subjects=tuple(c.subject for c in contenders),
         batch=batch.shape[0],
         runs_per_turn=tuple(turns),
         blocks=tuple(blocks),
-        marks=others_mark(others),
         others_cores=others,
     )
+    return made, all(warm for _, warm in ready)
 
 
 def contest_in_rounds(
@@ -106,23 +124,40 @@ def contest_in_rounds(
     rounds = min(-(-ROUNDS // count) * count, options.blocks)
     using = using or Instruments(look=look)
     parts: list[Contest] = []
+    all_warm = True
     before = using.look()
     for number in range(rounds):
         share = options.blocks // rounds + (number < options.blocks % rounds)
         order = [(number + i) % count for i in range(count)]
         with opened(order) as contenders:
-            part = contest(contenders, batch, replace(options, seed=options.seed + number),
-                           using, done=done, blocks_wanted=share)  # fmt: skip
+            seeded = replace(options, seed=options.seed + number)
+            part, warm = _part(contenders, batch, seeded, using, done, share)
+        all_warm = all_warm and warm
         parts.append(_put_back(part, order, number))
     # a round may be too short for the counters, all of them together hardly are
     others = cores_of_others(before, using.look())
-    marks = [*(mark for part in parts for mark in part.marks), *others_mark(others)]
-    return replace(
+    whole = replace(
         parts[0],
         blocks=tuple(block for part in parts for block in part.blocks),
-        marks=tuple(marks)[:1],
         others_cores=others,
     )
+    return _told(whole, all_warm, [*(part.others_cores for part in parts), others], using)
+
+
+def _told(
+    found: Contest, warm: bool, others: Sequence[float | None], using: Instruments
+) -> Contest:
+    """With the rules that it breaks; of those that ran beside it, the first that were seen."""
+    gpu = using.probe.seen()
+    beside = next((mark for mark in map(others_mark, others) if mark), ())
+    return replace(found, marks=(*warm_mark(warm), *beside, *gpu_marks(gpu)), gpu=gpu)
+
+
+def _require_same_answer(contender: Contender, batch: Array) -> None:
+    session, subject = contender.session, contender.subject
+    if isinstance(session, Answering):
+        distance = apart(session.output(), session(batch))
+        require_same_answer(distance, subject.precision, f"{subject.id}: ")
 
 
 def _put_back(part: Contest, order: Sequence[int], number: int) -> Contest:
@@ -146,12 +181,12 @@ def _put_back(part: Contest, order: Sequence[int], number: int) -> Contest:
 
 def _runs_per_turn(
     contender: Contender, run: Run, options: ContestOptions, using: Instruments
-) -> int:
-    """Warm up, and see how many runs fill a turn."""
+) -> tuple[int, bool]:
+    """Warm up, and see how many runs fill a turn; also whether it became warm."""
     sync, stopwatch = contender.session.sync, contender.stopwatch
-    warm_up(run, sync, Instruments(stopwatch=stopwatch, now=using.now))
+    _, warm = warm_up(run, sync, Instruments(stopwatch=stopwatch, now=using.now))
     once = median(stopwatch.lap(run, sync) for _ in range(5))
-    return max(options.turn_runs, int(options.turn_seconds * NS / max(1.0, once)))
+    return max(options.turn_runs, int(options.turn_seconds * NS / max(1.0, once))), warm
 
 
 def _turn(contender: Contender, run: Run, runs: int) -> float:

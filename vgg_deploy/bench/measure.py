@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
-from vgg_deploy.backends.base import Array, Session
+from vgg_deploy.backends.base import Answering, Array, Session
+from vgg_deploy.bench.answers import apart
 from vgg_deploy.bench.clock import HostStopwatch, Now, Run, Stopwatch
 from vgg_deploy.bench.load import Load, cores_of_others, look
 from vgg_deploy.bench.nvml import NoProbe, Probe
@@ -24,7 +25,11 @@ _STABLE = 0.05  # relative change between two windows that counts as warm
 MAX_WARMUP_S = 5.0
 _TICK_NS = 0.25e9  # between two looks at the device and at who watches
 _CALLS = 10  # fewest end-to-end calls: enough for a median
-_CALLS_SHARE = 1 / 3  # of the measuring time
+CALLS_SHARE = 1 / 3  # of the measuring time, on top
+
+
+# Told the seconds since the last tick, and those that are left, as far as can be known.
+Tick = Callable[[float, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +62,7 @@ class Measurement:
     warmup_runs: int
     others_cores: float | None
     gpu: GpuState | None
+    apart: float | None  # last timed run from last call, relative L2; None: cannot be read
     marks: tuple[str, ...]
 
 
@@ -68,7 +74,7 @@ class Instruments:
     probe: Probe = field(default_factory=NoProbe)
     now: Now = time.perf_counter_ns
     look: Callable[[], Load | None] = look
-    tick: Callable[[float], None] | None = None  # told the seconds since the last tick
+    tick: Tick | None = None
 
 
 def measure(
@@ -83,7 +89,8 @@ def measure(
         samples = _timed(run, sync, options, using)
         others = cores_of_others(before, using.look())
         burst = _burst(run, sync, samples, using) if using.stopwatch.name != "host" else (0, 0)
-        calls = _calls(session, batch, options, using.now)
+        timed = session.output() if isinstance(session, Answering) else None
+        calls, called = _calls(session, batch, options, using)
     gpu = using.probe.seen()
     return Measurement(
         clock=using.stopwatch.name,
@@ -94,6 +101,7 @@ def measure(
         warmup_runs=warmup,
         others_cores=others,
         gpu=gpu,
+        apart=None if timed is None else apart(timed, called),
         marks=marks_of(
             samples, clock=using.stopwatch.name, percentile=options.percentile,
             warm=warm, others=others, gpu=gpu,
@@ -133,8 +141,16 @@ def _timed(run: Run, sync: Run, options: MeasureOptions, using: Instruments) -> 
         if end - told >= _TICK_NS:  # between two runs, so that nothing of it is timed
             using.probe.look()
             if using.tick:
-                using.tick((end - told) / NS)
+                calls = _length((end - first) / len(samples), _CALLS, options, CALLS_SHARE)
+                runs = _length((end - first) / len(samples), needed, options)
+                using.tick((end - told) / NS, (runs - (end - first) + calls) / NS)
             told = end
+
+
+def _length(each: float, needed: int, options: MeasureOptions, share: float = 1) -> float:
+    """Nanoseconds of a part of the measuring time: where runs are slow, what is needed decides."""
+    least, most = options.min_seconds * share * NS, options.max_seconds * share * NS
+    return min(max(least, needed * each), most)
 
 
 def _burst(run: Run, sync: Run, samples: list[int], using: Instruments) -> tuple[int, int]:
@@ -147,19 +163,26 @@ def _burst(run: Run, sync: Run, samples: list[int], using: Instruments) -> tuple
     return runs, using.now() - begin
 
 
-def _calls(session: Session, batch: Array, options: MeasureOptions, now: Now) -> list[int]:
-    """Whole calls: place the input, run, read the output."""
+def _calls(
+    session: Session, batch: Array, options: MeasureOptions, using: Instruments
+) -> tuple[list[int], Array]:
+    """Whole calls: place the input, run, read the output; also what the last one answered."""
     calls: list[int] = []
-    first = now()
-    least = first + options.min_seconds * _CALLS_SHARE * NS
-    most = first + options.max_seconds * _CALLS_SHARE * NS
+    now = using.now
+    first = told = now()
+    least = first + options.min_seconds * CALLS_SHARE * NS
+    most = first + options.max_seconds * CALLS_SHARE * NS
     while True:
         begin = now()
-        session(batch)
+        answer = session(batch)
         end = now()
         calls.append(end - begin)
         if (end >= least and len(calls) >= _CALLS) or end >= most:
-            return calls
+            return calls, answer
+        if using.tick and end - told >= _TICK_NS:
+            length = _length((end - first) / len(calls), _CALLS, options, CALLS_SHARE)
+            using.tick((end - told) / NS, (length - (end - first)) / NS)
+            told = end
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def marks_of(
     gpu: GpuState | None,
 ) -> tuple[str, ...]:
     """One line per broken rule; none for a measurement that may be quoted."""
-    marks = [] if warm else ["not stable after 5 s of warm-up"]
+    marks = [*warm_mark(warm)]
     if len(samples) < MIN_QUERIES[percentile]:
         least = MIN_QUERIES[percentile]
         marks.append(f"{len(samples)} queries are too few for p{percentile} ({least})")
@@ -36,7 +36,12 @@ def marks_of(
     if abs(drift := drift_of(samples)) > DRIFT:
         word = "slower" if drift > 0 else "faster"
         marks.append(f"drifting: {100 * abs(drift):.0f} % {word} at the end than at the start")
-    return (*marks, *others_mark(others), *_gpu_marks(gpu))
+    return (*marks, *others_mark(others), *gpu_marks(gpu))
+
+
+def warm_mark(warm: bool) -> tuple[str, ...]:
+    """The mark for a warm-up that ended before it had settled."""
+    return () if warm else ("not stable after 5 s of warm-up",)
 
 
 def others_mark(others: float | None) -> tuple[str, ...]:
@@ -46,7 +51,8 @@ def others_mark(others: float | None) -> tuple[str, ...]:
     return (f"not alone: other programs used {others:.1f} cores meanwhile",)
 
 
-def _gpu_marks(gpu: GpuState | None) -> tuple[str, ...]:
+def gpu_marks(gpu: GpuState | None) -> tuple[str, ...]:
+    """The marks for what the driver said of a GPU; none without one."""
     if gpu is None:
         return ()
     marks = []

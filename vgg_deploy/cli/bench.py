@@ -74,9 +74,9 @@ def bench(
         refuse_given(context, _NOT_WITH_COMPARE, _MEANS_NOTHING)
     else:
         refuse_given(context, {"blocks": "add --compare, or leave it out"}, "needs --compare")
-    sizes = positive(batches or ((1,) if compare else (1, 8)), "batch")
+    sizes = positive(batches or (), "batch")  # none: the usual ones that a file takes
     if compare:
-        _compare(bundle, compare, sizes, blocks, as_json)
+        _compare(bundle, compare, sizes or (1,), blocks, as_json)
         return
     options = BenchOptions(
         selection=selection_of(backends, formats),

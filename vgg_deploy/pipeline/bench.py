@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vgg_deploy import stored
 from vgg_deploy.bench.cell import bench_cell
 from vgg_deploy.bench.figures import FIGURES, gate_error, percentile_for
 from vgg_deploy.bench.limits import ceilings
-from vgg_deploy.bench.measure import MeasureOptions
+from vgg_deploy.bench.measure import CALLS_SHARE, MeasureOptions, Tick
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import capture, now
 from vgg_deploy.errors import (
@@ -20,11 +20,11 @@ from vgg_deploy.errors import (
     VggDeployError,
 )
 from vgg_deploy.gates import Gate
-from vgg_deploy.pipeline.benchinput import make_input
+from vgg_deploy.pipeline.benchinput import make_input, not_taken
 from vgg_deploy.pipeline.cells import Cell, Selection, plan, results_key, without_cuda_graphs
 from vgg_deploy.pipeline.profiles import profiles
 from vgg_deploy.pipeline.usual import begin_usual
-from vgg_deploy.pipeline.verified import Verdicts, mark_of, verdicts
+from vgg_deploy.pipeline.verified import as_shown, own_marks, verdicts
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.results import (
     BENCH_FILE,
@@ -34,6 +34,8 @@ from vgg_deploy.results import (
     Timing,
 )
 
+USUAL = (1, 8)  # batch sizes
+_LONGER = 1.1  # so much more than a step was told to take is told anew
 BENCH_FIGURES = tuple(FIGURES)  # what --fail-if knows
 FACTORY = "vgg_deploy.backends:get_backend"
 CLOCK = (
@@ -47,7 +49,7 @@ class BenchOptions:
     """What is timed, and for how long."""
 
     selection: Selection = field(default_factory=Selection)
-    batches: tuple[int, ...] = (1, 8)
+    batches: tuple[int, ...] = ()  # empty: those of ``USUAL`` that a file takes
     seconds: float = 3.0
     percentile: int = 90
     ceilings: bool = True  # also measure what the machine can do
@@ -57,6 +59,11 @@ class BenchOptions:
 
     def __post_init__(self) -> None:
         self.measure_options()  # refuses what cannot be measured
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The batch sizes that are timed where a file takes them."""
+        return self.batches or USUAL
 
     def measure_options(self) -> MeasureOptions:
         """The timing loop's part of these options."""
@@ -69,7 +76,8 @@ def bench_bundle(
 ) -> BenchReport:
     """Time every planned cell and store the report in the bundle.
 
-    What verify has not passed, by digest, is timed but marked. With ``reuse`` a stored report of
+    What verify has not passed, by digest, is timed but marked in what is returned; the stored
+    report is without such marks, for verify may pass it later. With ``reuse`` a stored report of
     the same files, options and versions is returned, unless one of its cells failed.
     """
     watch = watch or Silent()
@@ -77,14 +85,14 @@ def bench_bundle(
     if not options.cuda_graph:
         cells = tuple(map(without_cuda_graphs, cells))
     bundle.check()
-    found = verdicts(bundle, cells)
-    key = results_key(cells, options, {"verdicts": str(sorted(found.items()))})
+    verdicts(bundle, cells)  # refuses a file that is not the one that was verified
+    key = results_key(cells, options, {})
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say(_reused(earlier, bundle))
-        return earlier
+        return as_shown(bundle.root, earlier)
     rows: list[Timing] = []
     for cell in cells:
-        rows += _rows(cell, bundle, options, found, watch)
+        rows += _rows(cell, bundle, options, watch)
     report = BenchReport(
         schema_version=SCHEMA_VERSION,
         made_at=now(),
@@ -94,10 +102,10 @@ def bench_bundle(
         options=_told(options),
         rows=tuple(rows),
         ceilings=_ceilings(rows, watch) if options.ceilings else (),
-        layers=profiles(bundle, cells, min(options.batches), watch) if options.layers else (),
+        layers=profiles(bundle, cells, min(options.sizes), watch) if options.layers else (),
     )
     stored.save(bundle.root / BENCH_FILE, report)
-    return report
+    return as_shown(bundle.root, report)
 
 
 def bench_error(report: BenchReport, gates: tuple[Gate, ...] = ()) -> VggDeployError | None:
@@ -111,32 +119,45 @@ def bench_error(report: BenchReport, gates: tuple[Gate, ...] = ()) -> VggDeployE
             "see the table; verify the bundle, then try the failed backend alone",
         )
     if not any(row.status == "measured" for row in report.rows):
+        sized = [row for row in report.rows if row.batch]
         return BackendNotAvailable(
-            "no backend could be timed", "see what is missing: vgg-deploy doctor"
+            "no backend could be timed" + (f"; {sized[0].reason}" if sized else ""),
+            "see what is missing: vgg-deploy doctor",
         )
     return gate_error(report, gates)
 
 
-def _rows(
-    cell: Cell, bundle: Bundle, options: BenchOptions, found: Verdicts, watch: Watcher
-) -> tuple[Timing, ...]:
+def _rows(cell: Cell, bundle: Bundle, options: BenchOptions, watch: Watcher) -> tuple[Timing, ...]:
     if cell.artifact is None or cell.missing:
         return (Timing(subject=cell.subject, batch=0, status="skipped", reason=cell.reason),)
+    reasons = {size: not_taken(cell.artifact, size) for size in options.sizes}
+    if options.batches:
+        reasons = dict.fromkeys(reasons, "")  # asked for: what it does not take is an error
     with watch.undisturbed():
         rows = bench_cell(
             cell.backend,
             cell.artifact,
             bundle.root,
             cell.subject,
-            options.batches,
+            [size for size, reason in reasons.items() if not reason],
             lambda size: make_input(bundle, size, cell.artifact),
             options.measure_options(),
             factory=FACTORY,
-            marks=mark_of(cell, found),
             begin=lambda size: _watched(watch, f"bench {cell.subject.id}, batch {size}", options),
         )
-    watch.say(f"bench: {cell.subject.id} {', '.join(row.status for row in rows)}")
+    skipped = [
+        Timing(subject=cell.subject, batch=size, status="skipped", reason=reason)
+        for size, reason in reasons.items()
+        if reason
+    ]
+    rows = tuple(sorted((*rows, *skipped), key=lambda row: row.batch))
+    watch.say(f"bench: {cell.subject.id} {', '.join(map(_in_short, rows))}")
     return rows
+
+
+def _in_short(row: Timing) -> str:
+    """The status, and what is missing of a row that was measured."""
+    return f"measured ({row.reason})" if row.status == "measured" and row.reason else row.status
 
 
 def _told(options: BenchOptions) -> dict[str, str]:
@@ -162,10 +183,24 @@ def _ceilings(rows: Sequence[Timing], watch: Watcher) -> tuple[Ceiling, ...]:
     return tuple(found)
 
 
-def _watched(watch: Watcher, what: str, options: BenchOptions) -> Callable[[float], None]:
-    """Begin a step of known length, in tenths of seconds; what is returned moves it on."""
-    watch.begin(what, round(10 * options.seconds))
-    return lambda seconds: watch.advance(round(10 * seconds))
+def _watched(watch: Watcher, what: str, options: BenchOptions) -> Tick:
+    """Begin a step of known length, in tenths of seconds; what is returned moves it on.
+
+    How long a slow cell takes is known after its first run: then the step begins anew.
+    """
+    watch.begin(what, total := round(10 * options.seconds * (1 + CALLS_SHARE)))
+    done, shown = 0.0, 0
+
+    def tick(seconds: float, left: float) -> None:
+        nonlocal total, done, shown
+        done += seconds
+        if (known := round(10 * (done + left))) > _LONGER * total:
+            watch.begin(what, total := known)
+            shown = 0
+        watch.advance(step := min(round(10 * done), total) - shown)
+        shown += step
+
+    return tick
 
 
 def _earlier(bundle: Bundle, key: str) -> BenchReport | None:
@@ -182,11 +217,11 @@ def _earlier(bundle: Bundle, key: str) -> BenchReport | None:
 def _reused(report: BenchReport, bundle: Bundle) -> str:
     """What to say of kept timings; those that break a rule stay, and how to repeat them is told."""
     said = "bench: reused, no file, option or version has changed"
-    marked = [row for row in report.rows if row.marks]
+    marked = [row for row in report.rows if own_marks(row)]
     if not marked:
         return said
     return (
         f"{said}; {len(marked)} of {len(report.rows)} timings break a rule (first: "
-        f"{marked[0].subject.id}, {marked[0].marks[0]}): remove {bundle.root / BENCH_FILE} to "
+        f"{marked[0].subject.id}, {own_marks(marked[0])[0]}): remove {bundle.root / BENCH_FILE} to "
         "measure again"
     )

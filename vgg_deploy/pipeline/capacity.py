@@ -13,6 +13,7 @@ from vgg_deploy.bench.capacity import CandidatePlan, CapacityOptions, CapacityRe
 from vgg_deploy.bench.stats import MIN_QUERIES, NS
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput
+from vgg_deploy.pipeline.verified import as_shown
 from vgg_deploy.results import BENCH_FILE, BenchReport, Subject, Timing
 
 _FEWEST = MIN_QUERIES[90]  # samples of a size: the tail of the service time decides the p99
@@ -25,7 +26,7 @@ def plan_capacity(
 
     Raises ``RefusedInput`` when nothing usable was timed, or when no file keeps the limit.
     """
-    report = stored.load(BenchReport, _bench_file(bundle))
+    report = as_shown(bundle.root, stored.load(BenchReport, _bench_file(bundle)))
     groups = _timed(bundle, report, set(backends or ()))
     candidates = [_candidate(subject, rows, options) for subject, rows in groups.items()]
     candidates.sort(key=lambda c: (c.plan is None, c.plan.load.replicas if c.plan else 0))

@@ -13,6 +13,8 @@ from vgg_deploy.backends.base import Array, Described
 from vgg_deploy.bench.clock import stopwatch_for
 from vgg_deploy.bench.contest import Contender, ContestOptions, contest_in_rounds
 from vgg_deploy.bench.like import Traits, unlike
+from vgg_deploy.bench.measure import Instruments
+from vgg_deploy.bench.nvml import probe_for
 from vgg_deploy.bench.paired import ratios
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import capture, now
@@ -114,6 +116,7 @@ def _fought(
     bundle: Bundle, cells: Sequence[Cell], batch: int, options: CompareOptions, watch: Watcher
 ) -> Contest:
     given = _shared_input(bundle, cells, batch)
+    probe = probe_for(cells[0].subject.device)  # before anything of ours runs there
     with watch.undisturbed():
         return contest_in_rounds(
             lambda order: _opened(
@@ -123,6 +126,7 @@ def _fought(
             given,
             options.contest_options(),
             done=watch.advance,
+            using=Instruments(probe=probe),
         )
 
 

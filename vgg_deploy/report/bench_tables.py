@@ -78,6 +78,7 @@ def startup_table(report: BenchReport, current: Mapping[str, str] | None = None)
             Column(name=name, align="right")
             for name in ("File", "Import", "Load", "First inference", "Peak memory")
         ),
+        Column(name="Reason", align="prose"),
     )
     rows = []
     for timing in _with_start(report):
@@ -93,6 +94,7 @@ def startup_table(report: BenchReport, current: Mapping[str, str] | None = None)
                     duration(timing.load_s),
                     duration(timing.first_s),
                     size(timing.peak_memory_bytes),
+                    timing.reason,
                 ),
                 notes=("stale",) if stale else (),
                 status="warn" if stale else "plain",
@@ -197,9 +199,9 @@ def _measured_stale(row: Timing, current: Mapping[str, str] | None) -> bool:
 
 
 def _with_start(report: BenchReport) -> list[Timing]:
-    """The first measured row of each subject that knows its start-up cost."""
+    """The first measured row of each subject that knows its start-up cost, or why it does not."""
     found: dict[str, Timing] = {}
-    for row in report.rows:
-        if row.status == "measured" and row.load_s is not None:
-            found.setdefault(row.subject.id, row)
+    rows = [row for row in report.rows if row.status == "measured"]
+    for row in [r for r in rows if r.load_s is not None] + [r for r in rows if r.reason]:
+        found.setdefault(row.subject.id, row)
     return list(found.values())

@@ -63,12 +63,12 @@ def contest_table(contest: Contest) -> Table:
 
 
 def _disturbed(contest: Contest) -> str:
-    """What is known of others that ran meanwhile; on a GPU only the processor is watched."""
+    """What is known of others that ran meanwhile."""
     if contest.marks:
         return "; ".join(contest.marks) + "."
     if contest.others_cores is None:
         return "Whether other programs ran meanwhile could not be told."
-    if any(subject.device == "cuda" for subject in contest.subjects):
+    if contest.gpu is None and any(s.device == "cuda" for s in contest.subjects):
         return "Nothing disturbed the processor; the GPU was not watched."
     return "Nothing disturbed it."
 

@@ -193,6 +193,8 @@ def _verify(report: VerifyReport, name: str) -> str:
 
 def _bench_options(report: BenchReport) -> list[str]:
     batches = sorted({row.batch for row in report.rows if row.batch})
+    if any(row.batch and row.status == "skipped" for row in report.rows):
+        batches = []  # the usual ones, which not every file takes
     words = _each("--batch", map(str, batches))
     for key in ("seconds", "percentile"):
         if value := report.options.get(key):
