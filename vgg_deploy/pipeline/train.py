@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -81,9 +82,9 @@ def train_process(
         if maker:
             _require_own(root, maker)
         refuse_existing(root, replace=replace, own=(TRAINING,))
-        _require_finished(folder, control, replace=replace)
     for remark in plan.dataset.remarks:
         watch.say(f"train: {remark}")
+    control = dataclasses.replace(control, keep_unfinished=not replace)
     result = _trained(plan, request, folder, watch, control)
     if not is_main():
         return None
@@ -174,19 +175,6 @@ def _require_own(root: Path, maker: str) -> None:
         raise RefusedInput(
             f"{root} holds a bundle that vgg-deploy {maker} did not make or cannot read",
             f"choose another folder with -o, or delete {root}",
-        )
-
-
-def _require_finished(folder: Path, control: RunControl, *, replace: bool) -> None:
-    """Refuse to throw away what an interrupted run has done."""
-    from vgg_deploy.train.job import is_restart
-    from vgg_deploy.train.store import Store
-
-    afresh = control.resume == "no" and not replace and not is_restart(folder)
-    if afresh and Store(folder).found():
-        raise RefusedInput(
-            f"{folder} holds a run that was interrupted",
-            "go on with --resume, or start afresh with --replace",
         )
 
 
