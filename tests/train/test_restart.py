@@ -7,8 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +25,9 @@ from vgg_deploy.errors import DigestMismatch, Interrupted, RefusedInput, Resourc
 from vgg_deploy.files import sha256_of
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train import best
+from vgg_deploy.train import epoch as epoch_module
 from vgg_deploy.train import run as run_module
+from vgg_deploy.train.distributed import World
 from vgg_deploy.train.epoch import Classified
 from vgg_deploy.train.job import is_restart
 from vgg_deploy.train.loop import train
@@ -75,6 +81,56 @@ def test_the_same_bits(
     assert watch.steps == 8 - step
     assert watch.notes == [f"resumed in epoch {1 + step // 5} after step {step}"]
     assert [row.epoch for row in result.rows] == [1, 2]
+
+
+class Chunks:
+    """Ten test images at a time; something happens after so many chunks."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, happens: dict[int, Callable[[], None]]) -> None:
+        self._plain, self._happens, self._count = epoch_module._classified, happens, 0
+        patch.setattr(epoch_module, "_TEST_BATCH", 10)
+        patch.setattr(epoch_module, "_classified", self)
+
+    def __call__(self, *given: Any) -> Any:
+        self._count += 1
+        self._happens.get(self._count, int)()
+        return self._plain(*given)
+
+
+def goes_on_with_testing(folder: Path, card: ModelCard, few: Dataset) -> None:
+    assert [p.name for p in Store(folder / "cut").found()] == ["step-00000004"]
+    watch = Signalled(0)
+    train(card, few, quick(), folder / "cut", watch, MUST)
+    assert watch.steps == 4  # of the second epoch
+    train(card, few, quick(), folder / "whole")
+    assert final(folder / "cut") == final(folder / "whole")
+
+
+def test_a_signal_while_testing(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        Chunks(patch, {2: lambda: signal.raise_signal(signal.SIGTERM)})
+        with pytest.raises(Interrupted, match="in epoch 1 after step 4"):
+            train(card, few, quick(), tmp_path / "cut")
+    goes_on_with_testing(tmp_path, card, few)
+
+
+def test_a_power_cut_while_testing(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training was saved when it was time to, though no step came any more."""
+
+    def cut() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        later = SimpleNamespace(monotonic=lambda: time.monotonic() + 601)
+        later.perf_counter = time.perf_counter
+        Chunks(patch, {2: lambda: patch.setattr(run_module, "time", later), 4: cut})
+        with pytest.raises(KeyboardInterrupt):
+            train(card, few, quick(), tmp_path / "cut")
+    goes_on_with_testing(tmp_path, card, few)
 
 
 @pytest.mark.slow
@@ -237,9 +293,10 @@ def test_torchruns_restart_goes_on_with_its_own_run_alone(
     restarted(monkeypatch, 0)
     stop_after(tmp_path, card, few, 2)
     restarted(monkeypatch, 1, "job-2")
-    assert not is_restart(tmp_path)
+    assert not is_restart(tmp_path, World(restarted=True))
     restarted(monkeypatch, 1)
-    assert is_restart(tmp_path)
+    assert is_restart(tmp_path, World(restarted=True))
+    assert not is_restart(tmp_path, World())
     before = Store(tmp_path).found()
     with pytest.raises(RefusedInput, match="another run"):
         train(card, few, quick(seed=5), tmp_path)
