@@ -15,8 +15,8 @@ from torch._C._distributed_c10d import HashStore
 
 from tests.train.ranks import Ranks
 from vgg_deploy.model.checkpoint import load_state
-from vgg_deploy.train.distributed import World, number_of_start
-from vgg_deploy.train.meter import Meter
+from vgg_deploy.train.distributed import World, _is_loss, number_of_start
+from vgg_deploy.train.meter import Meter, wait_for
 from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.store import Store
 
@@ -119,6 +119,14 @@ def test_a_wish_that_was_drained_counts_at_the_step_all_learn_of_it() -> None:
     assert [figures.stop for figures in meter.drain()] == [True]
     assert list(meter.push(one, one, 1, stop=True)) == []
     assert meter.stop_drained
+
+
+def test_a_step_that_does_not_end_is_given_up() -> None:
+    answers = iter((False, False, True))
+    wait_for(lambda: next(answers), lambda: False)
+    with pytest.raises(RuntimeError) as caught:
+        wait_for(lambda: False, lambda: True)
+    assert _is_loss(caught.value)
 
 
 @pytest.mark.slow

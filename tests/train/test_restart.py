@@ -20,6 +20,7 @@ import torch
 from scripts import check_restart
 from tests.conftest import make_card
 from tests.train.test_loop import of_accuracy, quick
+from vgg_deploy import environment
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import DigestMismatch, Interrupted, RefusedInput, ResourceLimit
 from vgg_deploy.files import sha256_of
@@ -27,12 +28,14 @@ from vgg_deploy.spec import ModelCard
 from vgg_deploy.train import best
 from vgg_deploy.train import epoch as epoch_module
 from vgg_deploy.train import run as run_module
+from vgg_deploy.train import stop as stop_module
 from vgg_deploy.train.distributed import World
 from vgg_deploy.train.epoch import Classified
 from vgg_deploy.train.job import is_restart
 from vgg_deploy.train.loop import train
 from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import EpochRow, Silent
+from vgg_deploy.train.stop import StopWish
 from vgg_deploy.train.store import COMPLETE, STATE, TENSORS, Store, digest_of
 
 MUST = RunControl(resume="must")
@@ -159,6 +162,24 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, card: ModelCard, few: Dat
     try:
         with pytest.raises(KeyboardInterrupt):
             train(card, few, quick(), tmp_path, Impatient(0))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_of_several_processes_a_repeat_is_the_same_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler sends it to all, torchrun passes on its own."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with StopWish() as stop:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            told = [bool(stop), stop.overdue]
+            monkeypatch.setattr(stop_module, "REPEAT", 0.0)
+            monkeypatch.setattr(stop_module, "PATIENCE", 0.0)
+            assert [*told, stop.overdue] == [True, False, True]
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -362,6 +383,16 @@ def test_other_threads_matter_where_bits_do(
     stop_after(tmp_path, card, few, 2, deterministic=True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
     with pytest.raises(RefusedInput, match=r"exact\.threads"):
+        train(card, few, quick(deterministic=True), tmp_path, control=MUST)
+
+
+def test_another_processor_matters_where_bits_do(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = environment.capture()
+    stop_after(tmp_path, card, few, 2, deterministic=True)
+    monkeypatch.setattr(environment, "capture", lambda: replace(here, cpu="another one"))
+    with pytest.raises(RefusedInput, match=r"exact\.cpu .* in the checkpoint, another one now"):
         train(card, few, quick(deterministic=True), tmp_path, control=MUST)
 
 

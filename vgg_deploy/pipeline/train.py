@@ -6,14 +6,15 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from vgg_deploy import jsonio
 from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, open_bundle, refuse_existing
 from vgg_deploy.environment import versions
-from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
+from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError, os_errors
+from vgg_deploy.files import write_text
 from vgg_deploy.libraries import import_torch
 from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec
@@ -27,6 +28,7 @@ from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.outcome import Listener, TrainResult
 
 KEY = "request"  # in made_by: digest of everything asked for
+SKIPPED_FILE = "skipped.txt"  # images that could not be read
 MAKER = "made_for"  # in made_by, where the main job trained it
 
 
@@ -84,12 +86,24 @@ def train_process(
         refuse_existing(root, replace=replace, own=(TRAINING,))
     for remark in plan.dataset.remarks:
         watch.say(f"train: {remark}")
+    if is_main():
+        _name_skipped(folder / SKIPPED_FILE, plan.dataset.skipped, watch)
     control = dataclasses.replace(control, keep_unfinished=not replace)
     result = _trained(plan, request, folder, watch, control)
     if not is_main():
         return None
     marks = {KEY: key, **({MAKER: maker} if maker else {})}
     return _bundled(root, plan, result, marks, watch, replace=replace)
+
+
+def _name_skipped(path: Path, skipped: Sequence[str], watch: Watcher) -> None:
+    """A line for every image that could not be read; no file where all could."""
+    if skipped:
+        write_text(path, "".join(f"{line}\n" for line in skipped))
+        watch.say(f"train: every skipped image is named in {path}")
+        return
+    with os_errors(f"remove {path}"):
+        path.unlink(missing_ok=True)
 
 
 def _trained(

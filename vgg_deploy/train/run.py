@@ -53,7 +53,7 @@ class Run:
     saved_step: int = 0  # of the newest checkpoint
 
     def __post_init__(self) -> None:
-        self._meter = Meter(self.trainer.device, self.trainer.world)
+        self._meter = Meter(self.trainer.device, self.trainer.world, lambda: self.stop.overdue)
         self._steps = Steps(
             stop=self._wishes_to_stop, arrived=self._arrived, saves=self._saves, after=self._after
         )
