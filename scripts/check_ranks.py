@@ -84,18 +84,8 @@ class Job:
         return int(found[0].name.removeprefix("step-")) if found else 0
 
     def workers(self) -> dict[int, int]:
-        """Rank to process id, of those that run now (Linux)."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            try:
-                parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
-                if entry.name.isdigit() and int(parent) == self.process.pid:
-                    pairs = (entry / "environ").read_bytes().split(b"\0")
-                    ranks = [p for p in pairs if p.startswith(b"RANK=")]
-                    found.update({int(r[5:]): int(entry.name) for r in ranks})
-            except (OSError, IndexError, ValueError):
-                continue
-        return found
+        """Rank to process id, of those that run now."""
+        return workers_of(self.process.pid)
 
     def wait_beyond(self, step: int, seconds: float) -> str:
         """Until a later checkpoint, the end of the job, or the end of patience."""
@@ -107,6 +97,21 @@ class Job:
                 return "ended" if code else "finished"
             time.sleep(0.02)
         return "hung"
+
+
+def workers_of(torchrun: int) -> dict[int, int]:
+    """Rank to process id of the processes that a torchrun has started (Linux)."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
+            if entry.name.isdigit() and int(parent) == torchrun:
+                pairs = (entry / "environ").read_bytes().split(b"\0")
+                ranks = [p for p in pairs if p.startswith(b"RANK=")]
+                found.update({int(r[5:]): int(entry.name) for r in ranks})
+        except (OSError, IndexError, ValueError):
+            continue
+    return found
 
 
 def kill_all(job: Job, ranks: int, kills: int, seed: int) -> list[Kill]:

@@ -5,8 +5,8 @@
 
 Each cell is a run of its own below ``artifacts/book``. Run the command again after an
 interruption: finished cells are kept, an unfinished one goes on from its last checkpoint. The
-table is written after every cell. ``modern`` trains the same network as ``book``; ``modern-bn``
-adds batch norm and is only run when asked for with ``--recipe``.
+table is written after every cell; cells of other options stay in it. ``modern`` trains the same
+network as ``book``; ``modern-bn`` adds batch norm and is only run when asked for with ``--recipe``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from statistics import median
 from vgg_deploy import environment, jsonio
 from vgg_deploy.cli.console import watching
 from vgg_deploy.data.fashion_mnist import DATASETS, load_dataset
-from vgg_deploy.errors import VggDeployError
+from vgg_deploy.errors import UsageError, VggDeployError
 from vgg_deploy.pipeline.told import Told
 from vgg_deploy.spec import ModelSpec
 from vgg_deploy.train.loop import train
@@ -99,13 +99,21 @@ def run_cell(name: str, recipe: str, options: argparse.Namespace) -> Cell:
         max_images=options.max_images,
         validation=options.validation,
     )
-    folder = options.folder / f"{name}-{recipe}".replace("@", "-")
+    folder = options.folder / folder_name(name, recipe, options)
     control = RunControl(resume="may", save_every=5, max_minutes=options.max_minutes)
     with watching() as watch:
         watch.say(f"{name} {recipe}")
         card = card_for(spec, asked.chosen, data)
         result = train(card, data, asked, folder, Told(watch), control)
     return _cell(name, recipe, result, options)
+
+
+def folder_name(name: str, recipe: str, options: argparse.Namespace) -> str:
+    """Of a run; what was asked for besides is in it, so that no run clears another one's."""
+    usual = vars(parse([]))
+    asked = ("data", "epochs", "width", "seed", "device", "validation", "max_images")
+    others = [f"{k}-{getattr(options, k)}" for k in asked if getattr(options, k) != usual[k]]
+    return "-".join([name.replace("@", "-"), recipe, *others])
 
 
 def _cell(name: str, recipe: str, result: TrainResult, options: argparse.Namespace) -> Cell:
@@ -131,24 +139,45 @@ def _cell(name: str, recipe: str, result: TrainResult, options: argparse.Namespa
 def table(cells: Sequence[Cell], options: argparse.Namespace) -> BookTable:
     """All finished cells, in the order of the notes."""
     order = [*NOTES]
+
+    def place(cell: Cell) -> tuple[int, str, str]:
+        return order.index(cell.cell), cell.recipe, cell.made_by["seed"]
+
     return BookTable(
         what="the book's training runs, ours beside those of its notes",
         made_at=environment.now(),
         environment=environment.capture(),
         width=options.width,
         epochs=options.epochs,
-        cells=tuple(sorted(cells, key=lambda c: (order.index(c.cell), c.recipe))),
+        cells=tuple(sorted(cells, key=place)),
     )
 
 
-def finished(options: argparse.Namespace) -> list[Cell]:
-    """Cells of an earlier call with the same options."""
+def found(options: argparse.Namespace) -> list[Cell]:
+    """All cells of the file, also those of calls with other options.
+
+    ``UsageError`` for a file of another width or number of epochs.
+    """
     if not options.output.exists():
         return []
-    found = jsonio.load(BookTable, options.output)
-    same = (found.width, found.epochs) == (options.width, options.epochs)
-    wanted = str(options.seed)
-    return [c for c in found.cells if same and c.made_by.get("seed") == wanted]
+    table = jsonio.load(BookTable, options.output)
+    if (table.width, table.epochs) != (options.width, options.epochs):
+        raise UsageError(
+            f"{options.output} holds runs of width {table.width:g} and {table.epochs} epochs",
+            "choose another file with -o",
+        )
+    return list(table.cells)
+
+
+def is_of(cell: Cell, options: argparse.Namespace) -> bool:
+    """Whether a cell was made by a call with the same options."""
+    made_by, share = cell.made_by, options.validation
+    return (
+        cell.dataset == options.data
+        and made_by.get("seed") == str(options.seed)
+        and made_by.get("max_images") == (str(options.max_images) if options.max_images else None)
+        and made_by.get("validation") == (f"{share:g}" if share else None)
+    )
 
 
 def _line(cell: Cell) -> str:
@@ -183,8 +212,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run what is missing, cell by cell; the exit code is that of the first error."""
     options = parse(words)
     try:
-        cells = finished(options)
-        have = {(c.cell, c.recipe) for c in cells}
+        cells = found(options)
+        have = {(c.cell, c.recipe) for c in cells if is_of(c, options)}
         for name in options.cell or NOTES:
             for recipe in options.recipe or ("book", "modern"):
                 if (name, recipe) not in have:
@@ -194,7 +223,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"error: {error.cause}\nremedy: {error.remedy}", file=sys.stderr)
         return error.exit_code
     for cell in table(cells, options).cells:
-        print(_line(cell))
+        if is_of(cell, options):
+            print(_line(cell))
     return 0
 
 

@@ -99,6 +99,11 @@ def test_what_is_wrong_with_the_images_is_said(photos: Path, tmp_path: Path) -> 
     heard = Heard()
     train_bundle(tmp_path / "b", replace(SAMPLE, data=str(photos)), heard)
     assert any("skipped 1 unreadable images: red/broken.jpg" in line for line in heard.lines)
+    names = tmp_path / "b" / "training" / "skipped.txt"
+    assert any(str(names) in line for line in heard.lines)
+    assert names.read_text("utf-8").startswith("red/broken.jpg (")
+    train_bundle(tmp_path / "b", SAMPLE, replace=True)
+    assert not names.exists()
 
 
 def test_fine_tuning_with_frozen_features(trained: Bundle, tmp_path: Path) -> None:

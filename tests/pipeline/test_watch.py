@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.progress import Task
 
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli.progress import RichWatcher
@@ -78,6 +79,28 @@ def test_a_terminal_shows_the_tree_with_the_time_left() -> None:
     assert "80/100" in shown
     assert "images/s" in shown
     assert shown.rstrip().endswith("└─ bench: ort-cpu measured")  # the tree stays
+
+
+def test_the_speed_is_summed_no_more_often_than_it_is_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    def speed(_: Task) -> float:
+        asked.append(1)
+        return 1.0
+
+    monkeypatch.setattr(Task, "speed", property(speed))
+    with RichWatcher(terminal()) as watch:
+        watch.begin("train", 10_000, "examples")
+        for _ in range(1000):
+            watch.advance()
+    assert 0 < len(asked) < 100
+    asked.clear()
+    with RichWatcher(Console(file=io.StringIO())) as watch:
+        watch.begin("train", 100, "examples")
+        watch.advance()
+    assert not asked
 
 
 def test_a_step_of_unknown_length_counts_nothing() -> None:

@@ -111,7 +111,7 @@ class Ranks:
         self.folder = folder
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["vgg_deploy.train.loop", "torch.nn.parallel"])
-        port = _free_port()
+        port = free_port()
         self.processes: list[BaseProcess] = []
         for rank in range(size):
             told = (signals or {}).get(rank, {})
@@ -147,7 +147,7 @@ class Ranks:
         return (self.folder / f"error-{rank}").read_text()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

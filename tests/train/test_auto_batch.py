@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 import torch
+from torch import distributed as dist
 
 from tests.train.test_loop import Recorder, quick
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import ResourceLimit
+from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import ModelCard
-from vgg_deploy.train import view
-from vgg_deploy.train.auto_batch import is_out_of_memory
+from vgg_deploy.train import auto_batch, view
+from vgg_deploy.train.auto_batch import fitting, is_out_of_memory, refused
+from vgg_deploy.train.distributed import World
+from vgg_deploy.train.epoch import evaluate
 from vgg_deploy.train.loop import train
+from vgg_deploy.train.make import make_trainer
+from vgg_deploy.train.setup import place
+from vgg_deploy.train.step import Images, Trainer
 from vgg_deploy.train.store import Store, digest_of
 
 
@@ -27,14 +36,21 @@ class Notes(Recorder):
         self.notes.append(text)
 
 
+class Held:
+    """What a forward pass has on the device."""
+
+
 @pytest.fixture
 def room(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Let a forward pass of more than so many images run out of memory."""
+    """Let a forward pass run out of memory with more than so many images, or beside another."""
     plain = view.TrainingView.forward
+    present: WeakSet[Held] = WeakSet()
 
     def limit(most: int) -> None:
         def forward(self: view.TrainingView, images: torch.Tensor) -> torch.Tensor:
-            if len(images) > most:
+            mine = Held()
+            present.add(mine)
+            if len(images) > most or len(present) > 1:
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")
             return plain(self, images)
 
@@ -80,6 +96,72 @@ def test_not_even_one(
         train(card, few, quick(auto_batch=True), tmp_path)
 
 
+@pytest.fixture
+def trainer(card: ModelCard) -> Trainer:
+    return make_trainer(card, quick(), torch.device("cpu"))
+
+
+@pytest.fixture
+def data(card: ModelCard, few: Dataset) -> Images:
+    return Images(*place(few.train, card, torch.device("cpu")))
+
+
+def test_no_process_waits_for_one_that_nothing_fits(
+    trainer: Trainer, data: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[int] = []
+    monkeypatch.setattr(auto_batch, "_fits", lambda *_: False)
+    monkeypatch.setattr(dist, "all_reduce", lambda tensor, _how: met.append(int(tensor)))
+    with pytest.raises(ResourceLimit, match="not even one image"):
+        fitting(replace(trainer, world=World(size=2)), data)
+    assert len(met) == 1
+
+
+def test_several_processes_do_not_try_alone(
+    trainer: Trainer, data: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auto_batch, "_fits", None)
+    together = replace(trainer, world=World(size=2))
+    with (
+        pytest.raises(ResourceLimit, match="16 images at once in each") as caught,
+        refused(together, data),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert "--auto-batch" in caught.value.remedy
+
+
+def test_the_optimiser_has_its_memory_while_a_size_is_tried(trainer: Trainer, data: Images) -> None:
+    parameters = list(trainer.model.parameters())
+    found = auto_batch._momentum_to_come(trainer)
+    assert sum(t.numel() for t in found) == sum(p.numel() for p in parameters)
+    trainer.step(data.pixels[:4], data.labels[:4], 4)
+    assert auto_batch._momentum_to_come(trainer) == []
+
+
+def test_testing_takes_what_fits(
+    card: ModelCard, trainer: Trainer, data: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = evaluate(trainer.model, data, card.preprocessing)
+    plain, tried = VGG.forward, list[int]()
+
+    def forward(self: VGG, images: torch.Tensor) -> torch.Tensor:
+        tried.append(len(images))
+        if len(images) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(self, images)
+
+    monkeypatch.setattr(VGG, "forward", forward)
+    most = 30
+    found = evaluate(trainer.model, data, card.preprocessing)
+    assert tried == [100, 50, 25, 25, 25, 25]
+    assert found.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert torch.equal(found.predicted, whole.predicted)
+    torch.testing.assert_close(found.probability, whole.probability)
+    most = 0
+    with pytest.raises(ResourceLimit, match="for testing"):
+        evaluate(trainer.model, data, card.preprocessing)
+
+
 def test_accumulated_gradients_are_those_of_the_batch(
     tmp_path: Path, card: ModelCard, few: Dataset
 ) -> None:
@@ -92,8 +174,6 @@ def test_accumulated_gradients_are_those_of_the_batch(
 
 
 def _without_dropout(card: ModelCard) -> ModelCard:
-    from dataclasses import replace
-
     return replace(card, spec=replace(card.spec, dropout=0.0))
 
 

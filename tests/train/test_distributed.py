@@ -6,15 +6,17 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from torch._C._distributed_c10d import HashStore
 
 from tests.train.ranks import Ranks
 from vgg_deploy.model.checkpoint import load_state
-from vgg_deploy.train.distributed import World
-from vgg_deploy.train.meter import Meter
+from vgg_deploy.train.distributed import World, _is_loss, number_of_start
+from vgg_deploy.train.meter import Meter, wait_for
 from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.store import Store
 
@@ -119,6 +121,14 @@ def test_a_wish_that_was_drained_counts_at_the_step_all_learn_of_it() -> None:
     assert meter.stop_drained
 
 
+def test_a_step_that_does_not_end_is_given_up() -> None:
+    answers = iter((False, False, True))
+    wait_for(lambda: next(answers), lambda: False)
+    with pytest.raises(RuntimeError) as caught:
+        wait_for(lambda: False, lambda: True)
+    assert _is_loss(caught.value)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_ends_the_other(tmp_path: Path, rank: int) -> None:
@@ -140,3 +150,13 @@ def test_parts_are_a_batch_without_duplicates() -> None:
         parts = [World(rank=rank, size=size).part(batch) for rank in range(size)]
         assert torch.equal(torch.cat(parts), batch)
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_the_start_is_agreed_whatever_an_earlier_one_left() -> None:
+    """The machines' own counts differ, and processes that are gone have said hello, too."""
+    store = HashStore()
+    for start in (1, 2, 3):
+        with ThreadPoolExecutor(3) as pool:
+            found = list(pool.map(lambda rank: number_of_start(store, rank, 3), (2, 0, 1)))
+        assert found == [start] * 3
+        store.set("hello/1", "of a process that was killed before rank 0 answered")

@@ -20,13 +20,17 @@ from vgg_deploy.model.checkpoint import load_model, load_state, read_card
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train import run as run_module
 from vgg_deploy.train import step as step_module
-from vgg_deploy.train.epoch import Classified
+from vgg_deploy.train.distributed import World
+from vgg_deploy.train.epoch import Classified, Progress, Steps, train_epoch
 from vgg_deploy.train.hardware import has_bf16
 from vgg_deploy.train.loop import train
 from vgg_deploy.train.make import make_trainer
+from vgg_deploy.train.meter import Meter
 from vgg_deploy.train.options import TrainOptions
 from vgg_deploy.train.outcome import EpochRow, Evaluation, RunPlan, Silent, TrainResult
 from vgg_deploy.train.recipes import RECIPES
+from vgg_deploy.train.setup import place
+from vgg_deploy.train.step import Images
 
 FILES = ["best.safetensors", "evaluation.json", "last.safetensors", "metrics.jsonl"]
 
@@ -264,6 +268,21 @@ def test_what_the_listener_hears(tmp_path: Path, card: ModelCard, few: Dataset) 
     assert {total for _, total, _ in watch.steps} == {200}
     assert all(loss is not None and 0 < loss < 10 for _, _, loss in watch.steps)
     assert [row.epoch for row in watch.rows] == [1, 2]
+
+
+def test_a_step_that_is_saved_is_waited_for_within_its_time(card: ModelCard, few: Dataset) -> None:
+    cpu = torch.device("cpu")
+    trainer, meter, progress = make_trainer(card, quick(), cpu), Meter(cpu, World()), Progress()
+    meter._lag = 1  # as on a GPU
+    arrived: list[int] = []
+    steps = Steps(
+        stop=lambda: False,
+        arrived=lambda _figures: None,
+        saves=lambda _stopping: progress.step % 2 == 0,
+        after=lambda _stopping: arrived.append(progress.images),
+    )
+    train_epoch(trainer, Images(*place(few.train, card, cpu)), progress, meter, steps)
+    assert arrived == [0, 64, 64, 100]
 
 
 def test_a_run_of_one_step_trains(tmp_path: Path, card: ModelCard, few: Dataset) -> None:

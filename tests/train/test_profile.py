@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from torch.autograd import DeviceType  # type: ignore[attr-defined]  # torch's own, unlisted
 
 from tests.train.test_auto_batch import Notes
 from tests.train.test_loop import quick
@@ -12,7 +14,7 @@ from vgg_deploy.files import sha256_of
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.loop import train
 from vgg_deploy.train.options import RunControl
-from vgg_deploy.train.profile import StepProfile
+from vgg_deploy.train.profile import StepProfile, _by_kind
 
 
 def test_where_a_step_goes(
@@ -39,3 +41,22 @@ def test_an_epoch_of_few_steps(tmp_path: Path, card: ModelCard, few: Dataset) ->
     train(card, few, quick(epochs=5), tmp_path, watch, RunControl(profile=True))
     assert watch.notes == ["no profile: the first epoch has less than 10 steps"]
     assert not (tmp_path / "profile.json").exists()
+
+
+def test_a_kernel_is_counted_once() -> None:
+    """On a GPU its time stands at the operator and at the kernel."""
+
+    def event(key: str, device: DeviceType, on_device: float) -> SimpleNamespace:
+        return SimpleNamespace(
+            key=key, device_type=device, self_device_time_total=on_device, self_cpu_time_total=9.0
+        )
+
+    events = [
+        event("aten::conv2d", DeviceType.CPU, 30.0),
+        event("sm90_implicit_gemm", DeviceType.CUDA, 30.0),
+        event("aten::relu", DeviceType.CPU, 10.0),
+        event("vectorized_elementwise_kernel", DeviceType.CUDA, 10.0),
+        event("aten::empty", DeviceType.CPU, 0.0),
+    ]
+    found = _by_kind(SimpleNamespace(key_averages=lambda: events))
+    assert found == {"convolution": 0.75, "ReLU": 0.25, "other": 0.0}

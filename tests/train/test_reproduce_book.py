@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 
 from scripts import reproduce_book
-from scripts.reproduce_book import NOTES, BookTable, main
+from scripts.reproduce_book import NOTES, BookTable, Cell, main
 from vgg_deploy import jsonio
 
 
@@ -33,3 +34,52 @@ def test_cell_by_cell(
     capsys.readouterr()
     assert main(words(tmp_path)) == 0
     assert "vgg11@96 modern: loss" in capsys.readouterr().out
+
+
+def test_a_trial_is_not_the_cell_and_stays_in_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def run_cell(name: str, recipe: str, options: argparse.Namespace) -> Cell:
+        ran.append(reproduce_book.folder_name(name, recipe, options))
+        made_by = {"seed": str(options.seed)}
+        if options.max_images:
+            made_by["max_images"] = str(options.max_images)
+        if options.validation:
+            made_by["validation"] = f"{options.validation:g}"
+        return Cell(
+            cell=name,
+            recipe=recipe,
+            ours=NOTES[name],
+            best_test_accuracy=0.9,
+            notes=NOTES[name],
+            dataset=options.data,
+            train_images=1,
+            minutes=1.0,
+            made_by=made_by,
+        )
+
+    monkeypatch.setattr(reproduce_book, "run_cell", run_cell)
+    output = tmp_path / "book.json"
+    plain = ["--cell", "vgg11@96", "--recipe", "book", "-o", str(output)]
+    others: tuple[list[str], ...] = (
+        ["--max-images", "64"],
+        ["--data", "sample"],
+        ["--validation", "0.1"],
+        ["--seed", "1"],
+        [],
+    )
+    for more in others * 2:
+        assert main([*plain, *more]) == 0
+    assert ran == [
+        "vgg11-96-book-max_images-64",
+        "vgg11-96-book-data-sample",
+        "vgg11-96-book-validation-0.1",
+        "vgg11-96-book-seed-1",
+        "vgg11-96-book",
+    ]
+    before = output.read_bytes()
+    assert len(jsonio.load(BookTable, output).cells) == 5
+    assert main([*plain, "--epochs", "3"]) == 2
+    assert output.read_bytes() == before

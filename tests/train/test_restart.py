@@ -7,8 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -16,17 +20,22 @@ import torch
 from scripts import check_restart
 from tests.conftest import make_card
 from tests.train.test_loop import of_accuracy, quick
+from vgg_deploy import environment
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import DigestMismatch, Interrupted, RefusedInput, ResourceLimit
 from vgg_deploy.files import sha256_of
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train import best
+from vgg_deploy.train import epoch as epoch_module
 from vgg_deploy.train import run as run_module
+from vgg_deploy.train import stop as stop_module
+from vgg_deploy.train.distributed import World
 from vgg_deploy.train.epoch import Classified
 from vgg_deploy.train.job import is_restart
 from vgg_deploy.train.loop import train
 from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import EpochRow, Silent
+from vgg_deploy.train.stop import StopWish
 from vgg_deploy.train.store import COMPLETE, STATE, TENSORS, Store, digest_of
 
 MUST = RunControl(resume="must")
@@ -77,6 +86,56 @@ def test_the_same_bits(
     assert [row.epoch for row in result.rows] == [1, 2]
 
 
+class Chunks:
+    """Ten test images at a time; something happens after so many chunks."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, happens: dict[int, Callable[[], None]]) -> None:
+        self._plain, self._happens, self._count = epoch_module._classified, happens, 0
+        patch.setattr(epoch_module, "_TEST_BATCH", 10)
+        patch.setattr(epoch_module, "_classified", self)
+
+    def __call__(self, *given: Any) -> Any:
+        self._count += 1
+        self._happens.get(self._count, int)()
+        return self._plain(*given)
+
+
+def goes_on_with_testing(folder: Path, card: ModelCard, few: Dataset) -> None:
+    assert [p.name for p in Store(folder / "cut").found()] == ["step-00000004"]
+    watch = Signalled(0)
+    train(card, few, quick(), folder / "cut", watch, MUST)
+    assert watch.steps == 4  # of the second epoch
+    train(card, few, quick(), folder / "whole")
+    assert final(folder / "cut") == final(folder / "whole")
+
+
+def test_a_signal_while_testing(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        Chunks(patch, {2: lambda: signal.raise_signal(signal.SIGTERM)})
+        with pytest.raises(Interrupted, match="in epoch 1 after step 4"):
+            train(card, few, quick(), tmp_path / "cut")
+    goes_on_with_testing(tmp_path, card, few)
+
+
+def test_a_power_cut_while_testing(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training was saved when it was time to, though no step came any more."""
+
+    def cut() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        later = SimpleNamespace(monotonic=lambda: time.monotonic() + 601)
+        later.perf_counter = time.perf_counter
+        Chunks(patch, {2: lambda: patch.setattr(run_module, "time", later), 4: cut})
+        with pytest.raises(KeyboardInterrupt):
+            train(card, few, quick(), tmp_path / "cut")
+    goes_on_with_testing(tmp_path, card, few)
+
+
 @pytest.mark.slow
 def test_real_processes_and_signals() -> None:
     report = check_restart.check(trials=3, seed=1)
@@ -103,6 +162,24 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, card: ModelCard, few: Dat
     try:
         with pytest.raises(KeyboardInterrupt):
             train(card, few, quick(), tmp_path, Impatient(0))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_of_several_processes_a_repeat_is_the_same_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler sends it to all, torchrun passes on its own."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with StopWish() as stop:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            told = [bool(stop), stop.overdue]
+            monkeypatch.setattr(stop_module, "REPEAT", 0.0)
+            monkeypatch.setattr(stop_module, "PATIENCE", 0.0)
+            assert [*told, stop.overdue] == [True, False, True]
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -237,9 +314,10 @@ def test_torchruns_restart_goes_on_with_its_own_run_alone(
     restarted(monkeypatch, 0)
     stop_after(tmp_path, card, few, 2)
     restarted(monkeypatch, 1, "job-2")
-    assert not is_restart(tmp_path)
+    assert not is_restart(tmp_path, World(restarted=True))
     restarted(monkeypatch, 1)
-    assert is_restart(tmp_path)
+    assert is_restart(tmp_path, World(restarted=True))
+    assert not is_restart(tmp_path, World())
     before = Store(tmp_path).found()
     with pytest.raises(RefusedInput, match="another run"):
         train(card, few, quick(seed=5), tmp_path)
@@ -305,6 +383,16 @@ def test_other_threads_matter_where_bits_do(
     stop_after(tmp_path, card, few, 2, deterministic=True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
     with pytest.raises(RefusedInput, match=r"exact\.threads"):
+        train(card, few, quick(deterministic=True), tmp_path, control=MUST)
+
+
+def test_another_processor_matters_where_bits_do(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = environment.capture()
+    stop_after(tmp_path, card, few, 2, deterministic=True)
+    monkeypatch.setattr(environment, "capture", lambda: replace(here, cpu="another one"))
+    with pytest.raises(RefusedInput, match=r"exact\.cpu .* in the checkpoint, another one now"):
         train(card, few, quick(deterministic=True), tmp_path, control=MUST)
 
 

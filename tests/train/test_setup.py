@@ -10,11 +10,12 @@ from torch import nn
 
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.data.images import to_channels
+from vgg_deploy.errors import ResourceLimit
 from vgg_deploy.model.vgg import VGG
-from vgg_deploy.spec import ModelSpec
+from vgg_deploy.spec import ModelCard, ModelSpec
 from vgg_deploy.train import setup
 from vgg_deploy.train.recipes import RECIPES
-from vgg_deploy.train.setup import card_for, initial_model, make_optimiser, moments
+from vgg_deploy.train.setup import card_for, initial_model, make_optimiser, moments, place
 
 SPEC = ModelSpec.named("1x16-1x32", size=16, channels=1, classes=10, fc_width=64)
 
@@ -88,3 +89,15 @@ def test_the_books_optimiser_is_plain_sgd() -> None:
     for old, new in zip(before, model.parameters(), strict=True):
         assert new.grad is not None
         torch.testing.assert_close(new.detach(), old - 0.05 * new.grad)
+
+
+def test_images_for_which_the_gpu_has_no_room(
+    few: Dataset, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (50_000, 10**9))
+    with pytest.raises(
+        ResourceLimit, match=r"100 images of 28 px need 0\.0 GB on the GPU"
+    ) as caught:
+        place(few.train, card, torch.device("cuda", 0))
+    assert "--max-images" in caught.value.remedy
+    assert caught.value.exit_code == 6

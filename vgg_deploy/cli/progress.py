@@ -75,6 +75,7 @@ class RichWatcher:
         )
         self._task: TaskID | None = None
         self._unit = ""
+        self._rated = 0.0  # when the speed was last put into words
         self._still = self._over = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._keep_drawing, daemon=True)
@@ -120,7 +121,7 @@ class RichWatcher:
         insist()
         if self._task is not None:
             self._progress.remove_task(self._task)
-        self._unit = unit
+        self._unit, self._rated = unit, 0.0
         self._task = self._progress.add_task(what, total=total, rate="", seconds=seconds)
         self._draw()
 
@@ -130,11 +131,18 @@ class RichWatcher:
         if self._task is None:
             return
         self._progress.advance(self._task, done)
-        speed = self._progress.tasks[-1].speed
-        if speed and self._unit:
-            self._progress.update(self._task, rate=f"{speed:,.0f} {self._unit}/s")
+        self._rate(self._task)
         if self._still:  # nobody else draws now
             self._draw()
+
+    def _rate(self, task: TaskID) -> None:
+        """The speed in words, no more often than it is drawn: it is summed over many samples."""
+        now = time.monotonic()
+        if not (self._unit and self._console.is_terminal) or now - self._rated < _EVERY_S:
+            return
+        self._rated = now
+        if speed := self._progress.tasks[-1].speed:
+            self._progress.update(task, rate=f"{speed:,.0f} {self._unit}/s")
 
     def say(self, text: str) -> None:
         """A line in its branch of the tree, or above the progress line."""

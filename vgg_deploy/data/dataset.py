@@ -71,6 +71,7 @@ class Dataset:
     labels: tuple[str, ...]  # class names, by label
     remarks: tuple[str, ...] = ()  # for people: what was left out, what is uneven
     validation: Split | None = None  # to choose the best epoch with
+    skipped: tuple[str, ...] = ()  # every image that could not be read, and why
 
     def fingerprint(self) -> str:
         """Name, counts and a digest of all images and labels: what tells data sets apart."""

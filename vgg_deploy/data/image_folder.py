@@ -48,9 +48,9 @@ class Geometry:
 def load_image_folder(root: Path, geometry: Geometry) -> Dataset:
     """All images below ``root`` in memory, classes in the order of their names.
 
-    Images that cannot be read are left out; ``Dataset.remarks`` names them and tells uneven
-    classes. Raises ``RefusedInput`` for fewer than two classes or a class without images, and
-    ``ResourceLimit`` when the images do not fit into memory.
+    Images that cannot be read are left out: ``Dataset.skipped`` names them. ``Dataset.remarks``
+    names the first ones and tells uneven classes. Raises ``RefusedInput`` for fewer than two
+    classes or a class without images, and ``ResourceLimit`` when the images do not fit into memory.
     """
     tree = find_images(root)
     labels = tree.labels
@@ -71,6 +71,7 @@ def load_image_folder(root: Path, geometry: Geometry) -> Dataset:
         labels=labels,
         remarks=tuple(_remarks(train, tree, skipped)),
         validation=validation if tree.validation else None,
+        skipped=tuple(skipped),
     )
 
 

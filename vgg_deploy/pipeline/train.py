@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from vgg_deploy import jsonio
 from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, open_bundle, refuse_existing
 from vgg_deploy.environment import versions
-from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
+from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError, os_errors
+from vgg_deploy.files import write_text
 from vgg_deploy.libraries import import_torch
 from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec
@@ -26,6 +28,7 @@ from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.outcome import Listener, TrainResult
 
 KEY = "request"  # in made_by: digest of everything asked for
+SKIPPED_FILE = "skipped.txt"  # images that could not be read
 MAKER = "made_for"  # in made_by, where the main job trained it
 
 
@@ -81,14 +84,26 @@ def train_process(
         if maker:
             _require_own(root, maker)
         refuse_existing(root, replace=replace, own=(TRAINING,))
-        _require_finished(folder, control, replace=replace)
     for remark in plan.dataset.remarks:
         watch.say(f"train: {remark}")
+    if is_main():
+        _name_skipped(folder / SKIPPED_FILE, plan.dataset.skipped, watch)
+    control = dataclasses.replace(control, keep_unfinished=not replace)
     result = _trained(plan, request, folder, watch, control)
     if not is_main():
         return None
     marks = {KEY: key, **({MAKER: maker} if maker else {})}
     return _bundled(root, plan, result, marks, watch, replace=replace)
+
+
+def _name_skipped(path: Path, skipped: Sequence[str], watch: Watcher) -> None:
+    """A line for every image that could not be read; no file where all could."""
+    if skipped:
+        write_text(path, "".join(f"{line}\n" for line in skipped))
+        watch.say(f"train: every skipped image is named in {path}")
+        return
+    with os_errors(f"remove {path}"):
+        path.unlink(missing_ok=True)
 
 
 def _trained(
@@ -174,19 +189,6 @@ def _require_own(root: Path, maker: str) -> None:
         raise RefusedInput(
             f"{root} holds a bundle that vgg-deploy {maker} did not make or cannot read",
             f"choose another folder with -o, or delete {root}",
-        )
-
-
-def _require_finished(folder: Path, control: RunControl, *, replace: bool) -> None:
-    """Refuse to throw away what an interrupted run has done."""
-    from vgg_deploy.train.job import is_restart
-    from vgg_deploy.train.store import Store
-
-    afresh = control.resume == "no" and not replace and not is_restart(folder)
-    if afresh and Store(folder).found():
-        raise RefusedInput(
-            f"{folder} holds a run that was interrupted",
-            "go on with --resume, or start afresh with --replace",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,12 +13,21 @@ from torch import distributed as dist
 from vgg_deploy.errors import ResourceLimit, says_out_of_memory
 from vgg_deploy.train.step import Images, Trainer
 
+_NEVER = 1 << 40  # pieces, where no number is enough
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether it is memory, of the device or the host, that an operation lacked."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and says_out_of_memory(str(error))
+
+
+def release(error: BaseException, device: torch.device) -> None:
+    """Let go of what the frames of a failed attempt still hold on the device."""
+    traceback.clear_frames(error.__traceback__)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def fitting(trainer: Trainer, data: Images) -> int:
@@ -30,13 +40,16 @@ def fitting(trainer: Trainer, data: Images) -> int:
     share = -(-trainer.batch // trainer.world.size)
     while not _fits(trainer, data, -(-share // pieces)):
         if pieces >= share:
-            raise ResourceLimit(
-                "not even one image fits into memory", "use a smaller --size, --width or --arch"
-            )
+            pieces = _NEVER
+            break
         pieces = min(2 * pieces, share)
     most = torch.tensor(pieces, device=trainer.device)
-    if trainer.world.size > 1:
+    if trainer.world.size > 1:  # also where nothing fits: the others wait for it
         dist.all_reduce(most, dist.ReduceOp.MAX)
+    if int(most) == _NEVER:
+        raise ResourceLimit(
+            "not even one image fits into memory", "use a smaller --size, --width or --arch"
+        )
     return int(most)
 
 
@@ -48,6 +61,8 @@ def refused(trainer: Trainer, data: Images) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
+        trainer.optimiser.zero_grad()
+        release(error, trainer.device)
         failed = error
     else:
         return
@@ -56,13 +71,16 @@ def refused(trainer: Trainer, data: Images) -> Iterator[None]:
 
 def _no_room(trainer: Trainer, data: Images) -> ResourceLimit:
     asked = -(-trainer.batch // (trainer.accumulate * trainer.world.size))
+    cause = f"not enough memory for {asked} images at once"
+    if trainer.world.size > 1:  # the failed step's exchange of gradients is still under way
+        return ResourceLimit(f"{cause} in each process", "--auto-batch splits the batch")
     size = asked
     while size > 1 and not _fits(trainer, data, size):
         size //= 2
     remedy = f"{size} at once would fit: --batch {size}, or --auto-batch to split it"
     if size <= 1:
         remedy = "use a smaller --size, --width or --arch"
-    return ResourceLimit(f"not enough memory for {asked} images at once", remedy)
+    return ResourceLimit(cause, remedy)
 
 
 def _fits(trainer: Trainer, data: Images, size: int) -> bool:
@@ -72,10 +90,13 @@ def _fits(trainer: Trainer, data: Images, size: int) -> bool:
     kept = {name: value.clone() for name, value in trainer.model.named_buffers()}
     alone.network.train()
     try:
+        momentum = _momentum_to_come(trainer)
         alone.backward(data.pixels[chosen], data.labels[chosen], size)
+        del momentum
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
+        release(error, trainer.device)
         return False
     finally:
         trainer.optimiser.zero_grad()
@@ -84,3 +105,11 @@ def _fits(trainer: Trainer, data: Images, size: int) -> bool:
         if trainer.device.type == "cuda":
             torch.cuda.empty_cache()
     return True
+
+
+def _momentum_to_come(trainer: Trainer) -> list[torch.Tensor]:
+    """As much memory as the optimiser takes in its first step, where it has made none."""
+    if trainer.optimiser.state or not trainer.recipe.momentum:
+        return []
+    groups = trainer.optimiser.param_groups
+    return [torch.empty_like(parameter) for group in groups for parameter in group["params"]]

@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import distributed as dist
 from torch import nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
-from vgg_deploy.errors import ResourceLimit, UsageError
+from vgg_deploy.errors import Interrupted, ResourceLimit, UsageError
 
 # How long a process waits for the others; one that was killed is seen at once, this is for
 # one that hangs. Longer than rank 0 needs for saving or testing.
 TIMEOUT = timedelta(minutes=5)
+_PAUSE = 0.05  # seconds between two looks at the store
 _LOST = ("connection", "gloo", "nccl", "peer", "timed out", "socket", "process group")
 
 
@@ -32,6 +37,7 @@ class World:
 
     rank: int = 0
     size: int = 1
+    restarted: bool = False  # after a failure, on any machine: then the last checkpoint counts
 
     @property
     def main(self) -> bool:
@@ -77,9 +83,12 @@ def is_main() -> bool:
     return not started_by_torchrun() or os.environ["RANK"] == "0"
 
 
-def was_restarted() -> bool:
-    """Whether torchrun started this again after a failure: then the last checkpoint counts."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def _restarts_here() -> int:
+    """The failures that this machine's torchrun has counted.
+
+    Each counts its own: one that starts again because another machine's process failed does not.
+    """
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 @contextmanager
@@ -89,13 +98,21 @@ def joined(device: torch.device) -> Iterator[World]:
     A process that is lost becomes ``ResourceLimit`` in the others, soon and never a hang.
     """
     if not started_by_torchrun():
-        yield World()
+        yield World(restarted=_restarts_here() > 0)
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    failed = True
     try:
-        _meet("nccl" if device.type == "cuda" else "gloo")
-        yield World(rank=dist.get_rank(), size=dist.get_world_size())
+        start = _meet("nccl" if device.type == "cuda" else "gloo")
+        failures = torch.tensor(_restarts_here(), device=device)
+        dist.all_reduce(failures, dist.ReduceOp.MAX)
+        again = start > 1 or int(failures) > 0
+        yield World(rank=dist.get_rank(), size=dist.get_world_size(), restarted=again)
+        failed = False
+    except Interrupted:  # all stop after the same step
+        failed = False
+        raise
     except (dist.DistError, RuntimeError) as error:
         if not _is_loss(error):
             raise
@@ -105,29 +122,75 @@ def joined(device: torch.device) -> Iterator[World]:
         ) from error
     finally:
         if dist.is_initialized():
-            dist.destroy_process_group()
+            _leave(device, failed=failed)
 
 
-def _meet(backend: str) -> None:
-    """Join the process group, under names of this start alone.
+def _leave(device: torch.device, *, failed: bool) -> None:
+    """Leave the group; after a failure without waiting for what NCCL has under way."""
+    abort: Any = getattr(dist.distributed_c10d, "_abort_process_group", None)
+    if failed and device.type == "cuda" and abort is not None:
+        abort()
+    else:
+        dist.destroy_process_group()
+
+
+def _meet(backend: str) -> int:
+    """Join the process group, under names of this start alone; its number.
 
     torchrun's own store outlives a restart, and with it the addresses of processes that are
     gone: under the usual names the new ones would try to reach those (seen with torch 2.14,
     ``--standalone``, where every restart failed).
     """
-    from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
     store.set_timeout(TIMEOUT)
-    start = f"vgg-deploy/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{size}"
+    start = number_of_start(PrefixStore("vgg-deploy", store), rank, size)
     dist.init_process_group(
         backend,
-        store=PrefixStore(start, store),
+        store=PrefixStore(f"vgg-deploy/{start}", store),
         rank=rank,
         world_size=size,
         timeout=TIMEOUT,
     )
+    return start
+
+
+def number_of_start(store: Store, rank: int, size: int) -> int:
+    """How often rank 0 has begun to meet the others at this store, agreed by all, from 1.
+
+    torchrun tells its processes no such number: each machine counts the failures of its own.
+    Rank 0 answers whoever says hello, under a name that was drawn for this start; a hello of a
+    process that is gone is answered, too, until the new one overwrites it.
+    """
+    deadline = time.monotonic() + TIMEOUT.total_seconds()
+    if rank:
+        drawn = uuid.uuid4().hex
+        store.set(f"hello/{rank}", drawn)
+        _until(lambda: store.check([f"go/{drawn}"]), deadline)
+        start = int(store.get(f"go/{drawn}"))
+        store.set(f"joined/{start}/{rank}", "")
+        return start
+    start, missing = int(store.add("start", 1)), set(range(1, size))
+
+    def all_joined() -> bool:
+        for other in tuple(missing):
+            if store.check([f"joined/{start}/{other}"]):
+                missing.discard(other)
+            elif store.check([f"hello/{other}"]):
+                store.set(f"go/{store.get(f'hello/{other}').decode()}", str(start))
+        return not missing
+
+    _until(all_joined, deadline)
+    return start
+
+
+def _until(done: Callable[[], bool], deadline: float) -> None:
+    """Ask again and again; waiting in the store itself would not hear Ctrl-C."""
+    while not done():
+        if time.monotonic() > deadline:
+            raise RuntimeError("timed out while the processes met")
+        time.sleep(_PAUSE)
 
 
 def _short(error: Exception) -> str:

@@ -11,9 +11,10 @@ import torch
 from torch.nn import functional as F  # noqa: N812 (torch's own convention)
 
 from vgg_deploy.data.preprocess import preprocess_torch
-from vgg_deploy.errors import TrainingDiverged
+from vgg_deploy.errors import ResourceLimit, TrainingDiverged
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import Preprocessing
+from vgg_deploy.train.auto_batch import is_out_of_memory, release
 from vgg_deploy.train.distributed import World
 from vgg_deploy.train.meter import Meter, StepFigures
 from vgg_deploy.train.seeds import epoch_order, seed_of
@@ -53,6 +54,7 @@ class Steps:
 
     stop: Callable[[], bool]  # whether this process wishes to stop
     arrived: Callable[[StepFigures], None]
+    saves: Callable[[bool], bool]  # whether ``after`` is going to save
     after: Callable[[bool], None]  # with whether some process wishes to stop; may raise
 
 
@@ -80,10 +82,11 @@ def train_epoch(
         progress.step += 1
         arrived = meter.push(*sums, len(mine), stop=steps.stop())
         stopping = _told(progress, arrived, steps) or meter.stop_drained
-        now = time.perf_counter()
-        progress.seconds += now - clock
         if trainer.world.size == 1:
             stopping = steps.stop()  # nobody to agree with
+        if steps.saves(stopping):  # what the device still has to do counts
+            _told(progress, meter.drain(), steps)
+        progress.seconds += time.perf_counter() - clock
         steps.after(stopping)
         clock = time.perf_counter()
     _told(progress, meter.drain(), steps)
@@ -110,10 +113,17 @@ class Classified:
 
 
 @torch.inference_mode()
-def evaluate(model: VGG, data: Images, p: Preprocessing, world: World | None = None) -> Classified:
-    """Classify the test images in fp32 and eval mode.
+def evaluate(
+    model: VGG,
+    data: Images,
+    p: Preprocessing,
+    world: World | None = None,
+    between: Callable[[], None] | None = None,
+) -> Classified:
+    """Classify the test images in fp32 and eval mode; ``between`` is called after every chunk.
 
-    With several processes each takes its part, and all get the whole.
+    With several processes each takes its part, and all get the whole. Chunks that do not fit
+    into memory are halved; ``ResourceLimit`` when not even one image does.
     """
     world = world or World()
     model.eval()
@@ -122,14 +132,22 @@ def evaluate(model: VGG, data: Images, p: Preprocessing, world: World | None = N
     probability = torch.zeros(count, dtype=torch.float64, device=device)
     loss = torch.zeros((), dtype=torch.float64, device=device)
     mine = world.part(torch.arange(count, device=device))
-    for chosen in torch.split(mine, _TEST_BATCH):
-        if not len(chosen):  # more processes than test images
+    size, start = _TEST_BATCH, 0
+    while start < len(mine):
+        chosen = mine[start : start + size]
+        try:
+            part, best, classes = _classified(model, data.pixels[chosen], data.labels[chosen], p)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            release(error, device)
+            size = _halved(len(chosen))
             continue
-        x = preprocess_torch(data.pixels[chosen], p).contiguous(memory_format=torch.channels_last)
-        logits, labels = model(x), data.labels[chosen]
-        loss += F.cross_entropy(logits, labels, reduction="sum")
-        best = logits.double().softmax(1).max(1)
-        probability[chosen], predicted[chosen] = best.values, best.indices
+        loss += part
+        probability[chosen], predicted[chosen] = best, classes
+        start += len(chosen)
+        if between:
+            between()
     for part in (loss, predicted, probability):
         world.total(part)
     hits = int((predicted == data.labels).sum())
@@ -139,6 +157,25 @@ def evaluate(model: VGG, data: Images, p: Preprocessing, world: World | None = N
         predicted=predicted.cpu(),
         probability=probability.cpu(),
     )
+
+
+def _classified(
+    model: VGG, pixels: torch.Tensor, labels: torch.Tensor, p: Preprocessing
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Summed loss of some images, the probability of the class predicted, and that class."""
+    x = preprocess_torch(pixels, p).contiguous(memory_format=torch.channels_last)
+    logits = model(x)
+    best = logits.double().softmax(1).max(1)
+    return F.cross_entropy(logits, labels, reduction="sum"), best.values, best.indices
+
+
+def _halved(size: int) -> int:
+    if size <= 1:
+        raise ResourceLimit(
+            "not even one image fits into memory for testing",
+            "use a smaller --size, --width or --arch",
+        )
+    return size // 2
 
 
 def require_finite(value: float, what: str, where: str) -> None:

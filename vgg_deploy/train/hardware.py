@@ -74,8 +74,9 @@ def tuned(device: torch.device, *, deterministic: bool = False) -> Iterator[None
 def _same_bits() -> Iterator[None]:
     """torch's deterministic algorithms.
 
-    A kernel that has none warns and is not refused: the one that a VGG on a GPU meets is the
-    gradient of max pooling, which adds in any order where windows overlap; ours do not.
+    A kernel that has none warns and is not refused: those that a VGG on a GPU meets are the
+    gradients of pooling, which add in any order where windows overlap. Ours do not: blocks are
+    pooled 2×2 by 2, and torchvision's 7×7 pool is taken of maps of 7, 14, 21 … alone.
     """
     memory: Any = torch.utils.deterministic
     before = (
@@ -88,7 +89,11 @@ def _same_bits() -> Iterator[None]:
     memory.fill_uninitialized_memory = False  # nothing here reads any
     try:
         with warnings.catch_warnings():
-            for message in ("max_pool2d_with_indices_backward", "find_unused_parameters=True"):
+            for message in (
+                "max_pool2d_with_indices_backward",
+                "adaptive_avg_pool2d_backward",
+                "find_unused_parameters=True",
+            ):
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vgg_deploy import jsonio
 from vgg_deploy.errors import VggDeployError, os_errors
-from vgg_deploy.train.distributed import was_restarted
+from vgg_deploy.train.distributed import World
 from vgg_deploy.train.store import FOLDER, JOB
 
 FILE = JOB  # beside the checkpoints, and removed with them
@@ -37,19 +37,19 @@ def job_of(run: Path) -> Job | None:
         return None
 
 
-def is_restart(run: Path) -> bool:
+def is_restart(run: Path, world: World) -> bool:
     """Whether torchrun started this very job again after it had begun to train in ``run``.
 
     A start that was refused leaves no note, so that its restart is refused, too.
     """
     job = job_of(run)
-    return was_restarted() and job is not None and job.owner == torchrun_job()
+    return world.restarted and job is not None and job.owner == torchrun_job()
 
 
-def note_job(run: Path, owner: str) -> float:
+def note_job(run: Path, owner: str, world: World) -> float:
     """Note who trains from now on; gives the seconds since this job's first start."""
     path = run / FOLDER / FILE
-    if is_restart(run) and (job := job_of(run)):
+    if is_restart(run, world) and (job := job_of(run)):
         return max(0.0, time.time() - job.started)
     if owner:
         jsonio.save(path, Job(owner=owner, started=time.time()))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,6 +12,8 @@ import torch
 from torch import distributed as dist
 
 from vgg_deploy.train.distributed import World
+
+_PAUSE = 0.0005  # seconds; a step is queued behind the one that is waited for
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,16 @@ class Meter:
     As every process reads the same sums at the same step, they also agree when to stop. One that
     drained early, to save, knows a wish a step before the others: ``stop_drained`` keeps it until
     the step at which they learn of it.
+
+    A step of a GPU that waits for a lost process never ends; ``gives_up`` is asked meanwhile.
     """
 
-    def __init__(self, device: torch.device, world: World) -> None:
+    def __init__(
+        self, device: torch.device, world: World, gives_up: Callable[[], bool] | None = None
+    ) -> None:
         self._device = device
         self._world = world
+        self._gives_up = gives_up
         self._waiting: deque[_Waiting] = deque()
         self.stop_drained = False
         self._lag = int(device.type == "cuda" or world.size > 1)
@@ -76,10 +84,23 @@ class Meter:
         arrived.record()
 
         def read() -> StepFigures:
+            if self._gives_up is not None and self._world.size > 1:
+                wait_for(arrived.query, self._gives_up)
             arrived.synchronize()
             return _figures(host)
 
         return read
+
+
+def wait_for(arrived: Callable[[], bool], gives_up: Callable[[], bool]) -> None:
+    """Ask until it is there: Python hears no signal while CUDA waits.
+
+    Raises ``RuntimeError`` when it is to be given up.
+    """
+    while not arrived():
+        if gives_up():
+            raise RuntimeError("nccl: asked to stop, and the step does not end")
+        time.sleep(_PAUSE)
 
 
 def _after(work: Any, sums: torch.Tensor) -> torch.Tensor:

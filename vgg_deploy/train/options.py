@@ -85,12 +85,14 @@ class RunControl:
     """How a run is driven; nothing here changes a weight.
 
     ``save_every`` is in minutes (0: after every step) and bounds what a power cut costs.
-    ``resume`` of "must" raises where there is nothing to go on with, "may" starts afresh there.
+    ``resume`` of "must" raises where there is nothing to go on with, "may" starts afresh there,
+    "no" drops what an interrupted run left, or with ``keep_unfinished`` refuses to.
     """
 
     save_every: float = 10.0
     max_minutes: float | None = None
     resume: ResumeChoice = "no"
+    keep_unfinished: bool = False
     profile: bool = False
     tensorboard: bool = False
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType  # type: ignore[attr-defined]  # torch's own, unlisted
 
 from vgg_deploy import environment, jsonio
 from vgg_deploy.train.phases import now
@@ -128,11 +129,14 @@ def _profiler(device: torch.device) -> Any:
 
 
 def _by_kind(profile: Any) -> Mapping[str, float]:
-    """Shares of the time on the device, or on the CPU where there is no other."""
+    """Shares of the time on the device, or on the CPU where there is no other.
+
+    A kernel's time stands at the operator that started it, and once more at an event of its own.
+    """
     times: dict[str, float] = defaultdict(float)
-    events = profile.key_averages()
-    on_device = any(event.self_device_time_total for event in events)
-    for event in events:
+    operators = [e for e in profile.key_averages() if e.device_type == DeviceType.CPU]
+    on_device = any(event.self_device_time_total for event in operators)
+    for event in operators:
         spent = event.self_device_time_total if on_device else event.self_cpu_time_total
         times[_kind(event.key)] += spent
     total = sum(times.values()) or 1.0

@@ -22,7 +22,7 @@ def resume(run: Run, world: World) -> None:
 
     The time limit counts from the first start of a job, whatever torchrun has restarted.
     """
-    spent = float(world.same_text(str(_read(run)) if world.main else ""))
+    spent = float(world.same_text(str(_read(run, world)) if world.main else ""))
     run.synchronise()
     run.stop.spent = spent
     minutes = run.control.max_minutes
@@ -31,12 +31,12 @@ def resume(run: Run, world: World) -> None:
         raise run.stopped()
 
 
-def _read(run: Run) -> float:
+def _read(run: Run, world: World) -> float:
     """Take the newest checkpoint, on rank 0; gives the seconds this job has had before."""
-    wish, again = run.control.resume, is_restart(run.folder)
+    wish, again = run.control.resume, is_restart(run.folder, world)
     run.store.tidy()
     if wish == "no" and not again:
-        run.store.clear()
+        _clear(run)
     found = _own(run) if wish == "may" and not again else run.store.newest()
     if found is None and wish == "must":
         raise RefusedInput(
@@ -45,10 +45,20 @@ def _read(run: Run) -> float:
         )
     if found:
         require_same(found[0].identity, run.identity)
-    spent = note_job(run.folder, torchrun_job() or (MAIN_JOB if wish == "may" else ""))
+    spent = note_job(run.folder, torchrun_job() or (MAIN_JOB if wish == "may" else ""), world)
     if found:
         _take(run, found)
     return spent
+
+
+def _clear(run: Run) -> None:
+    """Drop what an earlier run left; refuse to, where its work is not to be thrown away."""
+    if run.control.keep_unfinished and run.store.found():
+        raise RefusedInput(
+            f"{run.folder} holds a run that was interrupted",
+            "go on with --resume, or start afresh with --replace",
+        )
+    run.store.clear()
 
 
 def _own(run: Run) -> Found | None:

@@ -50,10 +50,13 @@ class Run:
     rows: list[EpochRow] = field(default_factory=list)
     best_sha256: str | None = None
     saved_at: float = field(default_factory=time.monotonic)
+    saved_step: int = 0  # of the newest checkpoint
 
     def __post_init__(self) -> None:
-        self._meter = Meter(self.trainer.device, self.trainer.world)
-        self._steps = Steps(stop=self._wishes_to_stop, arrived=self._arrived, after=self._after)
+        self._meter = Meter(self.trainer.device, self.trainer.world, lambda: self.stop.overdue)
+        self._steps = Steps(
+            stop=self._wishes_to_stop, arrived=self._arrived, saves=self._saves, after=self._after
+        )
         self._profiler = None
         if self.control.profile:
             self._profiler = StepProfiler(self.trainer, self.folder, self.listener.on_note)
@@ -66,7 +69,7 @@ class Run:
     def take(self, state: TrainState) -> None:
         """Go on from a checkpoint."""
         self.progress, self.rows = state.progress, list(state.rows)
-        self.best_sha256 = state.best_sha256
+        self.best_sha256, self.saved_step = state.best_sha256, state.progress.step
         self.accumulate(state.accumulate)
         self.listener.on_note(
             f"resumed in epoch {self.progress.epoch + 1} after step {self.progress.step}"
@@ -133,7 +136,7 @@ class Run:
 
     def _evaluated(self, images: Images, what: str) -> Classified:
         trainer = self.trainer
-        found = evaluate(trainer.model, images, trainer.preprocessing, trainer.world)
+        found = evaluate(trainer.model, images, trainer.preprocessing, trainer.world, self._between)
         require_finite(found.loss, what, f"after epoch {self.progress.epoch + 1}")
         return found
 
@@ -148,10 +151,23 @@ class Run:
         """Between two steps: save when it is time, stop when that is wanted."""
         if self._profiler:
             self._profiler.step()
-        due = time.monotonic() - self.saved_at >= 60 * self.control.save_every
-        if stopping or due:
+        if self._saves(stopping):
             self._save()
         if stopping:
+            raise self.stopped()
+
+    def _saves(self, stopping: bool) -> bool:
+        return stopping or time.monotonic() - self.saved_at >= 60 * self.control.save_every
+
+    def _between(self) -> None:
+        """Between two chunks of test images: as between two steps, but nobody is asked.
+
+        Of several processes none may stop alone; that the next step does.
+        """
+        stopping = bool(self.stop)
+        if self.saved_step != self.progress.step and self._saves(stopping):
+            self._save()
+        if stopping and self.trainer.world.size == 1:
             raise self.stopped()
 
     def _save(self) -> None:
@@ -161,7 +177,7 @@ class Run:
             self._arrived(figures)
         if self.trainer.world.main:
             self.store.save(self._state(), tensors_of(self.trainer))
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saved_step = time.monotonic(), self.progress.step
 
     def _state(self) -> TrainState:
         return TrainState(

@@ -12,7 +12,7 @@ from torch import nn
 
 from vgg_deploy.data.dataset import Dataset, Split
 from vgg_deploy.data.images import to_channels
-from vgg_deploy.errors import RefusedInput
+from vgg_deploy.errors import RefusedInput, ResourceLimit
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 from vgg_deploy.train.recipes import Recipe
@@ -114,7 +114,8 @@ def make_optimiser(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.O
 def place(split: Split, card: ModelCard, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """uint8 images ``[N, H, W, C]`` and int64 labels ``[N]`` on the device.
 
-    Raises ``RefusedInput`` for an empty split and for labels the network has no class for.
+    Raises ``RefusedInput`` for an empty split and for labels the network has no class for,
+    ``ResourceLimit`` where the GPU has no room for the images.
     """
     if not len(split):
         raise RefusedInput("there are no images to train or test with", "use a data set with some")
@@ -125,4 +126,17 @@ def place(split: Split, card: ModelCard, device: torch.device) -> tuple[torch.Te
             "give the network one class per label",
         )
     images = np.ascontiguousarray(to_channels(split.images, card.spec.channels))
+    if device.type == "cuda":
+        _require_room(images, device)
     return torch.from_numpy(images).to(device), torch.from_numpy(split.labels).to(device)
+
+
+def _require_room(images: NDArray[np.uint8], device: torch.device) -> None:
+    free, _ = torch.cuda.mem_get_info(device)
+    if images.nbytes > free:
+        count, side = images.shape[:2]
+        raise ResourceLimit(
+            f"{count:,} images of {side} px need {images.nbytes / 1e9:.1f} GB on the GPU, "
+            f"{free / 1e9:.1f} are free",
+            "use a smaller --size or --max-images, or --device cpu",
+        )

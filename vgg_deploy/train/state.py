@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vgg_deploy import environment
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.spec import ModelCard
@@ -56,7 +57,19 @@ def exact_context(trainer: Trainer) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "processes": str(trainer.world.size),
         "machine": platform.machine(),
+        **_processor(trainer.device),
         **versions("vgg-deploy", "numpy", "torch"),
+    }
+
+
+def _processor(device: torch.device) -> dict[str, str]:
+    """What computes: its model decides which kernels are taken, and with them the bits."""
+    if device.type != "cuda":
+        return {"cpu": environment.capture().cpu}
+    return {
+        "gpu": torch.cuda.get_device_name(device),
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(torch.backends.cudnn.version()),
     }
 
 

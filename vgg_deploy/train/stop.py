@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -9,10 +10,15 @@ from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+REPEAT = 5.0  # seconds
+PATIENCE = 15.0  # seconds; torchrun kills after 30
 
 
 class StopWish:
     """Within the block the first signal is noted; a second one acts as it always does.
+
+    Of several processes each may get one signal twice: from the scheduler, which sends it to all,
+    and from torchrun, which passes on its own. There a repeat within ``REPEAT`` is the same one.
 
     Outside the main thread, where Python allows no handlers, only the time limit works.
     """
@@ -22,6 +28,8 @@ class StopWish:
         self.timed_out = False
         self.spent = 0.0  # seconds of the limit that were used before this process
         self._seconds = None if max_minutes is None else 60 * max_minutes
+        self._heard_at = 0.0
+        self._several = int(os.environ.get("WORLD_SIZE", "1")) > 1
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopWish:
@@ -43,9 +51,19 @@ class StopWish:
     def _used(self) -> float:
         return time.monotonic() - self._start + self.spent
 
+    @property
+    def overdue(self) -> bool:
+        """Whether a signal has waited for so long that no step is going to end any more."""
+        return self.signal is not None and time.monotonic() - self._heard_at > PATIENCE
+
     def _heard(self, number: int, _frame: FrameType | None) -> None:
-        self.signal = signal.Signals(number).name
-        self._restore()
+        if self.signal is None:
+            self.signal, self._heard_at = signal.Signals(number).name, time.monotonic()
+            if not self._several:
+                self._restore()
+        elif time.monotonic() - self._heard_at > REPEAT:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
