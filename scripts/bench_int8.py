@@ -26,7 +26,7 @@ from vgg_deploy.errors import RefusedInput, VggDeployError
 from vgg_deploy.pipeline.benchinput import make_input
 from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.pipeline.images import images_for
-from vgg_deploy.pipeline.machine_child import make
+from vgg_deploy.pipeline.machine_weights import make
 from vgg_deploy.precision import CalibrationOptions
 from vgg_deploy.results import Contest, Subject
 from vgg_deploy.verify.accuracy import answers
@@ -105,7 +105,7 @@ def _begun(path: Path) -> Report:
 def speed(folder: Path, blocks: int, fresh: bool) -> Contest:
     """Torch eager beside both runtimes in fp32 and int8, batch 1."""
     if fresh:
-        make("vgg16", folder)
+        make("vgg16", folder, "cpu", random=True)
     bundle, _, _ = export_bundle(
         open_bundle(folder),
         precisions=("fp32", "int8"),

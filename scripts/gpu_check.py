@@ -20,17 +20,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where nothing is installed
+
 from vgg_deploy import environment, jsonio
 from vgg_deploy.bundle import open_bundle
 from vgg_deploy.cli.console import show as show_table
 from vgg_deploy.cli.console import watching
 from vgg_deploy.errors import EXIT_INTERRUPTED, UsageError, VggDeployError
 from vgg_deploy.pipeline.machine import Report, check, merged
-from vgg_deploy.pipeline.machine_steps import PRECISIONS, TRAINED, Options
+from vgg_deploy.pipeline.machine_steps import (
+    NETWORKS,
+    PRECISIONS,
+    Options,
+    bundle_of,
+    in_order,
+)
 from vgg_deploy.report.bench_tables import bench_table
 from vgg_deploy.report.limit_tables import ceilings_table
 from vgg_deploy.report.tables import verify_table
 from vgg_deploy.results import BenchReport, VerifyReport
+from vgg_deploy.spec import ModelSpec
 from vgg_deploy.trt.layers import EngineNotes
 
 
@@ -43,16 +52,17 @@ def main(words: Sequence[str] | None = None) -> int:
             report = check(
                 given.out, options, watch, again=given.again, total_seconds=given.total_seconds
             )
+        show(report)
     except VggDeployError as error:
         print(f"gpu_check: error: {error.cause}\n  remedy: {error.remedy}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("gpu_check: stopped; call again with the same file to go on", file=sys.stderr)
         return EXIT_INTERRUPTED
-    show(report)
     bad = [done for done in report.done if done.code]
     for done in bad:
-        print(f"exit {done.code}: {' '.join(done.step.words)}: {done.said}", file=sys.stderr)
+        words = " ".join(done.step.words)
+        print(f"exit {done.code}: {done.step.kind}: {words}: {done.said}", file=sys.stderr)
     if report.not_started:
         print(
             f"partial: {report.not_started} steps were not started within "
@@ -66,13 +76,14 @@ def _given(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, required=True, help="JSON, written step by step")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
-    parser.add_argument("--network", action="append", choices=sorted(TRAINED))
+    parser.add_argument("--network", action="append", choices=NETWORKS)
     parser.add_argument("--precision", action="append", choices=PRECISIONS)
-    parser.add_argument("--batch", action="append", type=int)
+    parser.add_argument("--batch", action="append", type=int, help="1 and 64 are run first")
     parser.add_argument("--backend", action="append", help="only this one; may be repeated")
     parser.add_argument("--seconds", type=float, default=Options.seconds, help="per cell")
     parser.add_argument("--images", type=int, default=Options.images, help="verified with")
-    parser.add_argument("--step-seconds", type=float, default=Options.step_seconds)
+    parser.add_argument("--step-seconds", type=float, default=Options.step_seconds,
+                        help="after which a step is ended; what it had measured stays")  # fmt: skip
     parser.add_argument("--work", default=Options.work, help="folder of the bundles")
     parser.add_argument("--trt-python", default=sys.executable, help="the Python with TensorRT")
     parser.add_argument(
@@ -93,7 +104,7 @@ def _options(given: argparse.Namespace) -> Options:
         device=device,
         networks=tuple(given.network or Options.networks),
         precisions=tuple(given.precision or Options.precisions),
-        batches=tuple(sorted(set(given.batch or Options.batches))),
+        batches=in_order(given.batch or Options.batches),
         backends=tuple(given.backend or ()),
         seconds=given.seconds,
         images=given.images,
@@ -111,16 +122,22 @@ def show(report: Report) -> None:
     """Verdicts and timings per network, engines with the precision each one really has."""
     for network in report.options.networks:
         print(f"\n## {network}")
-        for one in merged(report, network, VerifyReport, "verify"):
+        for one in merged(report, network, VerifyReport, "verify", "golden"):
             show_table(verify_table(one))
         for two in merged(report, network, BenchReport, "bench"):
-            spec = open_bundle(Path(report.options.work, network)).card.spec
+            spec = _spec(report.options, network)
             show_table(bench_table(two, spec=spec), *ceilings_table(two))
     for done in report.done:
         for engine in (done.answer or {}).get("engines", ()) if done.step.kind == "build" else ():
             print(f"{done.step.network}: {engine_line(engine)}")
-        if done.step.kind == "golden":
-            print(f"{done.step.network}: {done.step.words[0]} on golden vectors: {done.answer}")
+
+
+def _spec(options: Options, network: str) -> ModelSpec | None:
+    """The network's spec; None where its bundle was made on a disk that is gone."""
+    try:
+        return open_bundle(Path(bundle_of(options, network))).card.spec
+    except VggDeployError:
+        return None
 
 
 def engine_line(engine: dict[str, Any]) -> str:

@@ -12,6 +12,8 @@ from vgg_deploy.environment import Environment, capture
 from vgg_deploy.errors import VggDeployError
 from vgg_deploy.trt.flavour import load
 
+RTX_BUILDER = "TensorRT-RTX builder"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -36,12 +38,13 @@ def examine() -> Diagnosis:
     """Look at this machine; nothing is changed and nothing is fetched."""
     return Diagnosis(
         environment=capture(),
-        backends=tuple(_backend(name) for name in BACKENDS),
+        backends=tuple(backend_finding(name) for name in BACKENDS),
         others=(_rtx_builder(), _compiler(), _fashion_mnist(), _gpu()),
     )
 
 
-def _backend(name: str) -> Finding:
+def backend_finding(name: str) -> Finding:
+    """What one backend opens here, or what it lacks."""
     backend = BACKENDS[name]
     if missing := backend.probe():
         return Finding(name=name, usable=False, detail=missing.reason, remedy=missing.remedy)
@@ -51,7 +54,7 @@ def _backend(name: str) -> Finding:
 
 def _rtx_builder() -> Finding:
     """TensorRT-RTX builds engines without a GPU; running them is the backend's row."""
-    name = "TensorRT-RTX builder"
+    name = RTX_BUILDER
     try:
         library = load("tensorrt_rtx")
     except VggDeployError as error:

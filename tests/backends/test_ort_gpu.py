@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from tests.conftest import make_bundle, make_card
 from tests.trt.fake_cuda import FakeDriver
 from vgg_deploy.artifact import Artifact
-from vgg_deploy.backends import get_backend
+from vgg_deploy.backends import get_backend, ort_gpu
 from vgg_deploy.backends.base import Array, Described, OnStream, Selective
 from vgg_deploy.backends.ort_gpu import TF32_VARIABLE, OrtGpu, missing_library
 from vgg_deploy.backends.ort_network import (
@@ -92,25 +91,34 @@ def test_the_cpu_build_is_named(name: str, onnx: tuple[Artifact, Path]) -> None:
     ],
 )
 def test_a_missing_library_is_named(
-    library: str, provider: Any, remedy: str, monkeypatch: pytest.MonkeyPatch
+    library: str, provider: Any, remedy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The linker names what it lacks, whichever library was asked for."""
+    """The linker names what it lacks, and the provider itself is never loaded by us.
 
-    def load(name: str, mode: int) -> object:
-        del mode
-        if name == library or name.endswith(("_cuda.so", "_tensorrt.so")):
-            raise OSError(f"{library}: cannot open shared object file: No such file or directory")
-        return object()
+    Its start-up code asks for a host that ONNX Runtime has not set yet: the process would die.
+    """
+    asked = []
 
-    monkeypatch.setattr(ctypes, "CDLL", load)
-    missing = missing_library(Path("capi"), provider)
+    def load(name: str) -> str:
+        asked.append(name)
+        lacks = f"{library}: cannot open shared object file: No such file or directory"
+        return lacks if name == library else ""
+
+    monkeypatch.setattr(ort_gpu, "load_library", load)
+    links = {CUDA: ("libcublasLt.so.13", "libcuda.so.1"), TRT: ("libnvinfer.so.10", "libc.so.6")}
+    monkeypatch.setattr(ort_gpu, "needed_by", lambda path: links[provider])
+    assert "is not there" in str(missing_library(tmp_path, provider))
+    for kind in ("cuda", "tensorrt"):
+        (tmp_path / f"libonnxruntime_providers_{kind}.so").touch()
+    missing = missing_library(tmp_path, provider)
     assert missing is not None
     assert library in missing.reason
     assert remedy in missing.remedy
+    assert not [name for name in asked if "onnxruntime" in name]
 
 
 def test_with_all_libraries_the_gpu_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda name, mode: object())
+    monkeypatch.setattr(ort_gpu, "missing_library", lambda folder, provider: None)
     monkeypatch.setattr(ort, "get_available_providers", lambda: [TRT, CUDA, CPU])
     assert OrtGpu(driver=FakeDriver).probe() is None
     missing = OrtGpu(driver=lambda: FakeDriver(missing="no NVIDIA GPU is visible")).probe()
@@ -244,7 +252,7 @@ def on_host(onnx: tuple[Artifact, Path], monkeypatch: pytest.MonkeyPatch) -> Cal
         return kept[-1]
 
     kept = providers
-    monkeypatch.setattr(ctypes, "CDLL", lambda name, mode: object())
+    monkeypatch.setattr(ort_gpu, "missing_library", lambda folder, provider: None)
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr(ort, "InferenceSession", session)
     monkeypatch.setattr(HostProvider, "get_providers", lambda self: [CUDA], raising=False)

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.trt.fake_cuda import FakeDriver
+from vgg_deploy import cuda
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.session import translated
@@ -98,6 +100,35 @@ def test_out_of_memory_is_a_limit_not_a_bad_file(error: Exception) -> None:
         raise error
     with pytest.raises(ResourceLimit), os_errors("write x"):
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+TORCH_SAID = (
+    "CUDA out of memory. Tried to allocate 12.25 GiB. GPU 0 has a total capacity of 139.80 GiB of "
+    "which 1.12 GiB is free. Process 7 has 138 GiB memory in use."
+)
+ORT_SAID = (
+    "BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 9000"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "gpu", "told"),
+    [
+        (TORCH_SAID, True, "x: out of GPU memory: 12.25 GiB wanted, 1.12 GiB free"),
+        (ORT_SAID, True, "x: out of GPU memory: 9,000 bytes wanted, 1.07 of 1.07 GB are free"),
+        (ORT_SAID, False, "x: not enough memory: 9,000 bytes wanted"),
+        ("std::bad_alloc", False, "x: not enough memory"),
+        ("CUBLAS_STATUS_ALLOC_FAILED", True, "x: out of GPU memory: more than there is wanted, 1."),
+    ],
+)
+def test_how_much_memory_was_lacking_is_said(
+    said: str, gpu: bool, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda, "driver", FakeDriver)
+    with pytest.raises(ResourceLimit) as caught, translated("x", gpu=gpu):
+        raise RuntimeError(said)
+    assert caught.value.cause.startswith(told)
+    assert ("this GPU" in caught.value.remedy) == gpu
 
 
 def test_a_librarys_message_becomes_one_line() -> None:

@@ -211,6 +211,56 @@ def test_a_call_is_one_run_once_its_shape_was_seen() -> None:
         assert (len(runs) > 1) == extra, (keep, size)
 
 
+def test_more_batches_than_dynamo_allows_by_itself_are_compiled() -> None:
+    """Its 8 counts over all sessions of a process, and one more is an error with ``fullgraph``."""
+
+    def specialize(
+        network: Callable[[torch.Tensor], torch.Tensor], _: torch.Tensor
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        return torch.compile(network, backend="eager", fullgraph=True, dynamic=False)
+
+    torch._dynamo.reset()
+    network = TorchNetwork(network=torch.nn.ReLU(), card=HostCard(), specialize=specialize)
+    for size in range(1, 11):
+        placed = network.place(np.ones((size, 1, 4, 4), np.float32), keep=True)
+        placed.run()
+        assert len(placed.read()) == size
+
+
+def test_a_graph_that_inductor_skipped_is_not_told() -> None:
+    from torch._dynamo.utils import counters
+
+    def skipping(images: torch.Tensor) -> torch.Tensor:
+        counters["inductor"]["cudagraph_skips"] += 1
+        return images
+
+    networks: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (torch.nn.Identity(), skipping)
+    for network, told in zip(networks, ("on", "off"), strict=True):
+        made = TorchNetwork(network=network, card=HostCard(), graph="inside")
+        made.place(BATCH, keep=True)
+        assert made.modes["cuda_graph"] == told
+
+
+@pytest.mark.parametrize(("way", "last"), [("script", False), ("eager", True)])
+def test_only_what_lies_channels_last_gets_such_input(
+    way: str, last: bool, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen script's weights do not move: cuDNN would lay them out again in every run."""
+    seen: list[bool] = []
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        seen.append(images.stride()[1] == 1)
+        return images.flatten(1)
+
+    monkeypatch.setattr(TorchGpu, "_network", lambda self, path, card: network)
+    row = next(r for r in TORCH_GPU if r.way == way)
+    artifact = replace(tiny_bundle.checkpoint, format=min(row.formats), input=replace(
+        tiny_bundle.checkpoint.input, shape=("batch", 3, 4, 4)))  # fmt: skip
+    with opened(row, tiny_bundle, artifact) as (session, _):
+        session(np.ones((2, 3, 4, 4), np.float32))  # type: ignore[operator]
+    assert set(seen) == {last}
+
+
 def test_memory_is_given_back_when_nothing_uses_it_any_more() -> None:
     card, module = HostCard(), torch.nn.Identity()
     card.watched.append(weakref.ref(module))

@@ -129,5 +129,25 @@ def test_the_int8_product_is_laid_out_for_its_device(device: str, strides: tuple
     assert seen == [(8, 6, *strides)]
 
 
+def test_the_fp8_product_computes() -> None:
+    import torch
+
+    assert limits._fp8_product(torch, "cpu", (16, 32, 48))().shape == (16, 48)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("free", "copied"), [(64 << 20, 16), (1 << 40, 24)])
+def test_a_gpu_copies_much_but_no_more_than_fits(
+    free: int, copied: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """256 MiB take an H200 a tenth of a millisecond, of which launching is a tenth."""
+    import torch
+
+    assert limits._GPU_COPY_BYTES == 2 << 30
+    monkeypatch.setattr(limits, "_GPU_COPY_BYTES", 24 << 20)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, free))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    assert f"copy of {copied} MiB" in limits._torch_copy(torch, "cpu").how
+
+
 def test_ceilings_that_cannot_be_had_are_none() -> None:
     assert ceilings("cpu", timeout_s=0.01) == ()

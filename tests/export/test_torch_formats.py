@@ -7,7 +7,7 @@ import os
 import warnings
 import zipfile
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -145,3 +145,19 @@ def test_a_compiler_that_fails(
         export(bundle, "aoti")
     assert capfd.readouterr() == ("", "")
     assert not list((tmp_path / "bundle").glob(".partial-*"))
+
+
+@pytest.mark.parametrize("category", [FutureWarning, DeprecationWarning])
+def test_no_torch_tells_the_user_that_its_format_is_old(
+    category: type[Warning], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real: Any = torch.jit.trace
+
+    def trace(*given: Any, **more: Any) -> Any:
+        warnings.warn("`torch.jit.trace` is deprecated. Use torch.export", category, stacklevel=2)
+        return real(*given, **more)
+
+    monkeypatch.setattr(torch.jit, "trace", trace)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export(lively_bundle(tmp_path, CARDS["vgg11_bn"]), "torchscript")

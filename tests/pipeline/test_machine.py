@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,9 +14,15 @@ import pytest
 
 from scripts import gpu_check
 from vgg_deploy import jsonio
-from vgg_deploy.pipeline import machine
-from vgg_deploy.pipeline.machine import Report, run
-from vgg_deploy.pipeline.machine_steps import Done, Options, Step, steps
+from vgg_deploy.artifact import Precision
+from vgg_deploy.backends import get_backend
+from vgg_deploy.backends.base import Selective
+from vgg_deploy.backends.ort_gpu import TF32_VARIABLE
+from vgg_deploy.doctor import RTX_BUILDER
+from vgg_deploy.pipeline import machine_run
+from vgg_deploy.pipeline.machine import Report
+from vgg_deploy.pipeline.machine_run import answers, environment_for, joined, run
+from vgg_deploy.pipeline.machine_steps import OPENS, Done, Options, Step, in_order, planned, steps
 
 OPTIONS = Options(
     device="cuda",
@@ -34,7 +41,8 @@ def doctor(python: str, torch: bool, **backends: bool) -> Done:
         for name, usable in backends.items()
     ]
     versions = {"torch": "2.14"} if torch else {}
-    answer = {"backends": rows, "environment": {"versions": versions}}
+    others = [{"name": RTX_BUILDER, "usable": True}]
+    answer = {"backends": rows, "others": others, "environment": {"versions": versions}}
     step = Step(kind="doctor", network="", python=python, words=("doctor", "--json"))
     return Done(step=step, code=0, seconds=1.0, said="", answer=answer)
 
@@ -52,27 +60,102 @@ def told(planned: list[Step], kind: str) -> list[tuple[str, ...]]:
 def test_tensorrt_runs_in_its_own_python_on_the_same_bundle() -> None:
     planned = list(steps(OPTIONS, FOUND))
     assert {step.python for step in planned if step.kind == "build"} == {"other"}
-    (words,) = told(planned, "golden")
-    assert words == ("trt", str(Path(OPTIONS.work, "tiny"))), "no torch there, so no verify"
+    judged = told(planned, "golden")
+    bundle = str(Path(OPTIONS.work, "tiny"))
+    assert {words[:2] for words in judged} == {("trt", bundle)}, "no torch there"
     (words,) = told(planned, "verify")
-    assert words[:4] == ("verify", str(Path(OPTIONS.work, "tiny")), "-b", "torch-cuda")
-    timed = {(s.python, s.words[3], s.words[5]) for s in planned if s.kind == "bench"}
-    assert timed == {
-        (python, name, size)
-        for python, name in (("main", "torch-cuda"), ("other", "trt"))
-        for size in ("1", "8", "64")
-    }, "a backend that is not usable is not timed"
+    assert words[:2] == ("torch-cuda", bundle)
+    timed = {(s.python, s.backend) for s in planned if s.kind == "bench"}
+    assert timed == {("main", "torch-cuda"), ("other", "trt")}, "what is not usable is not timed"
+    (limits,) = [s for s in planned if s.kind == "limits"]
+    assert limits.python == "main", "the other one has no torch to measure them with"
 
 
-def test_a_network_is_trained_where_that_takes_minutes() -> None:
-    for device, network, first in (
-        ("cuda", "vgg16", "train"),
-        ("cpu", "vgg16", "vgg16"),
-        ("cpu", "vgg11", "train"),
-    ):
-        options = replace(OPTIONS, device=device, networks=(network,))  # type: ignore[arg-type]
-        (words,) = told(list(steps(options, FOUND)), "make")
-        assert words[0] == first
+def test_what_tells_most_comes_first() -> None:
+    """A lent machine may be gone at any step."""
+    names = ("torch_cuda", "torch_compile_cuda", "torch_cuda_fp16", "ort_trt", "aoti_cuda")
+    found = (doctor("main", True, **dict.fromkeys((*names, "trt", "ort_cuda"), True)),)
+    options = replace(OPTIONS, trt_python="main", networks=("vgg16", "tiny"))
+    plan = list(steps(options, found))
+    cells = [(s.backend, s.network) for s in plan if s.kind == "bench"]
+    assert list(dict.fromkeys(name for name, _ in cells)) == [
+        "torch-cuda", "torch-cuda-fp16", "ort-cuda", "trt", "ort-trt",
+        "torch-compile-cuda", "aoti-cuda",
+    ]  # fmt: skip
+    assert cells.index(("torch-cuda", "vgg16")) < cells.index(("ort-cuda", "tiny"))
+    assert cells.index(("torch-cuda", "tiny")) < cells.index(("torch-cuda", "vgg16"))
+    kinds = [(s.kind, s.precision) for s in plan if s.network == "tiny" and "trt" in
+             (s.backend, *s.words[2:4], "trt" if s.kind == "build" else "")]  # fmt: skip
+    assert kinds[:4] == [
+        ("build", "fp32"),
+        ("verify", "fp32"),
+        ("bench", "fp32"),
+        ("build", "int8"),
+    ]
+    assert in_order((256, 8, 64, 1, 8)) == (1, 64, 8, 256) == Options(device="cpu").batches
+
+
+def test_only_files_that_something_opens_are_exported() -> None:
+    options = replace(OPTIONS, precisions=("fp32", "fp16", "bf16", "int8"), trt_python="main")
+
+    def exported(**backends: bool) -> list[str]:
+        found = (doctor("main", True, **backends),)
+        words = told(list(steps(options, found)), "export")
+        return [w for line in words for before, w in pairwise(line) if before in ("-p", "-f")]
+
+    assert exported(torch_cuda=True) == []
+    assert exported(ort_cuda=True) == ["fp32", "fp16"]
+    assert exported(ort_cuda=True, trt=True) == ["fp32", "fp16", "bf16", "int8"]
+    assert exported(torchscript_cuda=True) == ["torchscript"]
+
+
+@pytest.mark.parametrize("name", ["ort-cpu", "ort-cuda", "ort-trt"])
+def test_what_a_backend_opens_is_what_it_does_not_refuse(
+    name: str, tiny_bundle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TF32_VARIABLE, "0")
+    backend = get_backend(name)
+    assert isinstance(backend, Selective)
+    kinds: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "fp8")
+    artifact = replace(tiny_bundle.checkpoint, format="onnx")
+    taken = [p for p in kinds if backend.refuses(replace(artifact, precision=p)) is None]
+    assert tuple(taken) == OPENS[name]
+
+
+def test_each_backend_is_probed_where_doctor_gives_nothing() -> None:
+    """A library that ends the process takes doctor along; the other backends are still there."""
+    found: list[Done] = []
+    options = replace(OPTIONS, trt_python="main", backends=("torch-cuda", "ort-cuda"))
+    kinds = []
+    for step in planned(options, found):
+        kinds.append((step.kind, step.words[0]))
+        row = {"name": step.words[0], "usable": True, "detail": "opens checkpoint on cuda"}
+        versions = {"versions": {"torch": "2.14"}}
+        answer = {"backend": row, "environment": versions} if step.kind == "probe" else None
+        crashed = step.kind == "doctor" or step.words == ("ort-cuda",)
+        done = Done(step=step, code=-11 if crashed else 0, seconds=1.0, said="", answer=answer)
+        found.append(replace(done, answer=None) if crashed else done)
+    assert kinds[:3] == [("doctor", "doctor"), ("probe", "torch-cuda"), ("probe", "ort-cuda")]
+    assert ("verify", "torch-cuda") in kinds
+    assert ("bench", "ort-cuda") not in kinds
+
+
+@pytest.mark.parametrize(
+    ("codes", "planned_after"), [((0,), True), ((-1, 0), True), ((9, 9), False)]
+)
+def test_random_weights_take_the_place_of_a_training_that_failed(
+    codes: tuple[int, ...], planned_after: bool
+) -> None:
+    found = list(FOUND)
+    kinds = []
+    left = list(codes)
+    for step in steps(OPTIONS, found):
+        kinds.append(step.kind)
+        code = left.pop(0) if step.kind == "make" else 0
+        found.append(Done(step=step, code=code, seconds=1.0, said=""))
+        assert ("--random" in step.words) == (step.kind == "make" and kinds.count("make") == 2)
+    assert kinds.count("make") == len(codes)
+    assert ("bench" in kinds) == planned_after
 
 
 def test_engines_are_tuned_for_every_batch_and_tf32_is_one_of_them() -> None:
@@ -97,25 +180,50 @@ def test_without_a_gpu_only_rtx_is_built_for_one_that_is_not_here() -> None:
 def test_only_the_backends_asked_for() -> None:
     planned = list(steps(replace(OPTIONS, backends=("trt",)), FOUND))
     assert not told(planned, "verify")
-    assert {words[3] for words in told(planned, "bench")} == {"trt"}
+    assert {words[0] for words in told(planned, "bench")} == {"trt"}
 
 
 def test_a_step_never_raises(tmp_path: Path) -> None:
-    import sys
-
     absent = Step(kind="bench", network="n", python=str(tmp_path / "python"), words=("bench",))
     assert (run(absent, 5).code, run(absent, 5).answer) == (-1, None)
-    asked = Step(kind="bench", network="n", python=sys.executable, words=("bench", "nowhere"))
+    words = ("torch", "nowhere", "--batch", "1")
+    asked = Step(kind="bench", network="n", python=sys.executable, words=words)
     done = run(asked, 60)
     assert done.code == 3
     assert "no bundle at nowhere" in done.said
     assert run(asked, 0.01).said == "ended after 0.01 s"
 
 
+def test_what_was_measured_before_a_hang_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        "import time; print('a library says hello'); print('{not json'); "
+        'print(\'{"rows": [{"batch": 1}], "key": 1}\'); '
+        'print(\'{"rows": [{"batch": 64}], "key": 2}\', flush=True); time.sleep(60)'
+    )
+    monkeypatch.setattr(machine_run, "_MAIN", script)
+    monkeypatch.setattr(machine_run, "_COMMANDS", ("bench",))
+    done = run(Step(kind="bench", network="n", python=sys.executable, words=()), 3)
+    assert (done.code, done.said) == (-1, "ended after 3 s")
+    assert done.answer == {"rows": [{"batch": 1}, {"batch": 64}], "key": 1}
+
+
+def test_answers_are_found_between_what_libraries_print() -> None:
+    assert list(answers('warning: {}\n{\n  "a": 1\n}\nbye\n{"b": [2]}\n{"c": ')) == [
+        {"a": 1}, {"b": [2]},
+    ]  # fmt: skip
+    assert joined([]) is None
+
+
+def test_a_report_stays_small() -> None:
+    kept = joined([{"rows": [{"samples_ns": list(range(9001)), "burst_ns": 5}]}])["rows"][0]
+    assert kept["samples_ns"] == list(range(0, 9001, 5))
+    assert kept["burst_ns"] == 5
+
+
 def test_tf32_is_off_where_only_the_environment_can() -> None:
-    step = Step(kind="bench", network="n", python="p", words=("bench", "b", "-b", "ort-trt"))
-    assert machine._environment_for(step) == {"NVIDIA_TF32_OVERRIDE": "0"}
-    assert machine._environment_for(replace(step, words=("bench", "b", "-b", "trt"))) == {}
+    step = Step(kind="bench", network="n", python="p", words=(), backend="ort-trt")
+    assert environment_for(step) == {"NVIDIA_TF32_OVERRIDE": "0"}
+    assert environment_for(replace(step, backend="trt")) == {}
 
 
 def test_an_engine_is_told_with_what_it_computes_in() -> None:
@@ -143,12 +251,24 @@ def test_it_runs_to_the_end_here(tmp_path: Path, capsys: pytest.CaptureFixture[s
     report = jsonio.load(Report, path)
     failed = [(d.step.words, d.said) for d in report.done if d.code]
     assert code == 0, failed
-    assert {"verify", "bench", "build", "export", "make", "doctor"} == {
+    assert {"verify", "bench", "build", "export", "make", "doctor", "limits"} == {
         done.step.kind for done in report.done
     }
-    for text in ("model.int8.onnx", "model.fp32.onnx", "ort-cpu", "products in int8"):
+    assert path.read_text(encoding="utf-8").count("\n") == 1, "compact: it has to travel"
+    for text in ("model.int8.onnx", "model.fp32.onnx", "ort-cpu", "products in int8", "at most"):
         assert text in out
     assert "bench tiny exit 0" in said
+
+
+def test_the_script_runs_where_nothing_is_installed(tmp_path: Path) -> None:
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    script = Path(gpu_check.__file__)
+    done = subprocess.run(
+        [sys.executable, str(script), "--help"], cwd=tmp_path, env=bare, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--total-seconds" in done.stdout
 
 
 @pytest.mark.parametrize("words", [["--batch", "0"], ["--seconds", "-1"], ["--total-seconds", "0"]])
@@ -156,46 +276,3 @@ def test_bad_input(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixtu
     assert gpu_check.main(["-o", str(tmp_path / "x.json"), *words]) == 2
     assert "remedy:" in capsys.readouterr().err
     assert not (tmp_path / "x.json").exists()
-
-
-def test_golden_vectors_need_no_torch_and_catch_a_wrong_file(
-    tmp_path: Path, tiny_bundle: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import numpy as np
-    import onnx
-
-    from vgg_deploy.bundle import open_bundle
-    from vgg_deploy.export import export
-    from vgg_deploy.pipeline.golden import make_golden
-    from vgg_deploy.pipeline.machine_child import main as child
-
-    bundle, artifact, _ = export(tiny_bundle, "onnx")
-    make_golden(bundle)
-    root = str(bundle.root)
-    assert child(["golden", "ort-cpu", root]) == 0
-    assert json.loads(capsys.readouterr().out)["model.fp32.onnx"].startswith("within")
-    model = onnx.load(bundle.path(artifact))
-    bias = next(t for t in model.graph.initializer if t.name == "head.fc8.bias")
-    wrong = onnx.numpy_helper.to_array(bias) + np.float32(0.5)
-    bias.raw_data = wrong.astype(np.float32).tobytes()
-    rewrite: Callable[[Path], None] = lambda path: onnx.save(model, path)  # noqa: E731
-    from vgg_deploy.manifest import Draft
-
-    draft = Draft(
-        format="onnx",
-        precision="fp32",
-        input=artifact.input,
-        output=artifact.output,
-        parent=artifact.parent,
-        made_by={},
-    )
-    open_bundle(bundle.root).add(draft, rewrite)
-    assert child(["golden", "ort-cpu", root]) == 7
-    assert json.loads(capsys.readouterr().out)["model.fp32.onnx"].startswith("beyond")
-
-
-def test_an_unknown_network_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from vgg_deploy.pipeline.machine_child import main as child
-
-    assert child(["make", "vgg17", str(tmp_path / "x")]) == 2
-    assert "unknown network 'vgg17'" in capsys.readouterr().err

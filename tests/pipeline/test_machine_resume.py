@@ -12,24 +12,31 @@ import pytest
 from scripts import gpu_check
 from tests.pipeline.test_machine import FOUND, OPTIONS
 from tests.test_process import is_gone
-from vgg_deploy import jsonio
+from vgg_deploy import environment, jsonio
+from vgg_deploy.environment import Environment
 from vgg_deploy.errors import UsageError
-from vgg_deploy.pipeline import machine
-from vgg_deploy.pipeline.machine import Report, check, run
+from vgg_deploy.pipeline import machine, machine_run
+from vgg_deploy.pipeline.machine import Report, check
+from vgg_deploy.pipeline.machine_run import run
 from vgg_deploy.pipeline.machine_steps import Done, Step, steps
 
 PLANNED = [*(done.step for done in FOUND), *steps(OPTIONS, FOUND)]
 
 
+RULE, CRASH = "fp32", "int8"  # precisions of engines whose timing breaks a rule, or crashes
+
+
 @dataclass
 class Scripted:
-    """Stands for ``run``: doctor answers as above; bench 64 breaks a rule, bench 8 crashes."""
+    """Stands for ``run``: doctor answers as above; one bench breaks a rule, another crashes."""
 
     ran: list[Step] = field(default_factory=list)
     limits: list[float] = field(default_factory=list)
     stop_at: int = 0  # the step that Ctrl-C meets, counted from 1
     takes: float = 0.0  # seconds of each step
     clock: float = 0.0
+    weights: str = "first"  # digest of what make makes
+    rows: int = 1  # that the bench which crashes had given by then
 
     def __call__(self, step: Step, limit: float) -> Done:
         self.ran.append(step)
@@ -40,9 +47,9 @@ class Scripted:
         if step.kind == "doctor":
             unknown = Done(step=step, code=0, seconds=1.0, said="", answer={})
             return next((done for done in FOUND if done.step == step), unknown)
-        size = step.words[5] if step.kind == "bench" else ""
-        code = {"64": 8, "8": -11}.get(size, 0)
-        answer: Any = {"rows": []} if code == 8 else None
+        code = {RULE: 8, CRASH: -11}.get(step.precision, 0) if step.kind == "bench" else 0
+        answer: Any = {"rows": [{}] * (self.rows if code < 0 else 1)} if code else {}
+        answer = {"sha256": self.weights} if step.kind == "make" else answer
         return Done(step=step, code=code, seconds=1.0, said="", answer=answer)
 
     def forget(self) -> None:
@@ -54,6 +61,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     made = Scripted()
     monkeypatch.setattr(machine, "run", made)
     monkeypatch.setattr(machine, "monotonic", lambda: made.clock)
+    monkeypatch.setattr(machine, "_lies_there", lambda step, report, done: True)
     return made
 
 
@@ -63,14 +71,14 @@ def measured(done: tuple[Done, ...]) -> set[Step]:
 
 def test_what_was_measured_survives_a_stop(scripted: Scripted, tmp_path: Path) -> None:
     path = tmp_path / "check.json"
-    scripted.stop_at = 11
+    scripted.stop_at = 12
     with pytest.raises(KeyboardInterrupt):
         check(path, OPTIONS)
     before = measured(jsonio.load(Report, path).done)
     assert before, "something had been measured"
     scripted.forget()
     report = check(path, OPTIONS)
-    assert not set(scripted.ran) & {s for s in before if "8" not in s.words}
+    assert not set(scripted.ran) & {s for s in before if s.precision == RULE}
     assert [done.step for done in report.done] == PLANNED
     assert jsonio.load(Report, path) == report
 
@@ -105,14 +113,86 @@ def test_an_answer_is_kept_whatever_it_says_until_asked_again(
     path = tmp_path / "check.json"
     check(path, OPTIONS)
 
-    def sizes_run_again(again: bool) -> set[str]:
+    def run_again(again: bool) -> set[tuple[str, str]]:
         scripted.forget()
         check(path, OPTIONS, again=again)
-        assert not [s for s in scripted.ran if s.kind in ("make", "verify", "golden")]
-        return {s.words[5] for s in scripted.ran if s.kind == "bench"}
+        assert not [s for s in scripted.ran if s.kind in ("make", "limits")]
+        cells = [s for s in scripted.ran if s.kind in ("verify", "golden", "bench")]
+        return {(s.kind, s.precision) for s in cells}
 
-    assert sizes_run_again(again=False) == {"8"}, "a crash gave no answer"
-    assert sizes_run_again(again=True) == {"8", "64"}
+    crashed = {("golden", CRASH), ("bench", CRASH)}
+    assert run_again(again=False) == crashed, "a crash is no answer; a timing needs its verdict"
+    assert run_again(again=True) == crashed | {("golden", RULE), ("bench", RULE)}
+
+
+def test_an_empty_disk_gets_the_same_network_and_other_weights_are_measured_again(
+    scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "check.json"
+    check(path, OPTIONS)
+    monkeypatch.setattr(machine, "_lies_there", lambda step, report, done: False)
+    for weights, measured_again in (("first", False), ("other", True)):
+        scripted.forget()
+        scripted.weights = weights
+        report = check(path, OPTIONS)
+        assert [s.kind for s in scripted.ran].count("make") == 1
+        assert ("verify" in {s.kind for s in scripted.ran}) == measured_again
+        assert {d.weights for d in report.done if d.step.network} == {weights}
+
+
+def test_rows_of_other_weights_do_not_stay(scripted: Scripted, tmp_path: Path) -> None:
+    path = tmp_path / "check.json"
+    check(path, OPTIONS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "_lies_there", lambda step, report, done: False)
+        scripted.forget()
+        scripted.weights, scripted.stop_at = "other", 6
+        with pytest.raises(KeyboardInterrupt):
+            check(path, OPTIONS)
+    assert {d.weights for d in jsonio.load(Report, path).done if d.step.network} == {"other"}
+
+
+def test_a_bundle_that_is_gone_or_another_is_made_again(tiny_bundle: Any, tmp_path: Path) -> None:
+    options = replace(OPTIONS, work=str(tiny_bundle.root.parent), networks=(tiny_bundle.root.name,))
+    step = Step(kind="make", network=tiny_bundle.root.name, python="p", words=())
+    report = Report(made_at="", environment=environment.capture(), options=options)
+    there = Done(step=step, code=0, seconds=1.0, said="",
+                 answer={"sha256": tiny_bundle.checkpoint.sha256})  # fmt: skip
+    assert machine._lies_there(step, report, there)
+    assert not machine._lies_there(step, report, replace(there, answer={"sha256": "0" * 64}))
+    gone = replace(report, options=replace(options, work=str(tmp_path / "gone")))
+    assert not machine._lies_there(step, gone, there)
+
+
+@pytest.mark.parametrize(("rows", "left"), [(0, 3), (5, 5)])
+def test_of_two_calls_that_crash_the_one_that_came_further_stays(
+    rows: int, left: int, scripted: Scripted, tmp_path: Path
+) -> None:
+    path = tmp_path / "check.json"
+    for scripted.rows in (3, rows):
+        report = check(path, OPTIONS)
+    crashed = [d for d in report.done if d.step.kind == "bench" and d.step.precision == CRASH]
+    assert [len(d.answer["rows"]) for d in crashed] == [left]
+
+
+def test_a_package_that_is_installed_meanwhile_is_no_other_machine(
+    scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "check.json"
+    here = environment.capture()
+    check(path, OPTIONS)
+
+    def meanwhile(changed: Environment) -> None:
+        monkeypatch.setattr(environment, "capture", lambda: changed)
+
+    meanwhile(replace(here, versions={"onnxruntime-gpu": "1.31.1"}))
+    report = check(path, replace(OPTIONS, step_seconds=600.0))
+    torch = [d for d in report.done if d.step.backend == "torch-cuda"]
+    assert torch
+    assert all(d.versions == {"torch": "2.14"} for d in torch)
+    meanwhile(replace(here, gpu="another"))
+    with pytest.raises(UsageError, match="another machine"):
+        check(path, OPTIONS)
 
 
 def test_no_step_begins_beyond_the_total(scripted: Scripted, tmp_path: Path) -> None:
@@ -163,7 +243,8 @@ def test_a_step_that_is_ended_takes_its_children_along(
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
         f"pathlib.Path({str(note)!r}).write_text(str(child.pid)); time.sleep(60)"
     )
-    monkeypatch.setattr(machine, "_MAIN", script)
+    monkeypatch.setattr(machine_run, "_MAIN", script)
+    monkeypatch.setattr(machine_run, "_COMMANDS", ("bench",))
     done = run(Step(kind="bench", network="n", python=sys.executable, words=()), 3)
     assert (done.code, done.said) == (-1, "ended after 3 s")
     assert is_gone(int(note.read_text()))

@@ -41,6 +41,8 @@ class OnDevice(Protocol):
 class DeviceSession(HostSession):
     """Calls run at once; bound runs are enqueued, ``sync`` waits for them."""
 
+    on_gpu = True
+
     def __init__(self, name: str, path: Path, artifact: Artifact, network: OnDevice) -> None:
         super().__init__(name, path, artifact, partial(network.place, keep=False))
         self._network = network
@@ -50,14 +52,14 @@ class DeviceSession(HostSession):
         self._require_open()
         given = self._copied(batch)
         self._bound = None  # frees the previous buffers first
-        with translated(f"{self._name} could not run {self._path}"):
+        with translated(f"{self._name} could not run {self._path}", gpu=True):
             self._bound = self._network.place(given, keep=True)
         return self._bound.run
 
     def sync(self) -> None:
         """Wait for the stream."""
         self._require_open()
-        with translated(f"{self._name} could not run {self._path}"):
+        with translated(f"{self._name} could not run {self._path}", gpu=True):
             self._network.wait()
 
     @property

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Network = Callable[["torch.Tensor"], "torch.Tensor"]
 
+_RECOMPILE_LIMIT = 64  # dynamo's 8 counts over all sessions of a process
 _COMPILER_LOGGERS = ("torch.utils.cpp_extension", "torch._inductor")  # "No CUDA runtime is found"
 
 
@@ -51,6 +52,15 @@ def quiet_compiler() -> Iterator[None]:
     """What ``torch.compile`` says about other machines' hardware does not reach the user."""
     with _errors_only(*_COMPILER_LOGGERS), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Within it, ``torch.compile`` makes code for as many batch sizes as are placed, quietly."""
+    from torch._dynamo import config
+
+    with quiet_compiler(), config.patch(recompile_limit=_RECOMPILE_LIMIT):
         yield
 
 

@@ -1,13 +1,12 @@
 """ONNX Runtime on a GPU: its CUDA kernels (``ort-cuda``), or TensorRT inside it (``ort-trt``).
 
 ONNX Runtime falls back to the CPU with no more than a log line. Here the libraries that a provider
-links are loaded one by one before, so that the missing one is named; falling back is forbidden; and
-every node is looked up afterwards.
+links are loaded one by one before, so that the missing one is named and NVIDIA's wheels are found;
+falling back is forbidden; and every node is looked up afterwards.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import io
 import os
@@ -22,7 +21,8 @@ from vgg_deploy.artifact import Artifact, Format
 from vgg_deploy.backends.base import Missing, Session
 from vgg_deploy.backends.device import DeviceSession, OnDevice
 from vgg_deploy.backends.ort_network import OrtNetwork, open_network
-from vgg_deploy.backends.session import first_line, importable, opened
+from vgg_deploy.backends.session import importable, opened
+from vgg_deploy.backends.shared_library import load_library, needed_by
 from vgg_deploy.errors import BackendNotAvailable
 
 Provider = Literal["CUDAExecutionProvider", "TensorrtExecutionProvider"]
@@ -58,6 +58,7 @@ class OrtGpu:
             return missing
         import onnxruntime as ort
 
+        _preload(self.provider)
         if self.provider not in ort.get_available_providers():
             return Missing(f"this build of onnxruntime has no {self.provider}", GPU_REMEDY)
         if missing := missing_library(Path(ort.__file__).parent / "capi", self.provider):
@@ -103,23 +104,18 @@ class OrtGpu:
 
 
 def missing_library(folder: Path, provider: Provider) -> Missing | None:
-    """The first shared library that a provider cannot load, by name.
+    """The first shared library that a provider lacks, by name.
 
-    ``folder`` holds onnxruntime's own libraries. Those of NVIDIA's wheels are loaded first, as
-    onnxruntime's ``preload_dlls`` does.
+    ``folder`` holds onnxruntime's own libraries. The provider itself is only read: its start-up
+    code needs a host that onnxruntime sets, and loaded before that it ends the process
+    (docs/LOG.md).
     """
-    _preload(provider)
     kind = "cuda" if provider == "CUDAExecutionProvider" else "tensorrt"
-    names = (
-        str(folder / "libonnxruntime_providers_shared.so"),
-        *_ALSO_NEEDED[provider],
-        str(folder / f"libonnxruntime_providers_{kind}.so"),
-    )
-    for name in names:
-        try:
-            ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
-        except OSError as error:
-            said = first_line(error)  # "libcudnn.so.9: cannot open shared object file: …"
+    path = folder / f"libonnxruntime_providers_{kind}.so"
+    if not path.is_file():
+        return Missing(f"{provider} cannot be loaded: {path.name} is not there", GPU_REMEDY)
+    for name in (*needed_by(path), *_ALSO_NEEDED[provider]):
+        if said := load_library(name):  # "libcudnn.so.9: cannot open shared object file: …"
             lacks = said.partition(":")[0]
             return Missing(f"{provider} cannot be loaded: {said}", _remedy_for(lacks))
     return None
@@ -128,7 +124,7 @@ def missing_library(folder: Path, provider: Provider) -> Missing | None:
 def _preload(provider: Provider) -> None:
     import onnxruntime as ort
 
-    with suppress(AttributeError, OSError), redirect_stdout(io.StringIO()):
+    with suppress(AttributeError, OSError, RuntimeError), redirect_stdout(io.StringIO()):
         ort.preload_dlls()  # prints what it does not find; loading says it better
     if provider == "TensorrtExecutionProvider":
         with suppress(Exception):  # importing it loads its libraries; absence is told by name

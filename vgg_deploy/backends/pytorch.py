@@ -16,10 +16,10 @@ from vgg_deploy.artifact import Artifact, Format
 from vgg_deploy.backends.base import Array, Device, Missing, Session
 from vgg_deploy.backends.networks import (
     Network,
+    compiling,
     load_package,
     load_program,
     load_script,
-    quiet_compiler,
 )
 from vgg_deploy.backends.session import (
     TORCH_REMEDY,
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     import torch
 
     from vgg_deploy.model.vgg import VGG
-
-_RECOMPILE_LIMIT = 64  # dynamo's 8 counts over all sessions of a process
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,6 @@ def _channels_last_network(path: Path) -> VGG:
 def _load_compiled(path: Path) -> Place:
     """Compiles when a batch of a new shape is placed, so that no timed run does."""
     import torch
-    from torch._dynamo import config
 
     # fullgraph: where dynamo gives up it would otherwise run eager without a word.
     compiled = torch.compile(_channels_last_network(path), fullgraph=True)
@@ -192,7 +189,7 @@ def _load_compiled(path: Path) -> Place:
         placed = place(batch)
         if batch.shape in known:  # a call is timed with all it does
             return placed
-        with quiet_compiler(), config.patch(recompile_limit=_RECOMPILE_LIMIT):
+        with compiling():
             _compile(placed)
         known.add(batch.shape)
         return placed

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
+from vgg_deploy import cuda
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends.base import Array, Backend, Missing, Selective, as_input
 from vgg_deploy.errors import (
@@ -43,6 +45,8 @@ class HostSession:
     A call and a bound run do not share buffers: calling the session leaves what is bound intact.
     """
 
+    on_gpu: ClassVar[bool] = False  # whose memory runs out
+
     def __init__(self, name: str, path: Path, artifact: Artifact, place: Place) -> None:
         self._name = name
         self._path = path
@@ -53,7 +57,7 @@ class HostSession:
     def __call__(self, batch: Array, /) -> Array:
         """Logits ``[N, classes]`` in an array of the caller's own."""
         place, given = self._require_open(), self._copied(batch)
-        with translated(f"{self._name} could not run {self._path}"):
+        with translated(f"{self._name} could not run {self._path}", gpu=self.on_gpu):
             placed = place(given)
             placed.run()
             output: Array = placed.read()
@@ -67,7 +71,7 @@ class HostSession:
         """
         place, given = self._require_open(), self._copied(batch)
         self._bound = None  # frees the previous buffers first
-        with translated(f"{self._name} could not run {self._path}"):
+        with translated(f"{self._name} could not run {self._path}", gpu=self.on_gpu):
             self._bound = place(given)
             return self._bound.run
 
@@ -121,7 +125,7 @@ def opened(
     if isinstance(backend, Selective) and (missing := backend.refuses(artifact)):
         raise BackendNotAvailable(f"{backend.name}: {missing.reason}", missing.remedy)
     require_file(path, "artifact")
-    with translated(f"{backend.name} could not open {path}"):
+    with translated(f"{backend.name} could not open {path}", gpu=backend.device == "cuda"):
         loaded = load(path)
     session = (make or _host_session)(backend.name, path, artifact, loaded)
     del loaded  # else this frame would keep the runtime alive after close
@@ -146,22 +150,54 @@ def check_format(backend: Backend, artifact: Artifact, path: Path) -> None:
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """A library's exception becomes a ``VggDeployError`` with the library's first line."""
+def translated(doing: str, *, gpu: bool = False) -> Iterator[None]:
+    """A library's exception becomes a ``VggDeployError`` with the library's first line.
+
+    Where memory is lacking, that of the GPU with ``gpu``, it says how much as far as is known.
+    """
     try:
         yield
     except VggDeployError:
         raise
     except Exception as error:
         if isinstance(error, MemoryError) or says_out_of_memory(str(error)):
-            raise ResourceLimit(
-                f"{doing}: not enough memory", "use a smaller batch, or close other programs"
-            ) from error
+            raise _no_memory(doing, str(error), gpu) from error
         raise RefusedInput(
             f"{doing}: {first_line(error)}",
             "export the artifact again; if that does not help, the installed library "
             "cannot read this file",
         ) from error
+
+
+# "Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 139.80 GiB of which 1.12 GiB is free",
+# "you tried to allocate 8589934592 bytes", "allocate memory for requested buffer of size 123".
+_WANTED = re.compile(r"(?:tried to allocate|buffer of size) (\d[\d.]*)( ?[KMGT]?i?B\b)?", re.I)
+_FREE = re.compile(r"of which (\d[\d.]* ?[KMGT]?i?B) is free", re.I)
+
+
+def _no_memory(doing: str, said: str, gpu: bool) -> ResourceLimit:
+    """What was wanted and what is free: in the library's words, else as the driver counts."""
+    wanted, free = _WANTED.search(said), _FREE.search(said)
+    size = ""
+    if wanted:
+        size = wanted[1] + wanted[2] if wanted[2] else f"{int(float(wanted[1])):,} bytes"
+    if gpu and not free:
+        try:
+            lacking = cuda.out_of_memory(size or "more than there is", cuda.driver())
+        except BackendNotAvailable:
+            pass
+        else:
+            return ResourceLimit(f"{doing}: {lacking.cause}", lacking.remedy)
+    told = [f"{size} wanted"] if size else []
+    told += [f"{free[1]} free"] if free else []
+    more = f": {', '.join(told)}" if told else ""
+    what = "out of GPU memory" if gpu else "not enough memory"
+    return ResourceLimit(
+        f"{doing}: {what}{more}",
+        "use a smaller batch, or end other programs on this GPU"
+        if gpu
+        else "use a smaller batch, or close other programs",
+    )
 
 
 def logits_of(outputs: Sequence[T], name: Callable[[T], str]) -> T:

@@ -1,9 +1,9 @@
 """torch on a GPU: eager, ``torch.compile``, TorchScript, AOTInductor, each set up to be fast.
 
-As their own users would: channels-last, cuDNN searching its algorithms, ``max-autotune`` and CUDA
-graphs, half precision by ``.half()`` of the whole network with a float32 input and output, as the
-ONNX files have. TF32 is a precision of its own and off in fp32. Code is compiled for the batch that
-is placed, so that no variant pays for dynamic shapes.
+As their own users would: channels-last (but for a frozen script), cuDNN searching its algorithms,
+``max-autotune`` and CUDA graphs, half precision by ``.half()`` of the whole network with a float32
+input and output, as the ONNX files have. TF32 is a precision of its own and off in fp32. Code is
+compiled for the batch that is placed, so that no variant pays for dynamic shapes.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ class TorchGpu:
                 card=card,
                 tf32=self.precision == "tf32",
                 graph=_GRAPH.get(self.way, "off"),
+                # frozen into its graph, a script's weights lie as they were traced
+                channels_last=self.way != "script",
                 specialize=_SPECIALIZE.get(self.way),
             )
 

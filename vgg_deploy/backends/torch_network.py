@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from vgg_deploy.backends.base import Array
-from vgg_deploy.backends.networks import Network, quiet_compiler
+from vgg_deploy.backends.networks import Network, compiling
 from vgg_deploy.backends.session import Placed
 
 if TYPE_CHECKING:
@@ -100,9 +100,11 @@ class TorchNetwork:
     card: Card
     tf32: bool = False
     graph: Graph = "off"
+    channels_last: bool = True  # of the input; weights that lie otherwise are laid out every run
     specialize: Callable[[Network, torch.Tensor], Network] | None = None
     compiled: dict[int, Network] = field(default_factory=dict)  # by batch size
     ran: set[tuple[int, ...]] = field(default_factory=set)  # shapes that need no warm-up any more
+    skipped: bool = False  # torch.compile made no graph of its own for some batch
 
     @property
     def stream(self) -> int:
@@ -112,11 +114,11 @@ class TorchNetwork:
     @property
     def modes(self) -> Mapping[str, str]:
         """How it runs, for results."""
-        graph = "off" if self.graph == "off" else "on"
+        graph = "off" if self.graph == "off" or self.skipped else "on"
         return {"cuda_graph": graph, "tf32": "on" if self.tf32 else "off"}
 
     def place(self, batch: Array, *, keep: bool) -> Placed:
-        """Put a batch on the card, channels-last, with nothing left to compile for its shape.
+        """Put a batch on the card, with nothing left to compile for its shape.
 
         Later calls of that shape are one run each, as end to end reports them; the first is not,
         so that verify sees the code that is timed.
@@ -125,7 +127,8 @@ class TorchNetwork:
 
         with self.card.active(), torch.inference_mode():
             images = torch.from_numpy(batch).to(self.card.device)
-            images = images.contiguous(memory_format=torch.channels_last)
+            if self.channels_last:
+                images = images.contiguous(memory_format=torch.channels_last)
             enqueue, output = _into_buffer(self._for_batch(images), images)
             if keep or images.shape not in self.ran:
                 self._warm(enqueue)
@@ -165,15 +168,25 @@ class TorchNetwork:
             return self.network
         size = len(images)
         if size not in self.compiled:
-            with quiet_compiler(), _tf32(self.tf32):
+            with compiling(), _tf32(self.tf32):
                 self.compiled[size] = self.specialize(self.network, images)
         return self.compiled[size]
 
     def _warm(self, enqueue: Callable[[], None]) -> None:
-        with quiet_compiler(), _tf32(self.tf32):
+        before = _graphs_skipped() if self.graph == "inside" else 0
+        with compiling() if self.specialize else nullcontext(), _tf32(self.tf32):
             for _ in range(_WARM_UP):
                 enqueue()
         self.wait()
+        if self.graph == "inside":
+            self.skipped = self.skipped or _graphs_skipped() > before
+
+
+def _graphs_skipped() -> int:
+    """How often inductor has compiled for a CUDA graph and then run without one."""
+    from torch._dynamo.utils import counters
+
+    return int(counters["inductor"]["cudagraph_skips"])
 
 
 def _into_buffer(

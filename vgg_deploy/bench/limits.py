@@ -29,6 +29,7 @@ _SHAPES: dict[str, tuple[Shape, ...]] = {
     "cuda": ((2048, 2048, 2048), (4096, 4096, 4096), (8192, 8192, 8192)),
 }
 _COPY_BYTES = 256 << 20  # several times any last-level cache
+_GPU_COPY_BYTES = 2 << 30  # takes a millisecond: launching one takes microseconds
 _SECONDS = 0.3  # of measuring each
 _FEWEST = 3
 
@@ -117,12 +118,14 @@ def _torch_gemms(torch: Any, device: str) -> list[Ceiling]:
     if device == "cuda":  # a CPU has no fp16 arithmetic worth the name, and no TF32
         makes["fp16"] = lambda shape: _product(torch, device, torch.float16, shape)
         makes["tf32"] = lambda shape: _tf32_product(torch, shape)
+        makes["fp8"] = lambda shape: _fp8_product(torch, device, shape)
     sync = torch.cuda.synchronize if device == "cuda" else None
     found = []
     for precision, make in makes.items():
         try:
             found.append(_gemm("torch", precision, device, make, sync))
-        except (RuntimeError, NotImplementedError, AttributeError):  # not on this hardware
+        except (RuntimeError, NotImplementedError, AttributeError, TypeError, ValueError):
+            # not on this hardware, or not in this torch
             continue
     return found
 
@@ -151,14 +154,25 @@ def _int8_product(torch: Any, device: str, shape: Shape) -> Callable[[], object]
     return lambda: torch._int_mm(a, b, out=out)
 
 
-def _torch_copy(torch: Any) -> Ceiling:
-    source = torch.ones(_COPY_BYTES, dtype=torch.uint8, device="cuda")
+def _fp8_product(torch: Any, device: str, shape: Shape) -> Callable[[], object]:
+    m, k, n = shape
+    # cuBLAS has it for a column-major right side alone
+    a, b = (torch.rand(*s, device=device).to(torch.float8_e4m3fn) for s in ((m, k), (n, k)))
+    one = torch.ones((), device=device)
+    return lambda: torch._scaled_mm(
+        a, b.t(), scale_a=one, scale_b=one, out_dtype=torch.bfloat16, use_fast_accum=True
+    )
+
+
+def _torch_copy(torch: Any, device: str = "cuda") -> Ceiling:
+    """Of 2 GiB, or of a quarter of what is free."""
+    free, _ = torch.cuda.mem_get_info()
+    size = min(_GPU_COPY_BYTES, free // 4)
+    source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     best = _best(lambda: target.copy_(source), torch.cuda.synchronize)
-    how = f"torch copy of {_COPY_BYTES >> 20} MiB, read and written"
-    return Ceiling(
-        kind="copy", precision=None, device="cuda", per_s=2 * _COPY_BYTES / best, how=how
-    )
+    how = f"torch copy of {size >> 20} MiB, read and written"
+    return Ceiling(kind="copy", precision=None, device="cuda", per_s=2 * size / best, how=how)
 
 
 def _best(run: Callable[[], object], sync: Callable[[], None] | None = None) -> float:

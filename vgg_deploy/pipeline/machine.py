@@ -1,49 +1,54 @@
 """Every backend × precision × batch of a machine, step by step, each in a process of its own.
 
-A step is a ``vgg-deploy`` command with a time limit: a crash, a hang or a missing library is a row,
-not the end. Results are written after every step, and a second call goes on where the first one
-stopped. TensorRT may live in another Python, which needs the core dependencies but no torch: it
-works on the same bundles on disk, and without torch its engines are held against golden vectors.
+A step has a time limit: a crash, a hang or a missing library is a row, not the end. Results are
+written after every step, and a second call goes on where the first one stopped, on an empty disk,
+too. TensorRT may live in another Python, which needs the core dependencies but no torch: it works
+on the same bundles on disk, and without torch its engines are held against golden vectors.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from vgg_deploy import environment, jsonio
-from vgg_deploy.errors import UsageError
-from vgg_deploy.pipeline.machine_steps import Done, Kind, Options, Step, planned
+from vgg_deploy.bundle import open_bundle
+from vgg_deploy.errors import UsageError, VggDeployError
+from vgg_deploy.files import write_text
+from vgg_deploy.pipeline.machine_run import SAMPLES, run
+from vgg_deploy.pipeline.machine_steps import (
+    Done,
+    Kind,
+    Options,
+    Step,
+    bundle_of,
+    planned,
+    versions_of,
+)
 from vgg_deploy.pipeline.watch import Silent, Watcher
-from vgg_deploy.process import run_group
 from vgg_deploy.results import BenchReport
 
-ROOT = Path(__file__).resolve().parent.parent.parent  # what PYTHONPATH needs
-_KEPT = ("make", "verify", "golden", "bench")  # the others find out themselves what is valid
-_CHILD = "vgg_deploy.pipeline.machine_child"
-_MAIN = (
-    "import sys; from vgg_deploy.process import end_with_parent; end_with_parent(); "
-    "from vgg_deploy.cli import main; sys.exit(main(sys.argv[1:]))"
-)
+_JUDGED = ("verify", "golden")
+_CELLS = (*_JUDGED, "bench")
+_SAMPLES = f"of each timing at most {SAMPLES} samples, evenly spaced"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything so far."""
 
-    schema_version: int = 1
+    schema_version: int = 2
     made_at: str
-    environment: environment.Environment
+    environment: environment.Environment  # of the first call; each step has its own versions
     options: Options
     done: tuple[Done, ...] = ()
     not_started: int = 0  # steps for which the last call had no time left
+    samples: str = _SAMPLES
 
 
 def check(
@@ -61,86 +66,130 @@ def check(
     """
     watch, end = watch or Silent(), monotonic() + total_seconds
     earlier = _begun(path, options)
-    kept = {done.step: done for done in earlier.done if _is_kept(done, again)}
-    report = replace(earlier, not_started=0)
+    report = replace(earlier, options=options, not_started=0)
     found: list[Done] = []
     for step in planned(options, found):
+        kept = _kept(step, earlier, found, again)
         seconds = min(options.step_seconds, end - monotonic())
-        if step not in kept and seconds <= 0:
+        if kept is None and seconds <= 0:
             report = replace(report, not_started=report.not_started + 1)
             continue
         watch.begin(f"{step.kind} {' '.join(step.words)}")
-        done = kept.get(step) or run(step, seconds)
+        done = kept or _marked(run(step, seconds), found)
         found.append(done)
         watch.say(
             f"{step.kind} {step.network} exit {done.code} in {done.seconds:.1f} s {done.said}"
         )
         report = replace(report, done=_with_earlier(found, earlier))
-        jsonio.save(path, report)
-    jsonio.save(path, report)
+        _save(path, report)
+    _save(path, report)
     return report
 
 
-def _is_kept(done: Done, again: bool) -> bool:
-    """Whether a step need not run: it ended well, or badly but with an answer."""
-    answered = done.code == 0 or (done.answer is not None and not again)
-    return done.step.kind in _KEPT and answered
+def _save(path: Path, report: Report) -> None:
+    """Compactly: with a line for each sample it would be several times as long."""
+    write_text(path, jsonio.dumps(report, indent=None) + "\n")
+
+
+def _marked(done: Done, found: Sequence[Done]) -> Done:
+    """With the weights and the versions that it ran with."""
+    weights = _weights(found).get(done.step.network, "")
+    if done.step.kind == "make":
+        weights = _digest(done)
+    versions = dict(versions_of(done.step.python, found))
+    return replace(done, weights=weights, versions=versions)
+
+
+def _digest(done: Done) -> str:
+    return str(done.answer.get("sha256", "")) if isinstance(done.answer, dict) else ""
+
+
+def _weights(found: Sequence[Done]) -> Mapping[str, str]:
+    """Digest of each network's checkpoint, as far as it was made."""
+    made = [done for done in found if done.step.kind == "make" and not done.code]
+    return {done.step.network: _digest(done) for done in made}
+
+
+def _kept(step: Step, earlier: Report, found: Sequence[Done], again: bool) -> Done | None:
+    """The earlier answer of a step that need not run, or None.
+
+    Doctor, export and build find out themselves what is valid. A network is there when its
+    checkpoint lies on this disk. A timing goes with its verdict, and both with their weights.
+    """
+    done = next((done for done in earlier.done if done.step == step), None)
+    if step.kind == "limits":
+        return done if done and not done.code else None
+    if step.kind == "make":
+        return done if done and not done.code and _lies_there(step, earlier, done) else None
+    if step.kind not in _CELLS:
+        return None
+    pair = [one for one in earlier.done if one.step.cell == step.cell and one.step.kind in _CELLS]
+    weights = _weights(found).get(step.network, "")
+    good = all(_is_answer(one, again) and one.weights == weights for one in pair)
+    kinds = {one.step.kind for one in pair}
+    return done if good and "bench" in kinds and kinds & set(_JUDGED) else None
+
+
+def _is_answer(done: Done, again: bool) -> bool:
+    """Whether a step ended well, or badly but with an answer; a crash or a timeout has none."""
+    return done.code == 0 or (done.code > 0 and done.answer is not None and not again)
+
+
+def _lies_there(step: Step, report: Report, done: Done) -> bool:
+    try:
+        bundle = open_bundle(Path(bundle_of(report.options, step.network)))
+        checkpoint = bundle.checkpoint
+    except VggDeployError:
+        return False
+    return checkpoint.sha256 == _digest(done) and bundle.problem(checkpoint) is None
 
 
 def _with_earlier(found: Sequence[Done], earlier: Report) -> tuple[Done, ...]:
-    """What this call found, and what the file holds of other steps: a stop must not lose it."""
-    steps = {done.step for done in found}
-    return (*found, *(done for done in earlier.done if done.step not in steps))
+    """What this call found, and what the file holds of other steps: a stop must not lose it.
+
+    Rows of other weights go: nothing in the bundles is theirs any more. Of two calls that were
+    ended within a step, the one that came further stays.
+    """
+    steps, weights = {done.step for done in found}, _weights(found)
+    others = [done for done in earlier.done if done.step not in steps]
+    rest = [d for d in others if d.weights in ("", weights.get(d.step.network, d.weights))]
+    return (*(_further(done, earlier) for done in found), *rest)
 
 
-def run(step: Step, limit: float) -> Done:
-    """One step in a process of its own; never raises for what happens there."""
-    own = step.kind == "golden" or (step.kind == "make" and step.words[0] != "train")
-    command = [step.python, *(["-m", _CHILD, step.kind] if own else ["-c", _MAIN])]
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    start = monotonic()
-    try:
-        ended = run_group(
-            [*command, *step.words],
-            limit,
-            env=os.environ | {"PYTHONPATH": path} | _environment_for(step),
-        )
-    except subprocess.TimeoutExpired:
-        return Done(step=step, code=-1, seconds=round(limit, 2), said=f"ended after {limit:.4g} s")
-    except OSError as error:
-        return Done(step=step, code=-1, seconds=0.0, said=f"{step.python}: {error.strerror}")
-    lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if "error:" in line] or lines[-1:]
-    try:
-        answer = json.loads(ended.stdout)
-    except ValueError:
-        answer = None
-    seconds = round(monotonic() - start, 2)
-    return Done(
-        step=step, code=ended.returncode, seconds=seconds, said="".join(errors[:1]), answer=answer
-    )
+def _further(done: Done, earlier: Report) -> Done:
+    old = next((one for one in earlier.done if one.step == done.step), None)
+    if old is None or done.code >= 0 or old.weights != done.weights:
+        return done
+    return old if _rows(old) > _rows(done) else done
 
 
-def _environment_for(step: Step) -> dict[str, str]:
-    """ONNX Runtime's TensorRT provider has no other way to leave TF32 off."""
-    return {"NVIDIA_TF32_OVERRIDE": "0"} if "ort-trt" in step.words else {}
+def _rows(done: Done) -> int:
+    return len(done.answer.get("rows", ())) if isinstance(done.answer, dict) else 0
 
 
-def merged(report: Report, network: str, kind: type[Any], step: Kind) -> list[Any]:
-    """The reports of all steps of one kind as one report; none where no step gave one."""
+def merged(report: Report, network: str, kind: type[Any], *steps: Kind) -> list[Any]:
+    """The reports of all steps of these kinds as one report; none where no step gave one."""
     texts = [
         json.dumps(done.answer)
         for done in report.done
-        if done.step.kind == step and done.step.network == network and done.answer
+        if done.step.kind in steps and done.step.network == network and _rows(done)
     ]
-    reports = [jsonio.loads(kind, text, source=f"{step} of {network}") for text in texts]
+    reports = [jsonio.loads(kind, text, source=f"{steps[0]} of {network}") for text in texts]
     if not reports:
         return []
-    rows = tuple(row for one in reports for row in one.rows)
-    more = {}
+    more: dict[str, Any] = {"rows": tuple(row for one in reports for row in one.rows)}
     if kind is BenchReport:
-        more["ceilings"] = next((one.ceilings for one in reports if one.ceilings), ())
-    return [replace(reports[0], rows=rows, **more)]
+        more["ceilings"] = _ceilings(reports[0], report)
+    return [replace(reports[0], **more)]
+
+
+def _ceilings(one: BenchReport, report: Report) -> Any:
+    """What the machine can do at most: measured once, for all networks."""
+    limits = [d.answer for d in report.done if d.step.kind == "limits" and d.answer]
+    if not limits:
+        return one.ceilings
+    plain = json.loads(jsonio.dumps(one, indent=None)) | limits[-1]
+    return jsonio.loads(BenchReport, json.dumps(plain), source="the limits").ceilings
 
 
 def _begun(path: Path, options: Options) -> Report:
@@ -149,10 +198,15 @@ def _begun(path: Path, options: Options) -> Report:
     if not path.exists():
         return fresh
     earlier = jsonio.load(Report, path)
-    same = (earlier.options, earlier.environment) == (options, fresh.environment)
-    if not same:
+    if _alike(earlier) != _alike(fresh):
         raise UsageError(
             f"{path} holds a check with other options or of another machine",
             "choose another file with -o, or remove it",
         )
     return earlier
+
+
+def _alike(report: Report) -> tuple[object, ...]:
+    """What two calls must have in common; a package may be installed between them."""
+    here = report.environment
+    return (replace(report.options, step_seconds=1.0), here.gpu, here.driver, here.cpu)

@@ -1,26 +1,42 @@
-"""Which commands check a machine, from what doctor says of each Python: the plan, nothing run."""
+"""Which commands check a machine, from what doctor says of each Python: the plan, nothing run.
+
+A lent machine may be gone in minutes, so what tells most comes first: the cheap backends on all
+networks, then ONNX Runtime, then TensorRT, whose engines are built one precision at a time right
+before they run, and what compiles for minutes last.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["doctor", "make", "export", "build", "verify", "golden", "bench"]
+from vgg_deploy.backends import BACKENDS
+from vgg_deploy.doctor import RTX_BUILDER
+
+Kind = Literal[
+    "doctor", "probe", "limits", "make", "export", "build", "verify", "golden", "bench"
+]  # fmt: skip
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
+NETWORKS = ("tiny", "vgg11", "vgg16")  # small first
 TRT_BACKENDS = {"trt": "tensorrt", "trt-rtx": "tensorrt-rtx"}
 RTX_WITHOUT_GPU = "8.9"  # TensorRT-RTX builds for a GPU that is not here
-# Words of train. Accuracy is what int8 is judged by, so networks are trained, as far as the device
-# can in minutes.
-TRAINED = {
-    "vgg16": ("--arch", "vgg16", "--width", "1", "--size", "224", "--epochs", "2"),
-    "vgg11": ("--arch", "vgg11", "--width", "0.25", "--size", "64", "--epochs", "3"),
-    "tiny": ("--arch", "1x8-1x16-2x16_bn", "--width", "1", "--size", "32", "--fc-width", "64",
-             "--epochs", "2", "--data", "sample"),
-}  # fmt: skip
-NOT_ON_CPU = ("vgg16",)  # gets seeded random weights there
+# Precisions of ONNX files that a backend opens, or builds engines from.
+OPENS: Mapping[str, tuple[str, ...]] = {
+    "ort-cpu": ("fp32", "fp16", "int8", "fp8"),
+    "openvino": PRECISIONS,
+    "ort-cuda": ("fp32", "fp16"),
+    "ort-trt": ("fp32", "fp16", "bf16", "int8"),
+    "trt": PRECISIONS,
+    "trt-rtx": PRECISIONS,
+}
+_EXPORTED = {"torchscript": "torchscript", "torchscript-cuda": "torchscript", "aoti": "aoti"}
+_TIERS = {"ort-cuda": 1, "trt": 2, "ort-trt": 3, "torch-compile": 4, "aoti": 4}  # else 0
+_FIRST_BATCHES = (1, 64)  # latency and throughput; the sizes between tell less
+_STEP_SECONDS = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +44,21 @@ class Options:
     """What is checked, where, and for how long."""
 
     device: Literal["cuda", "cpu"]
-    networks: tuple[str, ...] = ("vgg16", "vgg11")
+    networks: tuple[str, ...] = ("vgg11", "vgg16")
     precisions: tuple[str, ...] = PRECISIONS
-    batches: tuple[int, ...] = (1, 8, 64, 256)
+    batches: tuple[int, ...] = (1, 64, 8, 256)  # in this order
     backends: tuple[str, ...] = ()  # empty: all that are usable
     seconds: float = 3.0  # of measuring per cell
     images: int = 16  # verified with
-    step_seconds: float = 1800.0  # after which a step is ended
+    step_seconds: float = _STEP_SECONDS  # after which a step is ended
     work: str = "artifacts/gpu_check"
     python: str = sys.executable
     trt_python: str = sys.executable
+
+    @property
+    def pythons(self) -> tuple[str, ...]:
+        """Each interpreter once."""
+        return tuple(dict.fromkeys((self.python, self.trt_python)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +68,14 @@ class Step:
     kind: Kind
     network: str
     python: str
-    words: tuple[str, ...]  # of vgg-deploy; of machine_child for "make" and "golden"
+    words: tuple[str, ...]  # of vgg-deploy (doctor, export, build), else of machine_child
+    backend: str = ""
+    precision: str = ""  # of the files; empty: all that the backend opens
+
+    @property
+    def cell(self) -> tuple[str, str, str, str]:
+        """What verify, golden and bench of one backend have in common."""
+        return (self.network, self.python, self.backend, self.precision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,96 +86,194 @@ class Done:
     code: int  # exit code; -1: ended after its time
     seconds: float
     said: str  # last line on stderr
-    answer: Any = None
+    answer: Any = None  # of a bench that was ended: what it had measured by then
+    weights: str = ""  # sha256 of the network's checkpoint
+    versions: Mapping[str, str] = field(default_factory=dict)  # of that Python's packages
+
+
+def in_order(batches: Sequence[int]) -> tuple[int, ...]:
+    """Batch sizes, each once, those that tell most first."""
+    return tuple(sorted(set(batches), key=lambda size: (size not in _FIRST_BATCHES, size)))
 
 
 def planned(options: Options, found: Sequence[Done]) -> Iterator[Step]:
-    """What doctor says in each Python, then all commands; ``found`` grows while these are run."""
-    for python in dict.fromkeys((options.python, options.trt_python)):
+    """What can run in each Python, then all commands; ``found`` grows while these are run."""
+    for python in options.pythons:
         yield Step(kind="doctor", network="", python=python, words=("doctor", "--json"))
-    yield from steps(options, tuple(found))
+        if not _doctor(python, found):  # a library ended the process: which one?
+            for name in BACKENDS:
+                if not options.backends or name in options.backends:
+                    yield Step(kind="probe", network="", python=python, words=(name,))
+    yield from steps(options, found)
 
 
 def steps(options: Options, found: Sequence[Done]) -> Iterator[Step]:
     """All commands, from what doctor said of each Python."""
-    for network in options.networks:
-        bundle = str(Path(options.work, network))
-        yield Step(kind="make", network=network, python=options.python,
-                   words=_make_words(options, network, bundle))  # fmt: skip
-        precisions = [word for p in options.precisions for word in ("-p", p)]
-        export = ("export", bundle, *precisions, "--calibration-data", "sample")
-        yield Step(kind="export", network=network, python=options.python, words=(*export, "--json"))
-        script = ("export", bundle, "-f", "torchscript", "--json")
-        yield Step(kind="export", network=network, python=options.python, words=script)
-        yield from _builds(options, network, bundle, found)
-        first = True
-        for python, backends in usable_backends(options, found).items():
-            for backend in backends:
-                yield from _cells(options, network, bundle, python, backend, found, limits=first)
-                first = False
+    usable = usable_backends(options, found)
+    networks = sorted(options.networks, key=NETWORKS.index)
+    exported: set[tuple[str, str]] = set()
+    made: dict[str, bool] = {}
+    limits = False
+    for backends in _tiers(usable) or [[]]:
+        for network in networks:
+            if network not in made:
+                yield from _makes(options, network, found)
+                made[network] = _has_weights(network, found)
+            if not made[network]:
+                continue
+            yield from _exports(options, network, [name for _, name in backends], exported)
+            for python, backend in backends:
+                yield from _cells(options, network, python, backend, found)
+            if backends and not limits:
+                yield Step(kind="limits", network="", python=options.python,
+                           words=(options.device,))  # fmt: skip
+                limits = True
+    if options.device == "cpu" and _has_rtx_builder(options.trt_python, found):
+        for network in filter(made.get, networks):
+            yield from _exports(options, network, ["trt-rtx"], exported)
+            yield from _rtx_builds(options, network)
 
 
-def _make_words(options: Options, network: str, bundle: str) -> tuple[str, ...]:
-    if options.device == "cpu" and network in NOT_ON_CPU:
-        return (network, bundle)
-    return ("train", *TRAINED[network], "-o", bundle, "--replace")
+def bundle_of(options: Options, network: str) -> str:
+    """The folder of a network's bundle."""
+    return str(Path(options.work, network))
 
 
-def _builds(options: Options, network: str, bundle: str, found: Sequence[Done]) -> Iterator[Step]:
-    """Engines of every TensorRT that is here; without a GPU those of TensorRT-RTX."""
-    usable = usable_backends(options, found).get(options.trt_python, [])
-    flavours: list[tuple[str, tuple[str, ...]]]
-    flavours = [(TRT_BACKENDS[name], ()) for name in usable if name in TRT_BACKENDS]
-    if options.device == "cpu":
-        flavours = [("tensorrt-rtx", ("--compute-capability", RTX_WITHOUT_GPU))]
-    # A profile per size, so that each is tuned; golden vectors are run one by one.
-    batches = [word for n in sorted({1, *options.batches}) for word in ("--batch", f"{n}:{n}:{n}")]
-    for flavour, more in flavours:
-        tf32 = ("tf32",) if "fp32" in options.precisions and flavour == "tensorrt" else ()
-        for precision in (*options.precisions, *tf32):
-            words = ("build", bundle, "--flavour", flavour, "--precision", precision)
-            words = (*words, *batches, *more, "--json")
-            yield Step(kind="build", network=network, python=options.trt_python, words=words)
+def _tiers(usable: Mapping[str, Sequence[str]]) -> list[list[tuple[str, str]]]:
+    """Pythons and their backends, in groups that follow each other."""
+    tiers: list[list[tuple[str, str]]] = [[] for _ in range(max(_TIERS.values()) + 1)]
+    for python, names in usable.items():
+        for name in names:
+            at = next((tier for start, tier in _TIERS.items() if name.startswith(start)), 0)
+            tiers[at].append((python, name))
+    return [tier for tier in tiers if tier]
+
+
+def _makes(options: Options, network: str, found: Sequence[Done]) -> Iterator[Step]:
+    """Trained weights; random ones where that failed or took too long."""
+    words = (network, bundle_of(options, network), "--device", options.device)
+    step = Step(kind="make", network=network, python=options.python, words=words)
+    yield step
+    if any(done.step == step and done.code for done in found):
+        random = (*words, "--random")
+        yield Step(kind="make", network=network, python=options.python, words=random)
+
+
+def _has_weights(network: str, found: Sequence[Done]) -> bool:
+    codes = [d.code for d in found if d.step.kind == "make" and d.step.network == network]
+    return not codes or 0 in codes
+
+
+def _exports(
+    options: Options, network: str, backends: Sequence[str], exported: set[tuple[str, str]]
+) -> Iterator[Step]:
+    """The files that these backends open, and no other; each once."""
+    bundle = bundle_of(options, network)
+    opened = set(chain.from_iterable(OPENS.get(name, ()) for name in backends))
+    if opened:
+        opened.add("fp32")  # all others are made from it
+    new = [p for p in PRECISIONS if p in opened and (network, p) not in exported]
+    new = [p for p in new if p in options.precisions or p == "fp32"]
+    if new:
+        exported.update((network, p) for p in new)
+        precisions = [word for p in new for word in ("-p", p)]
+        calibration = ("--calibration-data", "sample") if set(new) & {"fp16", "int8", "fp8"} else ()
+        yield Step(kind="export", network=network, python=options.python,
+                   words=("export", bundle, *precisions, *calibration, "--json"))  # fmt: skip
+    for format in dict.fromkeys(_EXPORTED[name] for name in backends if name in _EXPORTED):
+        if (network, format) not in exported:
+            exported.add((network, format))
+            yield Step(kind="export", network=network, python=options.python,
+                       words=("export", bundle, "-f", format, "--json"))  # fmt: skip
 
 
 def _cells(
-    options: Options,
-    network: str,
-    bundle: str,
-    python: str,
-    backend: str,
-    found: Sequence[Done],
-    *,
-    limits: bool,
+    options: Options, network: str, python: str, backend: str, found: Sequence[Done]
 ) -> Iterator[Step]:
-    """Verify a backend, then time it at each batch while its verdicts are the stored ones.
-
-    ``limits``: the first of these steps also measures what the machine can do at most.
-    """
-    batches = [word for size in options.batches for word in ("--batch", str(size))]
-    verify = ("verify", bundle, "-b", backend, "--images", str(options.images), *batches, "--json")
-    if "torch" in _doctor(python, found).get("environment", {}).get("versions", {}):
-        yield Step(kind="verify", network=network, python=python, words=verify)
+    """Verify a backend, then time it; an engine of each precision right after it was built."""
+    if backend in TRT_BACKENDS:
+        for precision in _engine_precisions(options, backend):
+            yield _build(options, network, python, TRT_BACKENDS[backend], precision)
+            yield from _judged_and_timed(options, network, python, backend, precision, found)
     else:
-        yield Step(kind="golden", network=network, python=python, words=(backend, bundle))
-    for size in options.batches:
-        words = ("bench", bundle, "-b", backend, "--batch", str(size))
-        with_limits = "--limits" if limits and size == options.batches[0] else "--no-limits"
-        timing = ("--seconds", f"{options.seconds:g}", with_limits, "--json")
-        yield Step(kind="bench", network=network, python=python, words=(*words, *timing))
+        yield from _judged_and_timed(options, network, python, backend, "", found)
+
+
+def _engine_precisions(options: Options, backend: str) -> tuple[str, ...]:
+    tf32 = ("tf32",) if backend == "trt" and "fp32" in options.precisions else ()
+    return (*options.precisions, *tf32)
+
+
+def _judged_and_timed(
+    options: Options, network: str, python: str, backend: str, precision: str, found: Sequence[Done]
+) -> Iterator[Step]:
+    batches = [word for size in options.batches for word in ("--batch", str(size))]
+    which = (backend, bundle_of(options, network), *batches)
+    which = (*which, "--precision", precision) if precision else which
+    kind: Kind = "golden"
+    judge: tuple[str, ...] = which
+    if "torch" in versions_of(python, found):
+        kind, judge = "verify", (*which, "--images", str(options.images))
+    timing = (*which, "--seconds", f"{options.seconds:g}")
+    yield Step(kind=kind, network=network, python=python, words=judge,
+               backend=backend, precision=precision)  # fmt: skip
+    yield Step(kind="bench", network=network, python=python, words=timing,
+               backend=backend, precision=precision)  # fmt: skip
+
+
+def _build(
+    options: Options, network: str, python: str, flavour: str, precision: str, *more: str
+) -> Step:
+    # A profile per size, so that each is tuned; golden vectors are run one by one, too.
+    sizes = sorted({1, *options.batches})
+    batches = [word for n in sizes for word in ("--batch", f"{n}:{n}:{n}")]
+    words = ("build", bundle_of(options, network), "--flavour", flavour, "--precision", precision)
+    return Step(kind="build", network=network, python=python,
+                words=(*words, *batches, *more, "--json"), precision=precision)  # fmt: skip
+
+
+def _rtx_builds(options: Options, network: str) -> Iterator[Step]:
+    """TensorRT-RTX needs no GPU to build for one."""
+    capability = ("--compute-capability", RTX_WITHOUT_GPU)
+    for precision in options.precisions:
+        yield _build(options, network, options.trt_python, "tensorrt-rtx", precision, *capability)
 
 
 def usable_backends(options: Options, found: Sequence[Done]) -> dict[str, list[str]]:
     """Backends of the wanted device by the Python that has them; TensorRT's only in its own."""
     usable: dict[str, list[str]] = {}
-    for python in dict.fromkeys((options.python, options.trt_python)):
-        for row in _doctor(python, found).get("backends", ()):
+    for python in options.pythons:
+        for row in _rows(python, found):
             own = options.trt_python if row["name"] in TRT_BACKENDS else options.python
             on_device = row["detail"].endswith(f" on {options.device}")
             wanted = not options.backends or row["name"] in options.backends
             if row["usable"] and on_device and wanted and python == own:
                 usable.setdefault(python, []).append(row["name"])
     return usable
+
+
+def _has_rtx_builder(python: str, found: Sequence[Done]) -> bool:
+    others = _doctor(python, found).get("others", ())
+    return any(row["name"] == RTX_BUILDER and row["usable"] for row in others)
+
+
+def _rows(python: str, found: Sequence[Done]) -> list[dict[str, Any]]:
+    """What doctor says of each backend, or each backend's own probe where doctor gave nothing."""
+    if whole := _doctor(python, found):
+        rows: list[dict[str, Any]] = whole.get("backends", [])
+        return rows
+    probes = [d for d in found if d.step.kind == "probe" and d.step.python == python]
+    return [done.answer["backend"] for done in probes if done.answer]
+
+
+def versions_of(python: str, found: Sequence[Done]) -> Mapping[str, str]:
+    """Versions of the packages in a Python, as doctor or a probe found them."""
+    answers = [d.answer for d in found if d.step.python == python and d.answer
+               and d.step.kind in ("doctor", "probe")]  # fmt: skip
+    versions: Mapping[str, str] = {}
+    for answer in answers:
+        versions = versions or answer.get("environment", {}).get("versions", {})
+    return versions
 
 
 def _doctor(python: str, found: Sequence[Done]) -> dict[str, Any]:
