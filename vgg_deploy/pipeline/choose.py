@@ -98,7 +98,8 @@ def choose(bundle: Bundle, options: ChooseOptions) -> Choice:
     by_subject = {row.subject: row for row in verified.rows}
     subjects = dict.fromkeys([*by_subject, *(row.subject for row in timed.rows)])
     rows = {row.subject: row for row in timed.rows if row.batch == options.batch}
-    skipped = {row.subject: row for row in timed.rows if row.status == "skipped"}
+    unusable = (row for row in timed.rows if row.status == "skipped" and not row.batch)
+    skipped = {row.subject: row for row in unusable}
     current = {a.sha256: a for a in bundle.artifacts}
     judged = [
         _candidate(s, by_subject.get(s), rows.get(s, skipped.get(s)), options, current)
