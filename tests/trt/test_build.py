@@ -151,7 +151,7 @@ def test_notes_hold_the_layers_of_the_inspector(bundle: Bundle, fake: Fake) -> N
     assert (layer.kind, layer.inputs, layer.tactic) == ("CaskConvolution", (kind,), layer.tactic)
     assert layer.nodes == ("node_conv2d",)
     assert dict(notes.computed_in()) == {kind: 1}
-    again = replace(notes.layers[0], name=f"{notes.layers[0].name} [profile 1]")
+    again = replace(layer, name=f"{layer.name} [profile 1]")
     twice = replace(notes, layers=(*notes.layers, again))
     assert twice.computed_in() == notes.computed_in(), "a layer of two profiles is one"
     path = bundle.root / f"{engine.path}.json"

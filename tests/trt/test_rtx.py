@@ -107,6 +107,7 @@ def test_a_second_build_is_kept_and_several_profiles_are_taken(bundle: Bundle) -
         workspace=256,
     )
     bundle, first, _ = made(bundle, options)
+    assert sum(read_notes(bundle, first).computed_in().values()) == PRODUCTS, "not once per profile"
     bundle, second, reused = made(bundle, options)
     assert reused
     assert second == first

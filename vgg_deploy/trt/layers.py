@@ -34,7 +34,6 @@ _TYPES: Mapping[str, str] = {
 }
 # Kinds of layers that multiply weights, in the words of 8.6 ("CaskConvolution") and later.
 _PRODUCTS = ("conv", "correlation", "gemm", "matrix", "matmul", "runtime_fusion")
-_PROFILE = re.compile(r" \[profile \d+\]$")
 _LOGGED = re.compile(
     r"^Name: (?P<name>.*?), LayerType: (?P<kind>.*?), Inputs: (?P<inputs>.*?), "
     r"(?:Constants: (?P<constants>.*?), )?Outputs: (?P<outputs>.*?), "
@@ -69,10 +68,11 @@ class EngineNotes:
     def computed_in(self) -> Mapping[str, int]:
         """Convolutions and matrix products by the type of their first input.
 
-        TensorRT may list a layer once per profile; it counts once for each type it has.
+        TensorRT lists a layer once per profile (``conv1 [profile 1]``); what computes the same ONNX
+        nodes in the same type counts once.
         """
         products = (layer for layer in self.layers if _is_product(layer))
-        found = dict.fromkeys((_PROFILE.sub("", p.name), p.inputs[0]) for p in products)
+        found = dict.fromkeys((p.nodes or (p.name,), p.inputs[0]) for p in products)
         return Counter(kind for _, kind in found)
 
 
