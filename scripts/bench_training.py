@@ -1,6 +1,7 @@
 """Training speed: this package's loop beside the book's, in one process, block by block.
 
     python scripts/bench_training.py --size 224 -o docs/results/training_speed.json
+    python scripts/bench_training.py --device cuda --steps 50 -o gpu.json
 
 The book's loop (Dive into Deep Learning, §7.2 and its Trainer): fp32, NCHW, each image resized
 by PIL and made a tensor in a DataLoader with 4 workers, SGD. Both train the same network from
@@ -38,18 +39,17 @@ from vgg_deploy.model.summary import summarise
 from vgg_deploy.spec import ModelSpec
 from vgg_deploy.train.distributed import World
 from vgg_deploy.train.epoch import Progress, Steps, train_epoch
-from vgg_deploy.train.hardware import tuned
+from vgg_deploy.train.hardware import choose_device, tuned
 from vgg_deploy.train.make import make_trainer
 from vgg_deploy.train.meter import Meter, StepFigures
-from vgg_deploy.train.options import TrainOptions
+from vgg_deploy.train.options import DEVICES, TrainOptions
 from vgg_deploy.train.recipes import RECIPES
 from vgg_deploy.train.setup import card_for, initial_model, place
 from vgg_deploy.train.step import Images, Trainer
 
-CPU = torch.device("cpu")
 BOOK_WORKERS = 4
 WARM_UP = 2  # steps; the book's workers have filled their queue by then
-GEMM_SIDES = (2048, 4096)
+GEMM_SIDES = {"cpu": (2048, 4096), "cuda": (4096, 8192)}
 MAX_OTHERS = 0.04  # share of all cores; a block that others disturb more does not count
 
 
@@ -77,6 +77,7 @@ class TrainingSpeed:
     made_at: str
     environment: environment.Environment
     threads: int
+    device: str = "cpu"
     arch: str
     width: float
     size: int
@@ -120,8 +121,9 @@ class BookImages(TorchDataset[tuple[torch.Tensor, int]]):
 class BookLoop:
     """The book's training loop."""
 
-    def __init__(self, spec: ModelSpec, data: Dataset, batch: int) -> None:
-        self._model = initial_model(spec, RECIPES["book"])
+    def __init__(self, spec: ModelSpec, data: Dataset, batch: int, device: torch.device) -> None:
+        self._device = device
+        self._model = initial_model(spec, RECIPES["book"]).to(device)
         self._optimiser = torch.optim.SGD(self._model.parameters(), lr=0.01)
         self._images = BookImages(data.train, spec.size)
         self._batch = batch
@@ -145,41 +147,44 @@ class BookLoop:
                 )
 
     def _step(self, batch: list[torch.Tensor]) -> int:
-        images, labels = batch
+        images, labels = (part.to(self._device) for part in batch)
         loss = torch.nn.functional.cross_entropy(self._model(images), labels)
         self._optimiser.zero_grad()
         loss.backward()
         self._optimiser.step()
-        float(loss)  # the book draws it
+        float(loss)  # the book draws it, which also waits for a GPU
         return len(labels)
 
 
 class OurLoop:
     """``vgg_deploy.train`` with the modern recipe."""
 
-    def __init__(self, spec: ModelSpec, data: Dataset, batch: int) -> None:
+    def __init__(self, spec: ModelSpec, data: Dataset, batch: int, device: torch.device) -> None:
         card = card_for(spec, RECIPES["modern"], data)
-        options = TrainOptions(batch=batch, lr=0.001, device="cpu", epochs=1)
-        self.trainer: Trainer = make_trainer(card, options, CPU)
-        self._data = Images(*place(data.train, card, CPU))
+        options = TrainOptions(batch=batch, lr=0.001, device=device.type, epochs=1)
+        self.trainer: Trainer = make_trainer(card, options, device)
+        self._device = device
+        self._data = Images(*place(data.train, card, device))
         self._order = torch.Generator().manual_seed(0)
 
     def block(self, steps: int) -> float:
         """Examples per second of ``steps`` timed steps."""
-        with tuned(CPU):
+        with tuned(self._device):
             self._run(WARM_UP)
+            _wait(self._device)
             start = time.perf_counter()
             done = self._run(steps)
+            _wait(self._device)
             return done / (time.perf_counter() - start)
 
     def _run(self, steps: int) -> int:
         count = steps * self.trainer.batch
-        chosen = torch.randint(len(self._data), (count,), generator=self._order)
+        chosen = torch.randint(len(self._data), (count,), generator=self._order).to(self._device)
         some = Images(self._data.pixels[chosen], self._data.labels[chosen])
         asked = Steps(
             stop=lambda: False, arrived=_unheard, saves=lambda _stopping: False, after=_unheard
         )
-        train_epoch(self.trainer, some, Progress(), Meter(CPU, World()), asked)
+        train_epoch(self.trainer, some, Progress(), Meter(self._device, World()), asked)
         return count
 
 
@@ -187,15 +192,23 @@ def _unheard(_figures: StepFigures | bool) -> None:
     """Nobody watches the bench's steps."""
 
 
-def gemm_gflops(dtype: torch.dtype) -> float:
+def _wait(device: torch.device) -> None:
+    """Until a GPU has done what was enqueued."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def gemm_gflops(dtype: torch.dtype, device: torch.device) -> float:
     """The best rate of a few large square matrix products."""
     best = 0.0
-    for side in GEMM_SIDES:
-        a, b = (torch.randn(side, side).to(dtype) for _ in range(2))
+    for side in GEMM_SIDES[device.type]:
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
         out = a @ b
         for _ in range(4):
+            _wait(device)
             start = time.perf_counter()
             torch.mm(a, b, out=out)
+            _wait(device)
             best = max(best, 2 * side**3 / (time.perf_counter() - start) / 1e9)
     return best
 
@@ -226,26 +239,35 @@ class Neighbours:
         return busy, own, busy + idle + wait
 
 
-def run_block(book: BookLoop, ours: OurLoop, steps: Mapping[str, int]) -> Block:
+def run_block(
+    book: BookLoop, ours: OurLoop, steps: Mapping[str, int], device: torch.device
+) -> Block:
     """Both loops and the matrix products, one after the other."""
     with Neighbours() as neighbours:
         slow, fast = book.block(steps["book"]), ours.block(steps["ours"])
-        fp32, bf16 = gemm_gflops(torch.float32), gemm_gflops(torch.bfloat16)
+        fp32, bf16 = (gemm_gflops(kind, device) for kind in (torch.float32, torch.bfloat16))
     return Block(book=slow, ours=fast, gemm_fp32=fp32, gemm_bf16=bf16, others=neighbours.share)
 
 
 def measure(
-    spec: ModelSpec, data: Dataset, *, batch: int, steps: Mapping[str, int], blocks: int
+    spec: ModelSpec,
+    data: Dataset,
+    *,
+    batch: int,
+    steps: Mapping[str, int],
+    blocks: int,
+    device: torch.device,
 ) -> TrainingSpeed:
     """Run blocks until so many were undisturbed, or four times as many were run.
 
     Raises ``MeasurementNotValid`` when no more than half of what was asked for was undisturbed.
     """
     torch.manual_seed(0)
-    book, ours = BookLoop(spec, data, batch), OurLoop(spec, data, batch)
+    book = BookLoop(spec, data, batch, device)
+    ours = OurLoop(spec, data, batch, device)
     rows: list[Block] = []
     while sum(row.undisturbed for row in rows) < blocks and len(rows) < 4 * blocks:
-        rows.append(run_block(book, ours, steps))
+        rows.append(run_block(book, ours, steps, device))
         print(_line(len(rows), rows[-1]), flush=True)
     used = [row for row in rows if row.undisturbed]
     if len(used) <= blocks / 2:
@@ -283,6 +305,7 @@ def _result(
         made_at=environment.now(),
         environment=environment.capture(),
         threads=torch.get_num_threads(),
+        device=trainer.device.type,
         arch=spec.arch,
         width=spec.width,
         size=spec.size,
@@ -315,12 +338,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="timed steps of the book per block")
     parser.add_argument("--blocks", type=int, default=5, help="undisturbed blocks wanted")
     parser.add_argument("--data", choices=DATASETS, default="auto")
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("-o", "--output", type=Path, help="JSON file")
     o = parser.parse_args()
     spec = ModelSpec.named(o.arch, width=o.width, size=o.size, channels=1, classes=10)
     steps = {"warm_up": WARM_UP, "book": o.steps, "ours": 4 * o.steps}
     try:
-        result = measure(spec, load_dataset(o.data), batch=o.batch, steps=steps, blocks=o.blocks)
+        device = choose_device(o.device)
+        data = load_dataset(o.data)
+        result = measure(spec, data, batch=o.batch, steps=steps, blocks=o.blocks, device=device)
     except VggDeployError as error:
         print(f"error: {error.cause}\nremedy: {error.remedy}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from scripts import bench_training
 from tests.train.conftest import cut
@@ -15,14 +16,16 @@ from vgg_deploy.errors import MeasurementNotValid
 from vgg_deploy.model.summary import summarise
 from vgg_deploy.spec import ModelSpec
 
+CPU = torch.device("cpu")
+
 
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")  # the book's DataLoader
 def test_both_loops_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_training, "GEMM_SIDES", (64,))
+    monkeypatch.setattr(bench_training, "GEMM_SIDES", {"cpu": (64,)})
     spec = ModelSpec.named("1x4-1x8", size=32, channels=1, classes=10, fc_width=16)
     monkeypatch.setattr(bench_training, "MAX_OTHERS", 1.0)
     steps = {"book": 2, "ours": 4}
-    result = bench_training.measure(spec, cut(64, 10), batch=8, steps=steps, blocks=2)
+    result = bench_training.measure(spec, cut(64, 10), batch=8, steps=steps, blocks=2, device=CPU)
     assert result.used_blocks == len(result.blocks) == 2
     ratios = [block.ours / block.book for block in result.blocks]
     assert result.ratio_range == (min(ratios), max(ratios))
@@ -62,7 +65,7 @@ def test_disturbed_blocks_are_kept_but_not_counted(monkeypatch: pytest.MonkeyPat
         block(0.5, ours=999.0),
         block(0),
     )
-    result = bench_training.measure(SPEC, cut(8, 4), batch=4, steps=STEPS, blocks=3)
+    result = bench_training.measure(SPEC, cut(8, 4), batch=4, steps=STEPS, blocks=3, device=CPU)
     assert (len(result.blocks), result.used_blocks) == (5, 3)
     assert result.ratio == pytest.approx(3)
     assert result.ours_examples_per_second == 30
@@ -71,7 +74,7 @@ def test_disturbed_blocks_are_kept_but_not_counted(monkeypatch: pytest.MonkeyPat
 def test_a_busy_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     fed(monkeypatch, *[block(0.5)] * 8)
     with pytest.raises(MeasurementNotValid, match="8 of 8"):
-        bench_training.measure(SPEC, cut(8, 4), batch=4, steps=STEPS, blocks=2)
+        bench_training.measure(SPEC, cut(8, 4), batch=4, steps=STEPS, blocks=2, device=CPU)
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="Linux only")

@@ -1,0 +1,49 @@
+"""Training on a real GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.train.conftest import cut
+from tests.train.test_loop import quick
+from tests.train.test_restart import MUST, final, stop_after
+from vgg_deploy.data.dataset import Dataset
+from vgg_deploy.spec import ModelCard
+from vgg_deploy.train.hardware import tuned
+from vgg_deploy.train.loop import train
+from vgg_deploy.train.make import make_trainer
+from vgg_deploy.train.options import TrainOptions
+
+pytestmark = pytest.mark.gpu
+DEVICE = "cuda"
+
+
+def test_no_step_waits_for_the_gpu(card: ModelCard) -> None:
+    """The host must run ahead, or the GPU idles between two kernels."""
+    device = torch.device(DEVICE)
+    trainer = make_trainer(card, TrainOptions(batch=8, device=DEVICE), device)
+    images = torch.from_numpy(cut(64, 8).train.images).to(device)
+    labels = torch.from_numpy(cut(64, 8).train.labels).to(device)
+    with tuned(device):
+        for _ in range(2):  # what is made once may wait
+            trainer.step(images[:8], labels[:8], 8)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(3):
+                trainer.set_rate(0.5)
+                trainer.step(images[:8], labels[:8], 8)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_stopped_run_ends_with_the_same_bits(
+    card: ModelCard, few: Dataset, tmp_path: Path
+) -> None:
+    options = quick(device=DEVICE, deterministic=True)
+    train(card, few, options, tmp_path / "whole")
+    stop_after(tmp_path / "parts", card, few, 3, device=DEVICE, deterministic=True)
+    train(card, few, options, tmp_path / "parts", control=MUST)
+    assert final(tmp_path / "parts") == final(tmp_path / "whole")
