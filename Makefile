@@ -8,7 +8,7 @@ RTX ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),$(comma)r
 comma := ,
 STAMP := $(VENV)/.installed-$(RUNTIME)
 
-.PHONY: setup demo test lint test-gpu clean
+.PHONY: setup demo test test-quick lint test-gpu clean
 
 setup: $(STAMP)
 
@@ -22,6 +22,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-quick: setup  # without what is marked slow
+	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -59,7 +59,7 @@ def save(bundle: Bundle, *rows: Timing) -> Path:
     )
     path = bundle.root / BENCH_FILE
     stored.save(path, report)
-    stored.save(bundle.root / VERIFY_FILE, passed(rows))
+    stored.save(bundle.root / VERIFY_FILE, passed(rows, capture()))
     return path
 
 
