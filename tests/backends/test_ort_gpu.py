@@ -67,7 +67,7 @@ def test_tensorrt_gets_the_files_precision(precision: Any, on: set[str]) -> None
     options = tensorrt_options(precision, 7, cuda_graph=True)
     found = {kind for kind in ("fp16", "bf16", "int8") if options[f"trt_{kind}_enable"] == "1"}
     assert found == on
-    assert options["trt_cuda_graph_enable"] == "0", "it has one graph for all batches"
+    assert options["trt_cuda_graph_enable"] == "1"
 
 
 @pytest.mark.skipif(CUDA in ort.get_available_providers(), reason="a GPU build is installed")
@@ -309,10 +309,14 @@ def test_tensorrts_provider_has_one_graph_and_is_asked_for_none(
     onnx: tuple[Artifact, Path], on_host: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(HostProvider, "get_providers", lambda self: [TRT], raising=False)
-    path = onnx[1] / onnx[0].path
-    network = open_network(path, onnx[0], TRT, FakeDriver(), cuda_graph=True)
-    network.place(BATCH, keep=True)
-    assert network.modes["cuda_graph"] == "off"
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [TRT, CPU])
+    monkeypatch.setenv(TF32_VARIABLE, "0")
+    backend = get_backend("ort-trt")
+    assert isinstance(backend, OrtGpu)
+    with replace(backend, driver=FakeDriver).open(*onnx) as session:
+        session.bind(BATCH)()
+        assert isinstance(session, Described)
+        assert session.modes["cuda_graph"] == "off"
     assert set(on_host().graphs) == {"-1"}, "a call would replay what another batch captured"
 
 

@@ -22,7 +22,8 @@ _ALL: tuple[Backend, ...] = (
     OpenVino(),
     *TORCH_GPU,
     OrtGpu(),
-    OrtGpu(name="ort-trt", provider="TensorrtExecutionProvider"),
+    # its provider keeps one graph per session, so that a call would replay another batch
+    OrtGpu(name="ort-trt", provider="TensorrtExecutionProvider", cuda_graph=False),
     TensorRt(),
     TensorRt(name="trt-rtx", flavour="tensorrt_rtx"),
 )

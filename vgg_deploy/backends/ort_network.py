@@ -2,9 +2,7 @@
 
 With ``enable_cuda_graph`` the first run of a graph number is plain, the second is captured, later
 ones are replayed, on the same addresses. So each bound batch gets a number of its own, and calls
-get -1, which means no graph (ONNX Runtime's documentation of ``gpu_graph_id``). The TensorRT
-provider keeps one graph per session and does not ask for the number, so that a call would replay
-another batch: it gets none.
+get -1, which means no graph (ONNX Runtime's documentation of ``gpu_graph_id``).
 """
 
 from __future__ import annotations
@@ -43,13 +41,12 @@ def cuda_options(precision: Precision, stream: int, *, cuda_graph: bool) -> dict
 
 def tensorrt_options(precision: Precision, stream: int, *, cuda_graph: bool) -> dict[str, str]:
     """Options of the TensorRT provider; it builds a weakly typed network from these switches."""
-    del cuda_graph  # it has one for all batches
     return {
         "trt_fp16_enable": "1" if precision in ("fp16", "int8") else "0",
         "trt_bf16_enable": "1" if precision == "bf16" else "0",
         "trt_int8_enable": "1" if precision == "int8" else "0",
         "trt_builder_optimization_level": "5",
-        "trt_cuda_graph_enable": "0",
+        "trt_cuda_graph_enable": "1" if cuda_graph else "0",
         "user_compute_stream": str(stream),
     }
 
@@ -151,8 +148,7 @@ def open_network(
     except BaseException:
         driver.end_stream(stream)
         raise
-    numbered = cuda_graph and provider == "CUDAExecutionProvider"
-    return OrtNetwork(artifact, session, driver, stream, numbered)
+    return OrtNetwork(artifact, session, driver, stream, cuda_graph)
 
 
 def _session(ort: Any, path: Path, options: Any, provider: str, chosen: dict[str, str]) -> Any:

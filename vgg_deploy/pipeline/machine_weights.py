@@ -130,18 +130,14 @@ def _random(name: str, folder: Path) -> Bundle:
     if _is_random(folder):
         return open_bundle(folder)
     import torch
-    from torch import nn
 
     from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
-    from vgg_deploy.model.vgg import VGG
+    from vgg_deploy.train.recipes import RECIPES
+    from vgg_deploy.train.setup import initial_model
 
     card = _card(name)
     torch.manual_seed(0)
-    made = VGG(card.spec)
-    for layer in made.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    state = made.state_dict()
+    state = initial_model(card.spec, RECIPES["modern"]).state_dict()
     draft = Draft(
         format="checkpoint",
         precision="fp32",
