@@ -4,8 +4,9 @@
 
 Each trial is a process of its own that gets SIGTERM, SIGINT or SIGKILL after a random step, is
 resumed, sometimes interrupted again, and runs to its end. A digest covers every tensor of
-the last checkpoint (weights, batch norm, momentum), the best epoch's file and all figures of all
-epochs but their times. Batch norm, dropout, flips, shifts and one cycle are on.
+the last checkpoint (weights, batch norm, their averages, momentum), the best epoch's file and all
+figures of all epochs but their times. Batch norm, averages, dropout, flips, shifts and one cycle
+are on.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def child(folder: str, save_every: float, resume: bool, said: Connection) -> Non
         precision="fp32",
         device="cpu",
         deterministic=True,
+        ema=0.99,
     )
     spec = ModelSpec.named(ARCH, size=SIZE, channels=1, classes=10, fc_width=32)
     card = card_for(spec, options.chosen, data)

@@ -98,6 +98,7 @@ def run_cell(name: str, recipe: str, options: argparse.Namespace) -> Cell:
         device=options.device,
         max_images=options.max_images,
         validation=options.validation,
+        ema=options.ema,
     )
     folder = options.folder / folder_name(name, recipe, options)
     control = RunControl(resume="may", save_every=5, max_minutes=options.max_minutes)
@@ -111,7 +112,7 @@ def run_cell(name: str, recipe: str, options: argparse.Namespace) -> Cell:
 def folder_name(name: str, recipe: str, options: argparse.Namespace) -> str:
     """Of a run; what was asked for besides is in it, so that no run clears another one's."""
     usual = vars(parse([]))
-    asked = ("data", "epochs", "width", "seed", "device", "validation", "max_images")
+    asked = ("data", "epochs", "width", "seed", "device", "validation", "ema", "max_images")
     others = [f"{k}-{getattr(options, k)}" for k in asked if getattr(options, k) != usual[k]]
     return "-".join([name.replace("@", "-"), recipe, *others])
 
@@ -171,12 +172,13 @@ def found(options: argparse.Namespace) -> list[Cell]:
 
 def is_of(cell: Cell, options: argparse.Namespace) -> bool:
     """Whether a cell was made by a call with the same options."""
-    made_by, share = cell.made_by, options.validation
+    made_by, share, ema = cell.made_by, options.validation, options.ema
     return (
         cell.dataset == options.data
         and made_by.get("seed") == str(options.seed)
         and made_by.get("max_images") == (str(options.max_images) if options.max_images else None)
         and made_by.get("validation") == (f"{share:g}" if share else None)
+        and made_by.get("ema") == (str(ema) if ema else None)
     )
 
 
@@ -201,6 +203,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--validation", type=float, default=0.0, help="share that is held out")
+    parser.add_argument("--ema", type=float, default=0.0, help="decay of averaged weights")
     parser.add_argument("--max-images", type=int, help="for trying it out")
     parser.add_argument("--max-minutes", type=float, help="per cell; then run it again")
     parser.add_argument("--folder", type=Path, default=Path("artifacts/book"))

@@ -217,13 +217,16 @@ def test_run_leaves_a_bundle_of_others_alone(tmp_path: Path) -> None:
 def test_pictures_and_event_files(tmp_path: Path) -> None:
     from tensorboardX.proto.event_pb2 import Event
 
-    held_out = replace(SAMPLE, options=replace(OPTIONS, validation=0.1))
+    held_out = replace(SAMPLE, options=replace(OPTIONS, validation=0.1, ema=0.9))
     heard = Heard()
     bundle = train_bundle(tmp_path, held_out, heard, control=RunControl(tensorboard=True))
     root, made_by = bundle.root, bundle.checkpoint.made_by
     count = int(made_by["validation_images"])
     assert (int(made_by["train_images"]) + count, made_by["validation"]) == (200, "0.1")
     assert f"train: the best epoch is chosen on {count} images held out" in heard.lines
+    assert made_by["ema"] == "0.9"
+    averaged = "train: averages of the weights, decay 0.9 per step, are tested and saved"
+    assert averaged in heard.lines
     assert sum(", validation 0." in line for line in heard.lines) == 2
     for name in (pictures.CURVES, pictures.CONFUSION, pictures.MISTAKES):
         with Image.open(root / "training" / name) as picture:
@@ -282,6 +285,7 @@ def test_command_lines_that_cannot_work(tmp_path: Path, capfd: pytest.CaptureFix
         ([*train, "sample", "--resume"], 3, "nothing to resume"),
         ([*train, "sample", "--freeze", "head"], 2, "unknown part to freeze"),
         ([*train, "sample", "--save-every", "-1"], 2, "save-every"),
+        ([*train, "sample", "--ema", "1"], 2, "ema 1 is no decay"),
         ([*train, "sample", "--validation", "0.9"], 2, "is not a share of 0 to 0.5"),
         ([*train, "sample", "--max-images", "9", "--validation", "0.1"], 3, "a single training"),
         ([*train, "sample", "--from", str(tmp_path / "x")], 3, "no bundle at"),

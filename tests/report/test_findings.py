@@ -280,10 +280,11 @@ def test_commands_follow_the_records(sample: Bundle) -> None:
                 "accumulate": "4",
                 "max_images": "200",
                 "validation": "0.1",
+                "ema": "0.999",
                 "deterministic": "True",
             },
             "vgg-deploy train --arch vgg11 --width 0.25 --size 64 --accumulate 4 --max-images 200 "
-            "--validation 0.1 --deterministic -o 'my bundle'",
+            "--validation 0.1 --ema 0.999 --deterministic -o 'my bundle'",
         ),
         (
             {"command": "train", "accumulate": "1", "deterministic": "False", "epochs": "3"},

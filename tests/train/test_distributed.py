@@ -27,6 +27,11 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)[1] for line in (folder / "steps-0").read_text().splitlines()]
 
 
+def losses_of_test(folder: Path) -> list[float]:
+    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["test_loss"] for line in lines]
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_state(folder / "run" / "last.safetensors")
 
@@ -66,6 +71,17 @@ def test_a_signal_to_one_stops_all_and_another_number_goes_on(tmp_path: Path, al
     assert Ranks(4, tmp_path, control=MUST).wait() == [0] * 4
     assert losses(tmp_path) == pytest.approx(losses(alone), rel=1e-5)
     assert_same(tmp_path, alone)
+
+
+@pytest.mark.slow
+def test_averages_are_those_of_one_process(tmp_path: Path) -> None:
+    """Also on the process that did not read them: it tests its part of the images."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert Ranks(1, one, ema=0.9).wait() == [0]
+    assert Ranks(2, two, ema=0.9, signals={0: {2: signal.SIGTERM}}).wait() == [130, 130]
+    assert Ranks(2, two, ema=0.9, control=MUST).wait() == [0, 0]
+    assert_same(two, one)
+    assert losses_of_test(two) == pytest.approx(losses_of_test(one), rel=1e-5)
 
 
 @pytest.mark.slow

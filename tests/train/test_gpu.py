@@ -24,17 +24,19 @@ DEVICE = "cuda"
 def test_no_step_waits_for_the_gpu(card: ModelCard) -> None:
     """The host must run ahead, or the GPU idles between two kernels."""
     device = torch.device(DEVICE)
-    trainer = make_trainer(card, TrainOptions(batch=8, device=DEVICE), device)
+    trainer = make_trainer(card, TrainOptions(batch=8, device=DEVICE, ema=0.9), device)
     images = torch.from_numpy(cut(64, 8).train.images).to(device)
     labels = torch.from_numpy(cut(64, 8).train.labels).to(device)
     with tuned(device):
         for _ in range(2):  # what is made once may wait
             trainer.step(images[:8], labels[:8], 8)
+            trainer.average(1)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            for _ in range(3):
+            for step in range(2, 5):
                 trainer.set_rate(0.5)
                 trainer.step(images[:8], labels[:8], 8)
+                trainer.average(step)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
@@ -42,8 +44,8 @@ def test_no_step_waits_for_the_gpu(card: ModelCard) -> None:
 def test_a_stopped_run_ends_with_the_same_bits(
     card: ModelCard, few: Dataset, tmp_path: Path
 ) -> None:
-    options = quick(device=DEVICE, deterministic=True)
-    train(card, few, options, tmp_path / "whole")
-    stop_after(tmp_path / "parts", card, few, 3, device=DEVICE, deterministic=True)
-    train(card, few, options, tmp_path / "parts", control=MUST)
+    options = {"device": DEVICE, "deterministic": True, "ema": 0.9}
+    train(card, few, quick(**options), tmp_path / "whole")
+    stop_after(tmp_path / "parts", card, few, 3, **options)
+    train(card, few, quick(**options), tmp_path / "parts", control=MUST)
     assert final(tmp_path / "parts") == final(tmp_path / "whole")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,14 +131,32 @@ def test_best_files_go_with_the_checkpoints_that_speak_of_them(
     assert best.kept(Store(tmp_path).folder) == []
 
 
-def test_an_earlier_versions_run(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
-    stop_after(tmp_path, card, few, 2)
-    for path in Store(tmp_path).found():
-        old = json.loads((path / STATE).read_text()) | {"schema_version": 1}
-        (path / STATE).write_text(json.dumps(old))
+def change_states(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change state.json of all checkpoints, and its digest with it."""
+    for path in Store(run).found():
+        state = json.loads((path / STATE).read_text())
+        change(state)
+        (path / STATE).write_text(json.dumps(state))
         marker = json.loads((path / COMPLETE).read_text())
         marker["state"] = sha256_of(path / STATE)
         (path / COMPLETE).write_text(json.dumps(marker))
+
+
+def test_a_run_from_before_there_were_averages(
+    tmp_path: Path, card: ModelCard, few: Dataset
+) -> None:
+    stop_after(tmp_path / "cut", card, few, 2)
+    change_states(tmp_path / "cut", lambda state: state["identity"]["options"].pop("ema"))
+    with pytest.raises(RefusedInput, match=r"options\.ema 0\.0 in the checkpoint, 0\.9 now"):
+        train(card, few, quick(ema=0.9), tmp_path / "cut", control=MUST)
+    train(card, few, quick(), tmp_path / "cut", control=MUST)
+    train(card, few, quick(), tmp_path / "whole")
+    assert final(tmp_path / "cut") == final(tmp_path / "whole")
+
+
+def test_an_earlier_versions_run(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    stop_after(tmp_path, card, few, 2)
+    change_states(tmp_path, lambda state: state.update(schema_version=1))
     with pytest.raises(RefusedInput, match="schema version 1"):
         train(card, few, quick(), tmp_path, control=MUST)
     with pytest.raises(RefusedInput, match="schema version 1"):

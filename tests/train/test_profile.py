@@ -17,17 +17,23 @@ from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.profile import StepProfile, _by_kind
 
 
+@pytest.mark.parametrize(("ema", "more"), [(0.0, set()), (0.9, {"averages"})])
 def test_where_a_step_goes(
-    tmp_path: Path, card: ModelCard, few: Dataset, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    card: ModelCard,
+    few: Dataset,
+    capfd: pytest.CaptureFixture[str],
+    ema: float,
+    more: set[str],
 ) -> None:
-    options, watch = quick(batch=8, epochs=1), Notes()
+    options, watch = quick(batch=8, epochs=1, ema=ema), Notes()
     train(card, few, options, tmp_path, watch, RunControl(profile=True))
     found = jsonio.load(StepProfile, tmp_path / "profile.json")
-    assert set(found.phases_ms) == {"forward and loss", "backward", "optimiser", "rest"}
+    assert set(found.phases_ms) == {"forward and loss", "backward", "optimiser", "rest"} | more
     assert all(value > 0 for value in found.phases_ms.values())
     assert sum(found.phases_ms.values()) == pytest.approx(found.step_ms)
     assert sum(found.kinds.values()) == pytest.approx(1)
-    assert {"convolution", "ReLU", "pooling", "fully connected"} <= set(found.kinds)
+    assert {"convolution", "ReLU", "pooling", "fully connected"} | more <= set(found.kinds)
     (line,) = watch.notes
     assert line.startswith("a step takes ")
     assert capfd.readouterr().err == ""  # torch's profiler is kept quiet

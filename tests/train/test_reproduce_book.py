@@ -48,6 +48,8 @@ def test_a_trial_is_not_the_cell_and_stays_in_the_table(
             made_by["max_images"] = str(options.max_images)
         if options.validation:
             made_by["validation"] = f"{options.validation:g}"
+        if options.ema:
+            made_by["ema"] = str(options.ema)
         return Cell(
             cell=name,
             recipe=recipe,
@@ -67,6 +69,7 @@ def test_a_trial_is_not_the_cell_and_stays_in_the_table(
         ["--max-images", "64"],
         ["--data", "sample"],
         ["--validation", "0.1"],
+        ["--ema", "0.999"],
         ["--seed", "1"],
         [],
     )
@@ -76,10 +79,11 @@ def test_a_trial_is_not_the_cell_and_stays_in_the_table(
         "vgg11-96-book-max_images-64",
         "vgg11-96-book-data-sample",
         "vgg11-96-book-validation-0.1",
+        "vgg11-96-book-ema-0.999",
         "vgg11-96-book-seed-1",
         "vgg11-96-book",
     ]
     before = output.read_bytes()
-    assert len(jsonio.load(BookTable, output).cells) == 5
+    assert len(jsonio.load(BookTable, output).cells) == 6
     assert main([*plain, "--epochs", "3"]) == 2
     assert output.read_bytes() == before

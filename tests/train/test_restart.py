@@ -68,14 +68,18 @@ def stop_after(folder: Path, card: ModelCard, few: Dataset, step: int, **changes
 
 
 @pytest.mark.parametrize("step", [1, 3, 4, 5])  # 4 steps an epoch: first, inner, last, next
-@pytest.mark.parametrize("recipe", ["book", "modern"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"recipe": "book"}, {"recipe": "modern"}, {"ema": 0.9, "deterministic": True}],
+    ids=["book", "modern", "averages"],
+)
 def test_the_same_bits(
-    tmp_path: Path, card: ModelCard, few: Dataset, step: int, recipe: str
+    tmp_path: Path, card: ModelCard, few: Dataset, step: int, changes: dict[str, object]
 ) -> None:
-    train(card, few, quick(recipe=recipe), tmp_path / "whole")
-    stop_after(tmp_path / "cut", card, few, step, recipe=recipe)
+    train(card, few, quick(**changes), tmp_path / "whole")
+    stop_after(tmp_path / "cut", card, few, step, **changes)
     watch = Signalled(0)
-    result = train(card, few, quick(recipe=recipe), tmp_path / "cut", watch, MUST)
+    result = train(card, few, quick(**changes), tmp_path / "cut", watch, MUST)
     assert final(tmp_path / "cut") == final(tmp_path / "whole")
     assert watch.steps == 8 - step
     assert watch.notes == [f"resumed in epoch {1 + step // 5} after step {step}"]
@@ -231,6 +235,7 @@ def test_nothing_to_resume(tmp_path: Path, card: ModelCard, few: Dataset) -> Non
     ("changes", "said"),
     [
         ({"epochs": 5}, "options.epochs 2 in the checkpoint, 5 now"),
+        ({"ema": 0.9}, "options.ema 0.0 in the checkpoint, 0.9 now"),
         ({"recipe": "book", "lr": 0.5}, "options.lr None in the checkpoint, 0.5 now"),
     ],
 )

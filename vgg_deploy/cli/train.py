@@ -93,6 +93,13 @@ def train(
         float,
         typer.Option(help="Share of the training images held out to choose the best epoch with."),
     ] = 0.0,
+    ema: Annotated[
+        float,
+        typer.Option(
+            help="Test and save the weights' moving average, of this decay per step, such as "
+            "0.999; 0: the weights themselves."
+        ),
+    ] = 0.0,
     head: HeadOption = "book",
     fc_width: FcWidthOption = 4096,
     ceil_mode: CeilOption = False,
@@ -138,6 +145,7 @@ def train(
         deterministic=deterministic,
         max_images=max_images,
         validation=validation,
+        ema=ema,
         freeze=freeze,
     )
     request = TrainRequest(

@@ -26,6 +26,10 @@ class Told:
             self._watch.say(
                 f"train: the best epoch is chosen on {plan.validation_images:,} images held out"
             )
+        if plan.ema:
+            self._watch.say(
+                f"train: averages of the weights, decay {plan.ema} per step, are tested and saved"
+            )
         self._watch.begin("train", plan.epochs * plan.train_images, "examples")
         self._watch.advance(plan.done_images)
         self._done = plan.done_images

@@ -25,6 +25,7 @@ _OPTIONS = {  # of train: option by its name in made_by
     "accumulate": "--accumulate",
     "max_images": "--max-images",
     "validation": "--validation",
+    "ema": "--ema",
 }
 EXPORTED = ("torchscript", "program", "aoti", "onnx")  # what export --format takes
 _NAMED = ("fashion-mnist", "sample")  # data sets that a command line can name

@@ -80,6 +80,7 @@ def train_epoch(
         done += len(chosen)
         progress.batches += 1
         progress.step += 1
+        trainer.average(progress.step)
         arrived = meter.push(*sums, len(mine), stop=steps.stop())
         stopping = _told(progress, arrived, steps) or meter.stop_drained
         if trainer.world.size == 1:

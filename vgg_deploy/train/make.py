@@ -11,6 +11,7 @@ from vgg_deploy import environment
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import UsageError
 from vgg_deploy.spec import ModelCard
+from vgg_deploy.train.averages import Averages
 from vgg_deploy.train.distributed import World, parallel
 from vgg_deploy.train.hardware import choose_precision
 from vgg_deploy.train.options import TrainOptions
@@ -58,6 +59,7 @@ def make_trainer(
         epochs=options.epochs,
         seed=options.seed,
         phases=Phases(device),
+        averages=Averages(model, options.ema) if options.ema else None,
     )
 
 
@@ -95,6 +97,8 @@ def made_by(
         chosen["max_images"] = str(options.max_images)
     if options.validation:
         chosen["validation"] = f"{options.validation:g}"
+    if options.ema:
+        chosen["ema"] = str(options.ema)
     for replaced in ("recipe_lr", "recipe_batch", "recipe_dropout"):  # by what was really used
         del recipe[replaced]
     return {**recipe, **chosen, **environment.versions("vgg-deploy", "numpy", "torch")}

@@ -28,6 +28,8 @@ class TrainOptions:
     added up: less memory, the same gradient but for batch norm and dropout. ``freeze`` of
     "features" leaves the convolutions as they are. ``validation`` is the share of the training
     images, of every class the last ones, that are not trained with but choose the best epoch.
+    ``ema`` is the decay per step of the weights' exponential moving average, which is then what is
+    tested and saved; with 0 the weights themselves are.
     """
 
     recipe: str = "modern"
@@ -43,6 +45,7 @@ class TrainOptions:
     deterministic: bool = False
     freeze: str | None = None
     validation: float = 0.0
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         for what, given, choices in (
@@ -71,6 +74,8 @@ class TrainOptions:
                 f"validation {self.validation:g} is not a share of 0 to {_MOST_HELD_OUT:g}",
                 "use a share such as 0.1",
             )
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"ema {self.ema:g} is no decay", "use 0 or a value below 1, as 0.999")
         if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
             raise UsageError(f"learning rate {self.lr}", "use a finite value above 0, such as 0.05")
 

@@ -19,7 +19,8 @@ class EpochRow:
     """One line of ``metrics.jsonl``.
 
     Loss and training accuracy are means over the epoch while the weights change, with dropout
-    and augmentation, as the book plots them; the test's are of the weights at its end, in fp32.
+    and augmentation, as the book plots them; the test's are of the weights at its end, or of their
+    moving average where there is one, in fp32.
     """
 
     epoch: int  # from 1
@@ -56,6 +57,7 @@ class RunPlan:
     parameters: int
     trained_parameters: int
     done_images: int  # by the run that is resumed
+    ema: float  # decay of the averages that are tested and saved; 0: the weights themselves
 
 
 class Listener(Protocol):

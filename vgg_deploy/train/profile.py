@@ -31,6 +31,7 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "ReLU": ("relu", "clamp_min", "threshold"),
     "batch norm": ("batch_norm", "bn_"),
     "optimiser": ("sgd", "optimizer.step"),
+    "averages": ("lerp",),
     "dropout": ("bernoulli", "dropout"),
     "resize and augmentation": ("bmm", "aten::index", "aten::flip", "aten::where"),
     "copies and casts": ("copy", "memcpy", "contiguous", "_to_copy"),
@@ -46,8 +47,8 @@ class StepProfile:
     steps: int
     batch: int
     step_ms: float  # mean of the undisturbed steps
-    phases_ms: Mapping[str, float]  # forward with the loss, backward, optimiser, the rest
-    overhead: float  # share of the step outside the first three
+    phases_ms: Mapping[str, float]  # forward with the loss, backward, optimiser, averages, the rest
+    overhead: float  # share of the rest
     kinds: Mapping[str, float]  # shares by kind of operation, from torch's profiler
 
 

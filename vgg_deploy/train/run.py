@@ -116,7 +116,7 @@ class Run:
         if self._profiler:
             self._profiler.finish()
         _require_finite_weights(trainer, self.progress.epoch)
-        trainer.world.share(list(trainer.model.buffers()))  # batch norm as rank 0 saw it
+        trainer.world.share(list(trainer.deployed.buffers()))  # batch norm as rank 0 saw it
         tested = self._evaluated(self.test, "test loss")
         held = self._evaluated(self.validation, "validation loss") if self.validation else None
         done = self.progress
@@ -136,7 +136,9 @@ class Run:
 
     def _evaluated(self, images: Images, what: str) -> Classified:
         trainer = self.trainer
-        found = evaluate(trainer.model, images, trainer.preprocessing, trainer.world, self._between)
+        found = evaluate(
+            trainer.deployed, images, trainer.preprocessing, trainer.world, self._between
+        )
         require_finite(found.loss, what, f"after epoch {self.progress.epoch + 1}")
         return found
 
@@ -193,7 +195,7 @@ class Run:
         """The files that speak of the epoch that was just done; metrics last."""
         if not self.trainer.world.main:
             return
-        state, rows = self.trainer.model.state_dict(), tuple(self.rows)
+        state, rows = self.trainer.deployed.state_dict(), tuple(self.rows)
         names = [LAST_FILE, BEST_FILE] if best_of(rows) is rows[-1] else [LAST_FILE]
         if BEST_FILE in names:
             best.keep(self.folder, self.store.folder, self.best_sha256)
@@ -201,7 +203,8 @@ class Run:
             with atomic(self.folder / name) as partial:
                 save_checkpoint(partial, self.identity.card, state)
         if BEST_FILE in names:
-            tested = tested or evaluate(self.trainer.model, self.test, self.trainer.preprocessing)
+            trainer = self.trainer
+            tested = tested or evaluate(trainer.deployed, self.test, trainer.preprocessing)
             save_evaluation(self.folder, self.identity.card.labels, self.test, tested)
             self.best_sha256 = sha256_of(self.folder / BEST_FILE)
         lines = (jsonio.dumps(row, indent=None) + "\n" for row in rows)

@@ -19,7 +19,7 @@ from vgg_deploy.train.outcome import EpochRow
 from vgg_deploy.train.step import Trainer
 
 SCHEMA_VERSION = 2  # 1: the rate of a step was that at its start
-_MODEL, _OPTIMISER = "model.", "optimiser."
+_MODEL, _OPTIMISER, _AVERAGES = "model.", "optimiser.", "averages."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,8 @@ class Identity:
 class TrainState:
     """Contents of ``state.json``; the tensors lie beside it.
 
-    The order of the images and all random numbers follow from the seed and ``progress``, so
-    they have no state of their own.
+    The order of the images, all random numbers and the decay of the averages follow from the
+    options and ``progress``, so they have no state of their own.
     """
 
     schema_version: int
@@ -74,13 +74,22 @@ def _processor(device: torch.device) -> dict[str, str]:
 
 
 def tensors_of(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Weights, batch norm statistics and what the optimiser keeps, by name."""
-    found = {f"{_MODEL}{k}": v for k, v in trainer.model.state_dict().items()}
+    """Weights, batch norm statistics, their averages and what the optimiser keeps, by name."""
+    found = _in_place(trainer)
     for index, parameter in enumerate(_optimised(trainer)):
         for key, value in trainer.optimiser.state.get(parameter, {}).items():
             if isinstance(value, torch.Tensor):
                 found[f"{_OPTIMISER}{index}.{key}"] = value
     return found
+
+
+def _in_place(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Of ``tensors_of`` those that are there before the first step."""
+    averages = trainer.averages.tensors if trainer.averages else {}
+    return {
+        **{f"{_MODEL}{k}": v for k, v in trainer.model.state_dict().items()},
+        **{f"{_AVERAGES}{k}": v for k, v in averages.items()},
+    }
 
 
 def prepare(trainer: Trainer) -> None:
@@ -93,8 +102,8 @@ def prepare(trainer: Trainer) -> None:
 def restore(trainer: Trainer, tensors: Mapping[str, torch.Tensor]) -> None:
     """Put tensors of ``tensors_of`` back, in place where there is a place."""
     with torch.no_grad():
-        for name, value in trainer.model.state_dict().items():
-            value.copy_(tensors[f"{_MODEL}{name}"])
+        for name, value in _in_place(trainer).items():
+            value.copy_(tensors[name])
     parameters = _optimised(trainer)
     for name, value in tensors.items():
         if name.startswith(_OPTIMISER):

@@ -13,6 +13,7 @@ from vgg_deploy.data.preprocess import preprocess_torch
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import Preprocessing
 from vgg_deploy.train.augment import augmented
+from vgg_deploy.train.averages import Averages
 from vgg_deploy.train.distributed import World
 from vgg_deploy.train.phases import Phases
 from vgg_deploy.train.recipes import Recipe, learning_rate
@@ -47,6 +48,12 @@ class Trainer:
     epochs: int
     seed: int
     phases: Phases
+    averages: Averages | None = None
+
+    @property
+    def deployed(self) -> VGG:
+        """The network that is tested and saved: that of the averages where there are some."""
+        return self.averages.model if self.averages else self.model
 
     def autocast(self) -> AbstractContextManager[None]:
         """bf16 where the run asks for it; weights and their updates stay fp32."""
@@ -92,6 +99,12 @@ class Trainer:
         with self.phases("optimiser"):
             self.optimiser.step()
         return loss, hits
+
+    def average(self, step: int) -> None:
+        """Take the weights after a step, counted from 1, into their averages, if there are some."""
+        if self.averages:
+            with self.phases("averages"):
+                self.averages.update(step)
 
     def backward(
         self, pixels: torch.Tensor, labels: torch.Tensor, images: int
