@@ -15,12 +15,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
-import numpy as np
 import onnx
 
 from tests.trt.fake_cuda import FakeDriver
+from tests.trt.fake_runtime import (
+    OUT_OF_MEMORY,
+    FakeParserRefitter,
+    FakeRefitter,
+    FakeRuntime,
+    say,
+)
 from vgg_deploy.artifact import Flavour
-from vgg_deploy.backends.fake import project, weights_for
 from vgg_deploy.trt.flavour import Library, row_for
 
 LISTS = Path(__file__).parent / "api"
@@ -30,11 +35,13 @@ VERSIONS = {
     "11": "11.4.0.106",
     "rtx": "rtx-1.7.1.116",
 }
-Fault = Literal["builder", "build", "memory", "context", "cache", "address", "capture"]
-OUT_OF_MEMORY = (
-    "Requested amount of GPU memory (12884901888 bytes) could not be allocated. There may not be "
-    "enough free memory for allocation to succeed."
-)
+Fault = Literal[
+    "builder", "capability", "add profile", "build", "memory", "cache",  # while building
+    "runtime", "runtime raises", "plan", "plan raises", "plan memory",  # while opening
+    "refitter", "refit file", "refit", "missing weights",  # while opening a plan without weights
+    "context", "context memory", "profile", "shape", "infer", "infer raises",  # while running
+    "address", "run", "capture",
+]  # fmt: skip
 
 
 @dataclass
@@ -44,6 +51,7 @@ class Fake:
     name: str
     driver: FakeDriver
     fault: Fault | None = None
+    config: Any = None  # of the last build, with the attributes that were set
     flags: set[str] = field(default_factory=set)
     settings: dict[str, Any] = field(default_factory=dict)
     profiles: list[list[tuple[int, ...]]] = field(default_factory=list)
@@ -59,12 +67,21 @@ class Fake:
         """What the real bindings have."""
         return json.loads((LISTS / f"{VERSIONS[self.name]}.json").read_text(encoding="utf-8"))
 
+    def refuses(self, fault: Fault, logger: Any) -> bool:
+        """Whether it is to break there; says so like TensorRT, with its authors' own places."""
+        if self.fault == fault:
+            say(logger, "ERROR", f"planned: {fault} In refuse at /_src/planned.cpp:1")
+        return self.fault == fault
+
     def library(self) -> Library:
         """As ``flavour.load`` would give it."""
         listed = self.listed
         flavour: Flavour = "tensorrt_rtx" if self.name == "rtx" else "tensorrt"
         module = _module(self, listed)
         return Library(module, listed["version"], row_for(flavour, listed["version"]))
+
+
+NULL = "pybind11::init(): factory function returned nullptr"  # as the bindings say it
 
 
 class Guarded:
@@ -123,29 +140,27 @@ class _Objects:
 
     def builder(self, logger: Any) -> Any:
         if self.fake.fault == "builder":
-            _say(logger, "WARNING", "CUDA initialization failure with error: 35")
-            raise TypeError("pybind11::init(): factory function returned nullptr")  # as 8.6 does
+            say(logger, "WARNING", "CUDA initialization failure with error: 35")
+            raise TypeError(NULL)
         return self.guarded("Builder", _Builder(self, logger))
 
     def onnxparser(self, network: Any, _logger: Any) -> Any:
         return self.guarded("OnnxParser", _Parser(self, network))
 
     def runtime(self, logger: Any) -> Any:
-        return self.guarded("Runtime", _Runtime(self, logger))
+        if self.fake.refuses("runtime", logger):
+            raise TypeError(NULL)
+        if self.fake.refuses("runtime raises", logger):
+            raise RuntimeError("the runtime is not for this machine")
+        return self.guarded("Runtime", FakeRuntime(self, logger))
 
-    def refitter(self, engine: Any, _logger: Any) -> Any:
-        return self.guarded("Refitter", SimpleNamespace(refit_cuda_engine=lambda: True, of=engine))
+    def refitter(self, _engine: Any, logger: Any) -> Any:
+        if self.fake.refuses("refitter", logger):
+            raise TypeError(NULL)
+        return self.guarded("Refitter", FakeRefitter(self.fake, logger))
 
     def onnxparserrefitter(self, _refitter: Any, _logger: Any) -> Any:
-        def refit(path: str) -> bool:
-            self.fake.refitted.append(path)
-            return True
-
-        return self.guarded("OnnxParserRefitter", SimpleNamespace(refit_from_file=refit))
-
-
-def _say(logger: Any, severity: str, text: str) -> None:
-    logger.log(SimpleNamespace(name=severity), text)
+        return self.guarded("OnnxParserRefitter", FakeParserRefitter(self))
 
 
 class _Builder:
@@ -159,7 +174,7 @@ class _Builder:
 
     def create_builder_config(self) -> Any:
         self.fake.flags = {"TF32"}  # on by default everywhere
-        config = _Config(self)
+        self.fake.config = config = _Config(self)
         return self.objects.guarded("IBuilderConfig", config)
 
     def create_optimization_profile(self) -> Any:
@@ -169,13 +184,13 @@ class _Builder:
 
     def build_serialized_network(self, _network: Any, config: Any) -> bytes | None:
         if not self.fake.profiles:
-            _say(self.logger, "ERROR", "Network has dynamic inputs, but no optimization profile")
+            say(self.logger, "ERROR", "Network has dynamic inputs, but no optimization profile")
             return None
         if not self._told(getattr(config._behind, "progress_monitor", None)):
             return None
         if self.fake.fault in ("build", "memory"):
             planned = {"build": "planned: no kernel", "memory": OUT_OF_MEMORY}
-            _say(self.logger, "ERROR", planned[self.fake.fault])
+            say(self.logger, "ERROR", planned[self.fake.fault])
             return None
         if cache := config._behind.cache:
             cache.content += b"+timed"
@@ -224,11 +239,14 @@ class _Config:
     def set_preview_feature(self, feature: Any, on: bool) -> None:
         self.fake.settings[feature.name] = on
 
-    def set_compute_capability(self, capability: Any, index: int) -> None:
+    def set_compute_capability(self, capability: Any, index: int) -> bool:
         assert index < self.num_compute_capabilities  # type: ignore[attr-defined]
         self.fake.settings["compute_capability"] = capability.name
+        return not self.fake.refuses("capability", self.builder.logger)
 
     def add_optimization_profile(self, profile: Any) -> int:
+        if self.fake.refuses("add profile", self.builder.logger):
+            return -1
         self.fake.profiles.append(profile._behind.shapes)
         return len(self.fake.profiles) - 1
 
@@ -262,100 +280,3 @@ class _Parser:
         at = self.bad[index]
         error = SimpleNamespace(node=lambda: at, desc=lambda: "No importer registered for op: Det")
         return self.objects.guarded("ParserError", error)
-
-
-class _Runtime:
-    engine_host_code_allowed = False
-
-    def __init__(self, objects: _Objects, logger: Any) -> None:
-        self.objects, self.logger = objects, logger
-
-    def deserialize_cuda_engine(self, plan: bytes) -> Any:
-        if not plan.startswith(b"fake plan "):
-            _say(self.logger, "ERROR", "Serialization assertion magicTag failed")
-            return None
-        if b"VERSION_COMPATIBLE" in plan and not self.engine_host_code_allowed:
-            _say(self.logger, "ERROR", "The plan has host code, which is not allowed")
-            return None
-        engine = _Engine(self.objects, self.logger)
-        return self.objects.guarded("ICudaEngine", engine)
-
-
-class _Engine:
-    device_memory_size = device_memory_size_v2 = 3 << 30
-
-    def __init__(self, objects: _Objects, logger: Any) -> None:
-        self.objects, self.logger = objects, logger
-
-    def create_execution_context(self) -> Any:
-        if self.objects.fake.fault == "context":
-            return None
-        return self.objects.guarded("IExecutionContext", _Context(self.objects))
-
-    def create_engine_inspector(self) -> Any:
-        key = "Format/Datatype" if self.objects.fake.name in ("8.6", "10") else "Datatype"
-        kind = "Half" if self.objects.fake.name != "8.6" else "Row major linear FP32"
-        tensor = {"Name": "x", "Dimensions": [1], key: kind}
-        layer = {
-            "Name": "conv",
-            "LayerType": "CaskConvolution",
-            "Inputs": [tensor],
-            "Outputs": [tensor],
-            "TacticName": "sm90_xmma_fprop",
-            "Metadata": "[ONNX Layer: node_conv2d]",
-        }
-        told = SimpleNamespace(get_engine_information=lambda _: json.dumps({"Layers": [layer]}))
-        return self.objects.guarded("EngineInspector", told)
-
-
-class _Context:
-    def __init__(self, objects: _Objects) -> None:
-        self.fake = objects.fake
-        self.shape: tuple[int, ...] = ()
-        self.addresses: dict[str, int] = {}
-        self.runs = 0
-
-    def set_optimization_profile_async(self, index: int, _stream: int) -> bool:
-        if self.fake.name == "8.6" and not self.fake.settings.get("PROFILE_SHARING_0806"):
-            if index in self.fake.in_use:
-                return False  # "Profile 0 has been chosen by another IExecutionContext"
-            self.fake.in_use.add(index)
-        self.fake.used_profiles.append(index)
-        return True
-
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        assert name == "input"
-        assert self.fake.used_profiles, "a shape before a profile"
-        self.shape = shape
-        self.runs = 0
-        self.fake.shapes.append(shape)
-        return True
-
-    def infer_shapes(self) -> list[str]:
-        return []
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        assert address in self.fake.driver.blocks
-        self.addresses[name] = address
-        return self.fake.fault != "address"
-
-    def is_stream_capturable(self, _stream: int) -> bool:
-        return self.fake.capturable
-
-    def execute_async_v3(self, stream: int) -> bool:
-        driver = self.fake.driver
-        if driver.capturing is not None:
-            assert self.runs, "a graph was captured before the first run"
-            if self.fake.fault == "capture":
-                return False
-        self.runs += 1
-        shape, addresses = self.shape, dict(self.addresses)  # as a graph would keep them
-
-        def run() -> None:
-            size = int(np.prod(shape)) * 4
-            batch = driver.blocks[addresses["input"]][:size].view(np.float32).reshape(shape)
-            logits = project(batch, weights_for(batch, 10)).astype(np.float32)
-            driver.blocks[addresses["logits"]][: logits.nbytes] = logits.reshape(-1).view(np.uint8)
-
-        driver.enqueue(stream, run)
-        return True

@@ -27,7 +27,6 @@ from vgg_deploy.errors import (
     RefusedInput,
     ResourceLimit,
     StaleEngine,
-    VggDeployError,
 )
 from vgg_deploy.trt.options import BuildOptions
 from vgg_deploy.trt.profile import Profile
@@ -266,24 +265,12 @@ def test_no_gpu_memory_says_how_much_was_wanted_and_is_free(bundle: Bundle, fake
 def test_no_memory_for_a_context_says_so(bundle: Bundle, fake: Fake) -> None:
     bundle, engine, _ = built(bundle, fake)
     fake.fault = "context"
+    said = r"make an execution context with .*: 3\.22 GB wanted, 1\.07 of 1\.07 GB are free$"
     with (
         backend_of(fake).open(engine, bundle.root) as session,
-        pytest.raises(ResourceLimit, match=r"3\.22 GB for activations wanted, 1\.07 of 1\.07 GB"),
+        pytest.raises(ResourceLimit, match=said),
     ):
         session(BATCH[:1])
-
-
-@pytest.mark.parametrize("fault", ["address", "capture"])
-def test_what_tensorrt_refuses_is_an_error_and_leaks_nothing(bundle: Bundle, fault: str) -> None:
-    fake = fake_of("11")
-    bundle, engine, _ = built(bundle, fake)
-    fake.fault = fault  # type: ignore[assignment]
-    with (
-        backend_of(fake).open(engine, bundle.root) as session,
-        pytest.raises(VggDeployError, match="could not"),
-    ):
-        session.bind(BATCH)
-    assert fake.driver.left == 0
 
 
 def test_a_machine_without_a_gpu_says_what_is_missing(bundle: Bundle) -> None:

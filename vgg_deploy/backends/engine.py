@@ -17,15 +17,14 @@ import numpy as np
 
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends.base import Array
+from vgg_deploy.backends.refit import refit
 from vgg_deploy.backends.session import Placed
-from vgg_deploy.cuda import Driver, out_of_memory
-from vgg_deploy.errors import RefusedInput, StaleEngine, VggDeployError
-from vgg_deploy.files import sha256_of
-from vgg_deploy.trt.failure import build_failure
+from vgg_deploy.cuda import Driver
+from vgg_deploy.errors import RefusedInput, VggDeployError
+from vgg_deploy.trt.failure import build_failure, explained, start
 from vgg_deploy.trt.flavour import Library
 from vgg_deploy.trt.log import Log, logger
 from vgg_deploy.trt.match import (
-    ONNX,
     STRIP_WEIGHTS,
     VERSION_COMPATIBLE,
     YES,
@@ -77,6 +76,31 @@ class Engine:
 
         ``keep`` takes the context for bound runs, runs once and captures a graph.
         """
+        self.log.lines.clear()  # an earlier batch's reasons are not this one's
+        with explained(self.log, f"run {self.artifact.path}", self.driver):
+            return self._placed(batch, keep)
+
+    def wait(self) -> None:
+        """Until the stream is done."""
+        self.driver.wait(self.stream)
+
+    def close(self) -> None:
+        """Wait, then give everything back; a second call does nothing."""
+        if self.stream == 0:
+            return
+        self.wait()
+        for slot in self.slots.values():
+            self._drop_graph(slot)
+            for address, _ in slot.buffers.values():
+                self.driver.free(address)
+            slot.buffers.clear()
+            slot.context = None
+        self.slots.clear()
+        self.engine = None
+        self.driver.end_stream(self.stream)
+        self.stream = 0
+
+    def _placed(self, batch: Array, keep: bool) -> Placed:
         slot = self._slot(keep)
         self._shape(slot, batch)
         source, wanted = self.artifact.input.name, self.artifact.output.name
@@ -101,26 +125,6 @@ class Engine:
             return Placed(self._launcher(slot), read)
         return Placed(enqueue, read)
 
-    def wait(self) -> None:
-        """Until the stream is done."""
-        self.driver.wait(self.stream)
-
-    def close(self) -> None:
-        """Wait, then give everything back; a second call does nothing."""
-        if self.stream == 0:
-            return
-        self.wait()
-        for slot in self.slots.values():
-            self._drop_graph(slot)
-            for address, _ in slot.buffers.values():
-                self.driver.free(address)
-            slot.buffers.clear()
-            slot.context = None
-        self.slots.clear()
-        self.engine = None
-        self.driver.end_stream(self.stream)
-        self.stream = 0
-
     def _output(self, rows: int) -> Array:
         sizes = [int(size) for size in self.artifact.output.shape[1:]]
         output: Array = np.empty((rows, *sizes), np.dtype(self.artifact.output.dtype))
@@ -130,10 +134,8 @@ class Engine:
         if keep not in self.slots:
             context = self.engine.create_execution_context()
             if context is None:
-                size = getattr(self.engine, self.library.traits.device_memory)
-                if size > self.driver.memory()[0]:
-                    raise out_of_memory(f"{size / 1e9:.2f} GB for activations", self.driver)
-                raise self._failed("make an execution context")
+                activations = getattr(self.engine, self.library.traits.device_memory)
+                raise self._failed("make an execution context", activations)
             self.slots[keep] = Slot(context)
         return self.slots[keep]
 
@@ -204,26 +206,27 @@ class Engine:
         if not done:
             raise self._failed(doing)
 
-    def _failed(self, doing: str) -> VggDeployError:
-        return build_failure(self.log, f"{doing} with {self.artifact.path}", self.driver)
+    def _failed(self, doing: str, needs: int = 0) -> VggDeployError:
+        doing = f"{doing} with {self.artifact.path}"
+        return build_failure(self.log, doing, self.driver, needs=needs)
 
 
 def open_engine(
     library: Library, driver: Driver, artifact: Artifact, root: Path, use_graph: bool
 ) -> Engine:
     """Deserialize a plan that was found to fit; one without weights gets them from its ONNX."""
-    module, log = library.module, Log()
-    keeper = logger(module, log)
-    runtime = library.make("Runtime", keeper)
-    if runtime is None:
-        raise build_failure(log, f"start the runtime for {root / artifact.path}", driver)
+    log, path = Log(), root / artifact.path
+    keeper = logger(library.module, log)
+    runtime = start(library, "Runtime", keeper, log, driver)
     if artifact.made_by.get(VERSION_COMPATIBLE) == YES:
         runtime.engine_host_code_allowed = True  # its lean runtime is part of the plan
-    engine = runtime.deserialize_cuda_engine((root / artifact.path).read_bytes())
-    if engine is None:
-        raise build_failure(log, f"open {root / artifact.path}", driver)
-    if artifact.made_by.get(STRIP_WEIGHTS) == YES:
-        _refit(library, keeper, engine, artifact, root, log, driver)
+    again = f"build it again: {rebuild_command(artifact, root)}"
+    with explained(log, f"open {path}", driver, again):
+        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        if engine is None:
+            raise build_failure(log, f"open {path}", driver, again)
+        if artifact.made_by.get(STRIP_WEIGHTS) == YES:
+            refit(library, keeper, engine, artifact, root, log, driver)
     return Engine(
         artifact=artifact,
         root=root,
@@ -231,31 +234,8 @@ def open_engine(
         driver=driver,
         engine=engine,
         log=log,
-        stream=driver.new_stream(),
         profiles=tuple(Profile(*sizes) for sizes in target_of(artifact).batches),
         use_graph=use_graph,
         alive=(keeper, runtime),
+        stream=driver.new_stream(),  # last: nothing that fails leaves one behind
     )
-
-
-def _refit(
-    library: Library,
-    keeper: Any,
-    engine: Any,
-    artifact: Artifact,
-    root: Path,
-    log: Log,
-    driver: Driver,
-) -> None:
-    """Give a plan its weights from the ONNX file it was built from, and from no other."""
-    path = root / artifact.made_by[ONNX]
-    if not path.is_file() or sha256_of(path) != artifact.parent:
-        raise StaleEngine(
-            f"{artifact.path} has no weights, and {path} is not the file it was built from",
-            f"restore it, or build again: {rebuild_command(artifact, root)}",
-        )
-    module = library.module
-    refitter = module.Refitter(engine, keeper)
-    reader = module.OnnxParserRefitter(refitter, keeper)
-    if not reader.refit_from_file(str(path)) or not refitter.refit_cuda_engine():
-        raise build_failure(log, f"put the weights of {path.name} into {artifact.path}", driver)

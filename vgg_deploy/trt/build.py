@@ -23,7 +23,7 @@ from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.manifest import Draft, notes_path
 from vgg_deploy.trt import match
 from vgg_deploy.trt.config import capability_of, make_config, wanted_options
-from vgg_deploy.trt.failure import build_failure, parse_failure
+from vgg_deploy.trt.failure import build_failure, explained, parse_failure, reason, start
 from vgg_deploy.trt.flavour import require_option
 from vgg_deploy.trt.layers import EngineNotes, Layer, Source, from_inspector, from_log
 from vgg_deploy.trt.log import Log, logger
@@ -156,37 +156,9 @@ def _build(
     onnx_path: Path, onnx: Artifact, options: BuildOptions, place: Place, progress: Progress
 ) -> tuple[Any, Any]:
     """The plan's bytes, and a function that completes its notes with a digest."""
-    library, log = place.library, Log()
-    module = library.module
-    title = f"{library.traits.label} {options.precision}"
-    progress.begin(title)
-    keeper = logger(module, log)
-    builder = library.make("Builder", keeper)
-    if builder is None:
-        raise build_failure(log, "start the builder", place.driver)
-    network = builder.create_network(
-        library.flags("NetworkDefinitionCreationFlag", library.traits.network_flags)
-    )
-    parser = module.OnnxParser(network, keeper)
-    if not parser.parse(onnx_path.read_bytes()):
-        raise parse_failure(parser, onnx_path, library.traits.label)
-    config = make_config(builder, onnx_path, onnx, options, place)
-    phases = Phases(title, progress, log)
-    if (watching := monitor(module, phases)) is not None:
-        config.progress_monitor = watching
-    cache = nullcontext()
-    if library.traits.timing_cache and place.gpu:
-        cache = timing_cache(library, config, place.gpu, progress)  # type: ignore[assignment]
-    with cache:
-        start = time.perf_counter()
-        plan = builder.build_serialized_network(network, config)
-        seconds = time.perf_counter() - start
-    if phases.interrupted:
-        raise KeyboardInterrupt
-    if plan is None:
-        doing = f"build {onnx_path.name} with {library.traits.label}"
-        raise build_failure(log, doing, place.driver)
-    layers, source = _layers(keeper, plan, log, options, place)
+    log = Log()
+    with explained(log, _doing(onnx_path, place), place.driver):
+        plan, seconds, (layers, source) = _built(onnx_path, onnx, options, place, progress, log)
 
     def notes(digest: str) -> EngineNotes:
         return EngineNotes(
@@ -201,8 +173,51 @@ def _build(
     return plan, notes
 
 
+def _doing(onnx_path: Path, place: Place) -> str:
+    return f"build {onnx_path.name} with {place.library.traits.label}"
+
+
+def _built(
+    onnx_path: Path,
+    onnx: Artifact,
+    options: BuildOptions,
+    place: Place,
+    progress: Progress,
+    log: Log,
+) -> tuple[Any, float, tuple[tuple[Layer, ...], Source]]:
+    """The plan's bytes, the seconds it took and its layers."""
+    library = place.library
+    module = library.module
+    title = f"{library.traits.label} {options.precision}"
+    progress.begin(title)
+    keeper = logger(module, log)
+    builder = start(library, "Builder", keeper, log, place.driver)
+    network = builder.create_network(
+        library.flags("NetworkDefinitionCreationFlag", library.traits.network_flags)
+    )
+    parser = module.OnnxParser(network, keeper)
+    if not parser.parse(onnx_path.read_bytes()):
+        raise parse_failure(parser, onnx_path, library.traits.label)
+    config = make_config(builder, onnx_path, onnx, options, place)
+    phases = Phases(title, progress, log)
+    if (watching := monitor(module, phases)) is not None:
+        config.progress_monitor = watching
+    cache = nullcontext()
+    if library.traits.timing_cache and place.gpu:
+        cache = timing_cache(library, config, place.gpu, progress)  # type: ignore[assignment]
+    with cache:
+        began = time.perf_counter()
+        plan = builder.build_serialized_network(network, config)
+        seconds = time.perf_counter() - began
+    if phases.interrupted:
+        raise KeyboardInterrupt
+    if plan is None:
+        raise build_failure(log, _doing(onnx_path, place), place.driver)
+    return plan, seconds, _layers(keeper, plan, log, options, place, progress)
+
+
 def _layers(
-    keeper: Any, plan: Any, log: Log, options: BuildOptions, place: Place
+    keeper: Any, plan: Any, log: Log, options: BuildOptions, place: Place, progress: Progress
 ) -> tuple[tuple[Layer, ...], Source]:
     """Layers from the inspector where the engine opens here, else from the builder's log."""
     engine = None
@@ -211,6 +226,9 @@ def _layers(
             runtime.engine_host_code_allowed = True  # its lean runtime is part of the plan
         engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
+        if place.gpu:
+            why = reason(log, place.driver)
+            progress.say(f"the new engine could not be opened to list its layers: {why}")
         return from_log(log.layers), "builder log"
     inspector = engine.create_engine_inspector()
     json_format = place.library.module.LayerInformationFormat.JSON

@@ -15,7 +15,10 @@ from vgg_deploy.trt.place import Place
 def make_config(
     builder: Any, onnx_path: Path, onnx: Artifact, options: BuildOptions, place: Place
 ) -> Any:
-    """The builder's configuration: flags by name, profiles, limits, what to build for."""
+    """The builder's configuration: flags by name, profiles, limits, what to build for.
+
+    Raises ``RuntimeError`` for a profile or GPU that the builder refuses; the reason is in its log.
+    """
     module, traits = place.library.module, place.library.traits
     flag = module.BuilderFlag
     config = builder.create_builder_config()
@@ -33,9 +36,11 @@ def make_config(
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
     if traits.compute_capabilities:
-        wanted = capability_of(options, place).replace(".", "")
+        wanted = capability_of(options, place)
+        number = getattr(module.ComputeCapability, f"SM{wanted.replace('.', '')}")
         config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(module.ComputeCapability, f"SM{wanted}"), 0)
+        if not config.set_compute_capability(number, 0):
+            raise RuntimeError(f"the builder does not take compute capability {wanted}")
     _add_profiles(builder, config, onnx, options)
     return config
 
@@ -81,7 +86,8 @@ def _add_profiles(builder: Any, config: Any, onnx: Artifact, options: BuildOptio
     for profile in options.profiles:
         shapes = builder.create_optimization_profile()
         shapes.set_shape(onnx.input.name, *((size, *inner) for size in profile.sizes))
-        config.add_optimization_profile(shapes)
+        if config.add_optimization_profile(shapes) < 0:
+            raise RuntimeError(f"the builder does not take profile {profile}")
 
 
 def _flags(onnx_path: Path, options: BuildOptions, traits: Traits) -> list[str]:

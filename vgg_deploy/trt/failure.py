@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vgg_deploy.cuda import Driver, out_of_memory
-from vgg_deploy.errors import BackendNotAvailable, RefusedInput, VggDeployError
+from vgg_deploy.errors import BackendNotAvailable, RefusedInput, ResourceLimit, VggDeployError
+from vgg_deploy.trt.flavour import Library
 from vgg_deploy.trt.log import Log
 
 _MEMORY = re.compile(
@@ -20,29 +23,79 @@ _NO_DRIVER = re.compile(
 )
 
 
-def build_failure(log: Log, doing: str, driver: Driver | None) -> VggDeployError:
+_ANOTHER = "build with another precision, profile or flavour; the text above is TensorRT's"
+
+
+def build_failure(
+    log: Log, doing: str, driver: Driver | None, remedy: str = _ANOTHER, needs: int = 0
+) -> VggDeployError:
     """The error for a builder or runtime that returned nothing; the reason is in its log.
 
-    ``doing`` completes "could not ...".
+    ``doing`` completes "could not ...", ``remedy`` is for what is neither memory nor a missing
+    driver, ``needs`` is how many bytes of the GPU it takes as far as is known.
     """
-    # 8.6 only warns of what then makes it fail
-    errors = log.errors or log.warnings or ["TensorRT gave no reason"]
-    said = "; ".join(dict.fromkeys(map(_plain, errors)))
-    everything = "\n".join([*errors, *log.warnings])
-    if driver and _MEMORY.search(everything):
-        sizes = [int(size) for size in _SIZE.findall(everything)]
-        wanted = f"{max(sizes) / 1e9:.2f} GB" if sizes else "an amount that TensorRT does not tell"
-        error = out_of_memory(wanted, driver)
-        error.remedy = f"use smaller profiles or --workspace, or end other programs; {said}"
-        return error
+    told, said = _told(log, driver), reason(log, driver)
+    everything = "\n".join([*told, *log.warnings] if driver else told)
+    if driver and (_MEMORY.search(everything) or needs > driver.memory()[0]):
+        return _no_memory(doing, said if told else "", everything, driver, needs)
     if _NO_DRIVER.search(everything):
         return BackendNotAvailable(
             f"could not {doing}: {said}", "needs an NVIDIA GPU and its driver; see nvidia-smi"
         )
-    return RefusedInput(
-        f"could not {doing}: {said}",
-        "build with another precision, profile or flavour; the text above is TensorRT's",
+    return RefusedInput(f"could not {doing}: {said}", remedy)
+
+
+def reason(log: Log, driver: Driver | None) -> str:
+    """What TensorRT said, each thing once, in one line."""
+    return "; ".join(dict.fromkeys(map(_plain, _told(log, driver)))) or "TensorRT gave no reason"
+
+
+def _told(log: Log, driver: Driver | None) -> list[str]:
+    told = log.errors or log.warnings  # 8.6 only warns of what then makes it fail
+    if driver:
+        return told
+    # TensorRT-RTX adds to every error that there is no driver, which its builder does not need.
+    return [text for text in told if not _NO_DRIVER.search(text)] or told
+
+
+def _no_memory(
+    doing: str, said: str, everything: str, driver: Driver, needs: int
+) -> VggDeployError:
+    sizes = [int(size) for size in _SIZE.findall(everything)]
+    largest = max([*sizes, needs])
+    wanted = f"{largest / 1e9:.2f} GB" if largest else "an amount that TensorRT does not tell"
+    lacking = out_of_memory(wanted, driver)
+    return ResourceLimit(
+        f"could not {doing}: {lacking.cause}" + (f"; {said}" if said else ""),
+        "use smaller profiles or --workspace, or end other programs on this GPU",
     )
+
+
+@contextmanager
+def explained(
+    log: Log, doing: str, driver: Driver | None, remedy: str = _ANOTHER
+) -> Iterator[None]:
+    """What the bindings raise within is told as what they return is: with the logger's lines."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        log.keep("ERROR", str(error) or type(error).__name__)
+        raise build_failure(log, doing, driver, remedy) from error
+
+
+def start(library: Library, kind: str, keeper: Any, log: Log, driver: Driver | None) -> Any:
+    """A ``Builder`` or ``Runtime``, or ``BackendNotAvailable``: no file is to blame for that."""
+    doing = f"start the {kind.lower()} of {library.traits.label}"
+    try:
+        with explained(log, doing, driver):
+            made = library.make(kind, keeper)
+        if made is None:
+            raise build_failure(log, doing, driver)
+    except RefusedInput as error:
+        raise BackendNotAvailable(
+            error.cause, f"see vgg-deploy doctor and nvidia-smi, or {library.traits.install}"
+        ) from error
+    return made
 
 
 def parse_failure(parser: Any, onnx_path: Path, label: str) -> RefusedInput:
