@@ -299,7 +299,7 @@ class BenchReport:
     environment: Environment
     key: str
     clock: str
-    options: Mapping[str, str]
+    options: Mapping[str, str]  # as asked; what an older version did not note is not on record
     rows: tuple[Timing, ...]
     ceilings: tuple[Ceiling, ...] = ()
     layers: tuple[LayerProfile, ...] = ()
