@@ -33,11 +33,10 @@ from vgg_deploy.bench.clock import HostStopwatch
 from vgg_deploy.bench.contest import Contender, ContestOptions, contest, contest_in_rounds
 from vgg_deploy.bench.paired import Ratio, ratios
 from vgg_deploy.bench.virtual import Machine, contender, instruments
-from vgg_deploy.bundle import Bundle, create_bundle
+from vgg_deploy.bundle import Bundle
 from vgg_deploy.files import write_text
-from vgg_deploy.manifest import Draft
-from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
 from vgg_deploy.pipeline.export import export_bundle
+from vgg_deploy.pipeline.untrained import random_state, untrained_bundle
 from vgg_deploy.results import Contest, Subject
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 
@@ -143,25 +142,14 @@ def binomial_bound(n: int, p: float, level: float = 0.99) -> int:
 
 def small_bundle(root: Path) -> tuple[Bundle, Artifact]:
     """VGG-11 ÷ 4 at 32 px with random weights, as ONNX."""
-    import torch
-
-    from vgg_deploy.model.vgg import VGG
-
     spec = ModelSpec.named("vgg11", width=0.25, size=32, channels=1, classes=10, fc_width=512)
     card = ModelCard(
         spec=spec,
         preprocessing=Preprocessing(size=32, channels=1, mean=(0.3,), std=(0.35,)),
         labels=tuple("abcdefghij"),
     )
-    torch.manual_seed(0)
-    state = VGG(spec).state_dict()
-    draft = Draft(
-        format="checkpoint", precision="fp32", input=input_spec(card), output=output_spec(card),
-        parent=None, made_by={"made_by": "bench_comparison"},
-    )  # fmt: skip
-    bundle, _ = create_bundle(
-        root, card, draft, lambda path: save_checkpoint(path, card, state), replace=False
-    )
+    state = random_state(spec, he_normal=False)
+    bundle = untrained_bundle(root, card, state, {"made_by": "bench_comparison"})
     bundle = export_bundle(bundle, ("onnx",))[0]
     onnx = bundle.find("onnx")
     assert onnx is not None

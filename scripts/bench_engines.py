@@ -22,21 +22,19 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from statistics import median
 
 from vgg_deploy import environment
 from vgg_deploy.artifact import PRECISIONS
-from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
+from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.export import export
 from vgg_deploy.files import write_text
-from vgg_deploy.manifest import Draft
-from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
 from vgg_deploy.pipeline.build import build_bundle
+from vgg_deploy.pipeline.untrained import random_state, untrained_bundle, untrained_card
 from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.precision import CalibrationOptions, convert
-from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
+from vgg_deploy.spec import ModelSpec
 from vgg_deploy.trt.build import build_engine, read_notes
 from vgg_deploy.trt.flavour import load
 from vgg_deploy.trt.options import BuildOptions
@@ -139,34 +137,10 @@ def build_large(root: Path) -> dict[str, float]:
 
 
 def make_bundle(root: Path, spec: ModelSpec) -> Bundle:
-    """A bundle of seeded He-normal weights: with torch's own the signal dies in a deep network."""
-    import torch
-    from torch import nn
-
-    from vgg_deploy.model.vgg import VGG
-
-    torch.manual_seed(0)
-    network = VGG(spec)
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    ones = (0.5,) * spec.channels
-    card = ModelCard(
-        spec=spec,
-        preprocessing=Preprocessing(size=spec.size, channels=spec.channels, mean=ones, std=ones),
-        labels=tuple(f"class {i}" for i in range(spec.classes)),
-    )
-    draft = Draft(
-        format="checkpoint",
-        precision="fp32",
-        input=input_spec(card),
-        output=output_spec(card),
-        parent=None,
-        made_by={"weights": "random, seed 0"},
-    )
-    state = network.state_dict()
-    write = partial(save_checkpoint, card=card, state=state)
-    return create_bundle(root, card, draft, write, replace=False)[0]
+    """A bundle of seeded He-normal weights."""
+    half = (0.5,) * spec.channels
+    card = untrained_card(spec, mean=half, std=half)
+    return untrained_bundle(root, card, random_state(spec), {"weights": "random, seed 0"})
 
 
 if __name__ == "__main__":

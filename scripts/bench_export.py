@@ -23,11 +23,11 @@ from pathlib import Path
 from statistics import median
 
 from vgg_deploy import environment
-from vgg_deploy.bundle import create_bundle, open_bundle
+from vgg_deploy.bundle import open_bundle
 from vgg_deploy.files import write_text
-from vgg_deploy.manifest import Draft
-from vgg_deploy.model.checkpoint import input_spec, load_model, output_spec, save_checkpoint
-from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
+from vgg_deploy.model.checkpoint import load_model
+from vgg_deploy.pipeline.untrained import random_state, untrained_bundle, untrained_card
+from vgg_deploy.spec import ModelSpec
 
 WALL_LIMIT, MEMORY_LIMIT = 1.5, 1.3  # ours ÷ bare
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in ru_maxrss
@@ -97,29 +97,9 @@ def summarize(samples: Mapping[str, list[dict[str, float]]]) -> dict[str, float 
 
 
 def _random_bundle(root: Path, arch: str) -> None:
-    import torch
-
-    from vgg_deploy.model.vgg import VGG
-
-    torch.manual_seed(0)
     spec = ModelSpec.named(arch)
-    card = ModelCard(
-        spec=spec,
-        preprocessing=Preprocessing(
-            size=spec.size, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
-        ),
-        labels=tuple(f"class {i}" for i in range(spec.classes)),
-    )
-    draft = Draft(
-        format="checkpoint",
-        precision="fp32",
-        input=input_spec(card),
-        output=output_spec(card),
-        parent=None,
-        made_by={"weights": "random, seed 0"},
-    )
-    state = VGG(spec).state_dict()
-    create_bundle(root, card, draft, lambda p: save_checkpoint(p, card, state), replace=False)
+    state = random_state(spec, he_normal=False)
+    untrained_bundle(root, untrained_card(spec), state, {"weights": "random, seed 0"})
 
 
 def _run(kind: str, root: Path) -> dict[str, float]:

@@ -30,16 +30,16 @@ from vgg_deploy.artifact import Precision
 from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.base import Array
 from vgg_deploy.backends.reference import CHUNK, eager, reference
-from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
+from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.environment import capture, now
 from vgg_deploy.export import export
 from vgg_deploy.files import write_text
-from vgg_deploy.manifest import Draft
-from vgg_deploy.model.checkpoint import input_spec, load_model, output_spec, save_checkpoint
+from vgg_deploy.model.checkpoint import load_model
 from vgg_deploy.pipeline.images import images_for
+from vgg_deploy.pipeline.untrained import random_state, untrained_bundle, untrained_card
 from vgg_deploy.precision.convert import convert
 from vgg_deploy.precision.options import CalibrationOptions
-from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
+from vgg_deploy.spec import ModelSpec
 from vgg_deploy.verify.compare import distances, errors
 from vgg_deploy.verify.inputs import make_inputs
 
@@ -103,36 +103,8 @@ def _bundles(names: list[str], trained: Path | None) -> Iterator[tuple[str, Bund
 
 def he_normal(root: Path, **spec: Any) -> Bundle:
     """A bundle with a checkpoint of weights that keep the signal alive; three channels."""
-    import torch
-    from torch import nn
-
-    from vgg_deploy.model.vgg import VGG
-
     made = ModelSpec.named(**spec, channels=3, classes=10)
-    card = ModelCard(
-        spec=made,
-        preprocessing=Preprocessing(
-            size=made.size, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
-        ),
-        labels=tuple(f"class {i}" for i in range(10)),
-    )
-    torch.manual_seed(0)
-    network = VGG(made)
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    draft = Draft(
-        format="checkpoint",
-        precision="fp32",
-        input=input_spec(card),
-        output=output_spec(card),
-        parent=None,
-        made_by={},
-    )
-    state = network.state_dict()
-    return create_bundle(
-        root, card, draft, lambda path: save_checkpoint(path, card, state), replace=True
-    )[0]
+    return untrained_bundle(root, untrained_card(made), random_state(made), {}, replace=True)
 
 
 def _measured(bundle: Bundle, images: int, eager_only: bool) -> dict[str, Any]:

@@ -34,8 +34,8 @@ from vgg_deploy.environment import capture, now, threads
 from vgg_deploy.export import export
 from vgg_deploy.export.embedded import export_embedded
 from vgg_deploy.files import write_text
-from vgg_deploy.model.vgg import VGG
 from vgg_deploy.pipeline.load import LoadOptions, load_bundle
+from vgg_deploy.pipeline.untrained import random_state
 from vgg_deploy.results import Subject
 from vgg_deploy.spec import ModelSpec
 from vgg_deploy.verify.compare import softmax
@@ -66,18 +66,11 @@ class App:
 
 def random_bundle(root: Path, arch: str, size: int) -> Bundle:
     """A network with ImageNet's preprocessing, centre crop included."""
-    import torch
     from safetensors.torch import save_file
-    from torch import nn
 
     spec = ModelSpec.named(arch, size=size)
-    torch.manual_seed(0)
-    network = VGG(spec)
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     weights = root.with_suffix(".safetensors")
-    save_file(network.state_dict(), weights)
+    save_file(random_state(spec), weights)
     options = LoadOptions(weights=str(weights), arch=arch, size=size)
     bundle = load_bundle(root, options, replace=True)
     weights.unlink()

@@ -19,12 +19,12 @@ from vgg_deploy.data.patterns import scene
 from vgg_deploy.data.preprocess import preprocess, preprocess_exact
 from vgg_deploy.embed.write import PRECISIONS
 from vgg_deploy.export.baked import EmbeddedOptions
-from vgg_deploy.model.vgg import VGG
 from vgg_deploy.pipeline.export import embed_preprocessing, export_bundle
 from vgg_deploy.pipeline.golden import LOGIT_TOLERANCE
 from vgg_deploy.pipeline.load import LoadOptions, load_bundle
 from vgg_deploy.pipeline.request import TrainRequest
 from vgg_deploy.pipeline.train import train_bundle
+from vgg_deploy.pipeline.untrained import random_state
 from vgg_deploy.spec import ModelSpec
 from vgg_deploy.train.options import TrainOptions
 
@@ -57,18 +57,11 @@ def trained_bundle(root: Path) -> Bundle:
 
 def colour_bundle(root: Path) -> Bundle:
     """A colour network with ImageNet's preprocessing, centre crop included; random weights."""
-    import torch
     from safetensors.torch import save_file
-    from torch import nn
 
     spec = ModelSpec.named("1x8-1x16-1x16-1x32-1x32", size=96, classes=20, fc_width=64)
-    torch.manual_seed(0)
-    network = VGG(spec)
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     weights = root.with_suffix(".safetensors")
-    save_file(network.state_dict(), weights)
+    save_file(random_state(spec), weights)
     options = LoadOptions(weights=str(weights), arch=spec.arch, size=spec.size)
     return load_bundle(root, options, replace=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from functools import partial
 
@@ -13,10 +14,11 @@ from vgg_deploy.backends.fake import FakeBackend
 from vgg_deploy.bench.cold import cold_start
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.gates import parse_gates
 from vgg_deploy.pipeline import bench
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
 from vgg_deploy.pipeline.benchinput import not_taken
-from vgg_deploy.pipeline.cells import Cell
+from vgg_deploy.pipeline.cells import Cell, Selection
 from vgg_deploy.pipeline.diff import diff_runs
 from vgg_deploy.pipeline.verified import NOT_VERIFIED, as_shown
 from vgg_deploy.pipeline.watch import Silent
@@ -57,6 +59,30 @@ def test_a_usual_size_that_an_engine_does_not_take_is_no_error(
     asked = bench_bundle(tiny_bundle, replace(QUICK, batches=(1, 8)))
     assert [row.status for row in asked.rows] == ["measured"] * 2  # the backend's word counts
     assert _bench_options(asked)[:4] == ["--batch", "1", "--batch", "8"]
+
+
+def test_what_was_asked_is_stored(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(monkeypatch, tiny_bundle)
+    chosen = Selection(backends=("ort-cpu", "torch"), formats=("onnx",))
+    gates = parse_gates(["p99_ms>20"], bench.BENCH_FIGURES)
+    options = replace(
+        QUICK, selection=chosen, batches=(2, 1), percentile=50, cuda_graph=False, gates=gates
+    )
+    bench_bundle(tiny_bundle, options)
+    kept = stored.load(BenchReport, tiny_bundle.root / BENCH_FILE)
+    assert shlex.join(_bench_options(kept)) == (
+        "--backend ort-cpu --backend torch --format onnx --batch 2 --batch 1 --seconds 0.02 "
+        "--percentile 50 --no-cuda-graph --no-limits --fail-if 'p99_ms>20'"
+    )
+
+
+def test_of_older_results_the_rows_tell_what_was_asked(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(monkeypatch, tiny_bundle)
+    report = bench_bundle(tiny_bundle, replace(QUICK, batches=(1,)))
+    older = replace(report, options={"seconds": "0.02", "percentile": "90"})
+    assert _bench_options(older) == _bench_options(report)
 
 
 def test_an_engine_that_takes_no_usual_size_says_which_it_takes(

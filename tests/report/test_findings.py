@@ -226,7 +226,7 @@ def test_the_commands_repeat_how_it_was_asked(sample: Bundle) -> None:
     told = {"seconds": "3", "cuda_graph": "off", "fail-if": "p50_ms>5, cv>0.1"}
     bench = replace(findings.bench, options=told, ceilings=(), layers=())
     lines = commands(replace(findings, verify=verify, bench=bench))
-    assert lines[-3:-1] == (
+    assert lines[-4:-2] == (
         "vgg-deploy verify fmnist --batch 1 --batch 2 --batch 8 --images 8 --data sample --seed 3 "
         "--max-top1-drop 50 --backend torch --backend openvino --format onnx --no-accuracy "
         "--locate --fail-if 'kl>1' --fail-if 'top1_flips>0'",
@@ -234,13 +234,41 @@ def test_the_commands_repeat_how_it_was_asked(sample: Bundle) -> None:
         "--no-limits --fail-if 'p50_ms>5' --fail-if 'cv>0.1'",
     )
     group = typer.main.get_command(app)
-    for line in lines[-3:-1]:
+    for line in lines[-4:-1]:
         _, verb, *words = shlex.split(line)
         group.commands[verb].make_context(verb, words)  # type: ignore[attr-defined]
     photos = replace(verify, options={"data": "folder photos"})
-    line = commands(replace(findings, verify=photos))[-3]
+    line = commands(replace(findings, verify=photos))[-4]
     assert line.startswith("# vgg-deploy verify")
     assert line.endswith("the path of the images is not on record")
+
+
+def test_the_page_repeats_how_bench_was_asked(sample: Bundle) -> None:
+    findings = gather(sample)
+    assert findings.bench
+    told = {
+        "backend": "ort-cpu, openvino", "format": "onnx, embedded", "batch": "usual",
+        "seconds": "1", "limits": "off",
+    }  # fmt: skip
+    asked = replace(findings, bench=replace(findings.bench, options=told))
+    line = (
+        "vgg-deploy bench fmnist --backend ort-cpu --backend openvino --format onnx "
+        "--format embedded --seconds 1 --no-limits"
+    )
+    assert line in markdown_of(asked).splitlines()
+    assert line in page_of(asked).splitlines()
+
+
+def test_the_comparison_in_turns_is_repeated_while_its_files_are_there(sample: Bundle) -> None:
+    findings = gather(sample)
+    assert findings.compared
+    compared = replace(findings.compared, options={"blocks": "12"})
+    (line,) = [c for c in commands(replace(findings, compared=compared)) if "--compare" in c]
+    assert line == (
+        "vgg-deploy bench fmnist --compare openvino:model.fp32.onnx "
+        "--compare ort-cpu:model.fp32.onnx --batch 1 --blocks 12"
+    )
+    assert not any("--compare" in c for c in commands(gather(replaced(sample, "onnx"))))
 
 
 def test_metrics_of_a_killed_run_are_read_up_to_its_end(tmp_path: Path) -> None:
@@ -262,6 +290,8 @@ def test_commands_follow_the_records(sample: Bundle) -> None:
         "--precision fp16",
         "vgg-deploy verify fmnist --batch 1 --batch 2 --batch 8",
         "vgg-deploy bench fmnist --batch 1 --batch 8 --batch 32 --seconds 3 --percentile 90",
+        "vgg-deploy bench fmnist --compare openvino:model.fp32.onnx "
+        "--compare ort-cpu:model.fp32.onnx --batch 1",
         "vgg-deploy report fmnist",
     )
 
@@ -359,7 +389,7 @@ def test_every_command_is_one_that_the_command_line_takes(sample: Bundle) -> Non
     ):
         sample, _ = sample.add(one, lambda path: path.touch())
     lines = commands(gather(open_bundle(sample.root)))
-    assert lines[:-3] == (
+    assert lines[:-4] == (
         "vgg-deploy export fmnist --format torchscript --format program --format onnx "
         "--precision fp16 --precision int8 --calibration-data sample --calibration-images 256",
         "vgg-deploy export fmnist --format onnx --embedded",

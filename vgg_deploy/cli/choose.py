@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vgg_deploy.cli.console import print_json, show
+from vgg_deploy.cli.console import print_json, show, watching
 from vgg_deploy.cli.options import BundleArgument, JsonOption
 
 
@@ -39,7 +39,8 @@ def choose(
         latency_ms=latency_ms, batch=batch, percentile=percentile, max_top1_drop=max_top1_drop,
         max_mb=max_mb, unsettled=unsettled,
     )  # fmt: skip
-    choice = chosen(open_bundle(bundle), options)
+    with watching() as watch:
+        choice = chosen(open_bundle(bundle), options, watch)
     if as_json:
         print_json(choice)
     else:

@@ -161,13 +161,19 @@ def _in_short(row: Timing) -> str:
 
 
 def _told(options: BenchOptions) -> dict[str, str]:
-    """The options that matter to a reader of the results."""
-    told = {"seconds": f"{options.seconds:g}", "percentile": str(options.percentile)}
-    if not options.cuda_graph:
-        told["cuda_graph"] = "off"
-    if options.gates:
-        told["fail-if"] = ", ".join(gate.text for gate in options.gates)
-    return told
+    """All that was asked for, named as on the command line."""
+    chosen = options.selection
+    told = {
+        "backend": ", ".join(chosen.backends),
+        "format": ", ".join(chosen.formats),
+        "batch": ", ".join(map(str, options.batches)) or "usual",
+        "seconds": f"{options.seconds:g}",
+        "percentile": str(options.percentile),
+        "limits": "on" if options.ceilings or options.layers else "off",
+        "cuda_graph": "" if options.cuda_graph else "off",
+        "fail-if": ", ".join(gate.text for gate in options.gates),
+    }
+    return {name: text for name, text in told.items() if text}
 
 
 def _ceilings(rows: Sequence[Timing], watch: Watcher) -> tuple[Ceiling, ...]:

@@ -9,6 +9,7 @@ from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.train.outcome import EpochRow, Listener, RunPlan
 
 FOLDER = "tensorboard"
+EVENTS = "events.out.tfevents.*"  # as tensorboardX names its files
 _FIGURES = (
     "loss",
     "train_accuracy",

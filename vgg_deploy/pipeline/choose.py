@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from vgg_deploy.bench.figures import images_per_s
 from vgg_deploy.bench.stats import MIN_QUERIES, summarise
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import LimitNotMet, RefusedInput, UsageError, unknown_choice
+from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.report.pareto import dominates
 from vgg_deploy.report.standing import with_verdicts
 from vgg_deploy.results import (
@@ -88,7 +89,7 @@ class Choice:
         return min((c for c in self.out if c.over), key=lambda c: c.over, default=None)
 
 
-def choose(bundle: Bundle, options: ChooseOptions) -> Choice:
+def choose(bundle: Bundle, options: ChooseOptions, watch: Watcher | None = None) -> Choice:
     """Judge every pair that was verified or timed; files that would fit are hashed.
 
     Raises ``RefusedInput`` when verify or bench have not been run.
@@ -105,7 +106,7 @@ def choose(bundle: Bundle, options: ChooseOptions) -> Choice:
         _candidate(s, by_subject.get(s), rows.get(s, skipped.get(s)), options, current)
         for s in subjects
     ]
-    known = _whole(judged, bundle, current)
+    known = _whole(judged, bundle, current, watch or Silent())
     fitting = [c for c in known if not c.reason]
     beaten = {id(c): better for c in fitting if (better := _better(c, fitting))}
     best = sorted((c for c in fitting if id(c) not in beaten), key=lambda c: c.cost)
@@ -133,16 +134,17 @@ def choice_error(choice: Choice) -> LimitNotMet | None:
 
 
 def _whole(
-    judged: Iterable[Candidate], bundle: Bundle, current: Mapping[str, Artifact]
+    judged: Sequence[Candidate], bundle: Bundle, current: Mapping[str, Artifact], watch: Watcher
 ) -> list[Candidate]:
     """What would fit is out where its file is not the one that the manifest describes."""
-
-    @cache
-    def problem(sha256: str) -> str:
-        found = bundle.problem(current[sha256])
-        return f"the file {found}" if found else ""
-
-    return [c if c.reason else replace(c, reason=problem(c.subject.sha256)) for c in judged]
+    problems = dict.fromkeys((c.subject.sha256 for c in judged if not c.reason), "")
+    if problems:
+        watch.begin("check the files", len(problems), "files")
+    for sha256 in problems:
+        if found := bundle.problem(current[sha256]):
+            problems[sha256] = f"the file {found}"
+        watch.advance()
+    return [c if c.reason else replace(c, reason=problems[c.subject.sha256]) for c in judged]
 
 
 def _candidate(

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, open_bundle
+from vgg_deploy.bundle import TRAINING, Bundle, open_bundle
 from vgg_deploy.data.fashion_mnist import find_fashion_mnist
 from vgg_deploy.errors import TrainingDiverged, VggDeployError, unknown_choice
-from vgg_deploy.manifest import Draft
-from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
+from vgg_deploy.pipeline.untrained import untrained_bundle, untrained_card
+from vgg_deploy.spec import ModelCard, ModelSpec
 from vgg_deploy.train.options import TrainOptions
 from vgg_deploy.train.outcome import METRICS_FILE
 
@@ -131,30 +131,14 @@ def _random(name: str, folder: Path) -> Bundle:
         return open_bundle(folder)
     import torch
 
-    from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
     from vgg_deploy.train.recipes import RECIPES
     from vgg_deploy.train.setup import initial_model
 
     card = _card(name)
     torch.manual_seed(0)
     state = initial_model(card.spec, RECIPES["modern"]).state_dict()
-    draft = Draft(
-        format="checkpoint",
-        precision="fp32",
-        input=input_spec(card),
-        output=output_spec(card),
-        parent=None,
-        made_by={_WEIGHTS: RANDOM, "torch": str(torch.__version__)},
-    )
-    bundle, _ = create_bundle(
-        folder,
-        card,
-        draft,
-        lambda path: save_checkpoint(path, card, state),
-        replace=True,
-        own=(TRAINING,),
-    )
-    return bundle
+    made_by = {_WEIGHTS: RANDOM, "torch": str(torch.__version__)}
+    return untrained_bundle(folder, card, state, made_by, replace=True, own=(TRAINING,))
 
 
 def _card(name: str) -> ModelCard:
@@ -167,14 +151,4 @@ def _card(name: str) -> ModelCard:
             network.arch, width=network.width, size=network.size, channels=1, classes=10,
             fc_width=network.fc_width,
         )  # fmt: skip
-    means, stds = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    return ModelCard(
-        spec=spec,
-        preprocessing=Preprocessing(
-            size=spec.size,
-            channels=spec.channels,
-            mean=means[: spec.channels],
-            std=stds[: spec.channels],
-        ),
-        labels=tuple(f"class {i}" for i in range(spec.classes)),
-    )
+    return untrained_card(spec)

@@ -19,6 +19,7 @@ from vgg_deploy.libraries import import_torch
 from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec
 from vgg_deploy.pipeline.board import Board
+from vgg_deploy.pipeline.leftovers import Clearing, left_behind
 from vgg_deploy.pipeline.pictures import draw_training
 from vgg_deploy.pipeline.request import Plan, TrainRequest, planned
 from vgg_deploy.pipeline.told import Told
@@ -89,7 +90,8 @@ def train_process(
     if is_main():
         _name_skipped(folder / SKIPPED_FILE, plan.dataset.skipped, watch)
     control = dataclasses.replace(control, keep_unfinished=not replace)
-    result = _trained(plan, request, folder, watch, control)
+    left = left_behind(root) if is_main() else ()
+    result = _trained(plan, request, folder, watch, control, left)
     if not is_main():
         return None
     marks = {KEY: key, **({MAKER: maker} if maker else {})}
@@ -107,7 +109,12 @@ def _name_skipped(path: Path, skipped: Sequence[str], watch: Watcher) -> None:
 
 
 def _trained(
-    plan: Plan, request: TrainRequest, folder: Path, watch: Watcher, control: RunControl
+    plan: Plan,
+    request: TrainRequest,
+    folder: Path,
+    watch: Watcher,
+    control: RunControl,
+    left: Sequence[Path],
 ) -> TrainResult:
     from vgg_deploy.model.checkpoint import load_state
     from vgg_deploy.train.loop import Start, train
@@ -122,21 +129,23 @@ def _trained(
         if plan.source.card.labels != plan.card.labels:  # other classes, even if as many
             state = {k: v for k, v in state.items() if not k.startswith(LAST_LAYER)}
         start = Start(state)
-    with _heard(folder, watch, control) as listener:
+    with _heard(folder, watch, control, left) as listener:
         return train(plan.card, plan.dataset, request.options, folder, listener, control, start)
 
 
 @contextmanager
-def _heard(folder: Path, watch: Watcher, control: RunControl) -> Iterator[Listener]:
+def _heard(
+    folder: Path, watch: Watcher, control: RunControl, left: Sequence[Path]
+) -> Iterator[Listener]:
     """Who is told how training proceeds: the watcher, and event files where they are wanted."""
     from vgg_deploy.train.distributed import is_main
 
     if not (control.tensorboard and is_main()):
-        yield Told(watch)
+        yield Clearing(left, Told(watch))
         return
     board = Board(folder, Told(watch))
     try:
-        yield board
+        yield Clearing(left, board)
     finally:
         board.close()
 

@@ -49,6 +49,7 @@ def commands(findings: Findings) -> tuple[str, ...]:
         *_builds(bundle, name),
         _verify(verify, name) if verify else _line("verify", name),
         _line("bench", name, *bench),
+        _comparison(findings, name),
         _line("report", name),
     ]
     return tuple(line for line in lines if line)
@@ -182,8 +183,7 @@ def _verify(report: VerifyReport, name: str) -> str:
     for key in ("images", "data", "seed", "max_top1_drop"):
         if value := told.get(key):
             words += [f"--{key.replace('_', '-')}", value]
-    for key in ("backend", "format"):
-        words += _each(f"--{key}", filter(None, told.get(key, "").split(", ")))
+    words += _named(told, "backend", "format")
     words += ["--no-accuracy"] if told.get("accuracy") == "off" else []
     words += ["--locate"] if told.get("locate") else []
     line = _line("verify", name, *words, *_each("--fail-if", report.gates))
@@ -193,18 +193,51 @@ def _verify(report: VerifyReport, name: str) -> str:
 
 
 def _bench_options(report: BenchReport) -> list[str]:
-    batches = sorted({row.batch for row in report.rows if row.batch})
-    if any(row.batch and row.status == "skipped" for row in report.rows):
-        batches = []  # the usual ones, which not every file takes
-    words = _each("--batch", map(str, batches))
+    told = report.options
+    words = _named(told, "backend", "format")
+    words += _each("--batch", _batches(report))
     for key in ("seconds", "percentile"):
-        if value := report.options.get(key):
+        if value := told.get(key):
             words += [f"--{key}", value]
-    if report.options.get("cuda_graph") == "off":
-        words.append("--no-cuda-graph")
-    if any(row.status == "measured" for row in report.rows):
-        words += [] if report.ceilings or report.layers else ["--no-limits"]
-    return words + _each("--fail-if", filter(None, report.options.get("fail-if", "").split(", ")))
+    words += ["--no-cuda-graph"] if told.get("cuda_graph") == "off" else []
+    words += [] if _with_limits(report) else ["--no-limits"]
+    return words + _named(told, "fail-if")
+
+
+def _batches(report: BenchReport) -> list[str]:
+    """The sizes that were asked for; none: the usual ones, which not every file takes."""
+    if asked := report.options.get("batch"):
+        return [] if asked == "usual" else asked.split(", ")
+    rows = [row for row in report.rows if row.batch]
+    if any(row.status == "skipped" for row in rows):
+        return []
+    return list(map(str, sorted({row.batch for row in rows})))
+
+
+def _with_limits(report: BenchReport) -> bool:
+    if asked := report.options.get("limits"):
+        return asked == "on"
+    measured = any(row.status == "measured" for row in report.rows)
+    return bool(report.ceilings or report.layers) or not measured
+
+
+def _comparison(findings: Findings, name: str) -> str:
+    """The comparison in turns: each contender with its file, which a name alone may leave open."""
+    if not findings.compared or not findings.contests:
+        return ""
+    names = [subject.id for subject in findings.contests[0].subjects]
+    words = _each("--compare", names)
+    words += _each("--batch", (str(contest.batch) for contest in findings.contests))
+    if blocks := findings.compared.options.get("blocks"):
+        words += ["--blocks", blocks]
+    return _line("bench", name, *words)
+
+
+def _named(told: Mapping[str, str], *keys: str) -> list[str]:
+    """Options that may be given several times."""
+    return [
+        word for k in keys for word in _each(f"--{k}", filter(None, told.get(k, "").split(", ")))
+    ]
 
 
 def _each(option: str, values: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ LAST_FILE = "last.safetensors"
 MAIN_JOB = "run"  # owner of what vgg-deploy run trains
 METRICS_FILE = "metrics.jsonl"
 EVALUATION_FILE = "evaluation.json"
+PROFILE_FILE = "profile.json"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]  # torch's own, unlisted
 
 from vgg_deploy import environment, jsonio
+from vgg_deploy.train.outcome import PROFILE_FILE
 from vgg_deploy.train.phases import now
 from vgg_deploy.train.step import Trainer
 
-PROFILE_FILE = "profile.json"
 _WARM_UP, _STEPS = 2, 4  # steps; the same number by the clock and with torch's profiler
 _NEEDED = _WARM_UP + 2 * _STEPS
 # first match counts; names of aten operators and CUDA kernels

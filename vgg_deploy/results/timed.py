@@ -1,0 +1,125 @@
+"""What bench measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vgg_deploy.artifact import Precision
+from vgg_deploy.environment import Environment
+from vgg_deploy.results.subject import Subject
+
+Status = Literal["measured", "failed", "skipped"]
+Clock = Literal["host", "cuda-events"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuState:
+    """What the driver said of a GPU while it was measured: lowest and highest of each reading."""
+
+    sm_mhz: tuple[int, int]
+    memory_mhz: tuple[int, int]
+    temperature_c: tuple[int, int]
+    power_w: tuple[float, float]
+    slowed_by: tuple[str, ...]  # reasons for lower clocks that were seen, idling apart
+    other_processes: int  # that computed on it meanwhile
+    memory_bytes: int | None  # most that this process held; None: the driver does not say
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Raw latencies of one cell at one batch size."""
+
+    subject: Subject
+    batch: int
+    status: Status
+    reason: str = ""
+    clock: Clock = "host"
+    samples_ns: tuple[int, ...] = ()  # one run each, waited for; input resident, output not read
+    end_to_end_ns: tuple[int, ...] = ()  # one call each, host to host, by the host's clock
+    burst_runs: int = 0  # enqueued one after the other, waited for once
+    burst_ns: int = 0  # what all of them took
+    warmup_runs: int = 0
+    load_s: float | None = None  # open the artifact, in a fresh process, imports apart
+    import_s: float | None = None  # import the runtime, in that process
+    first_s: float | None = None  # first inference, in that process
+    peak_memory_bytes: int | None = None  # of that process
+    threads: int | None = None  # on a CPU
+    modes: Mapping[str, str] = field(default_factory=dict)  # CUDA graph, TF32, as the session says
+    others_cores: float | None = None  # cores that other programs used meanwhile
+    gpu: GpuState | None = None
+    marks: tuple[str, ...] = ()  # rules this measurement breaks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ceiling:
+    """What this machine can do at most, measured beside the timings."""
+
+    kind: Literal["gemm", "copy"]
+    precision: Precision | None  # of a GEMM
+    device: str
+    per_s: float  # operations (a multiply-add is two) or bytes (read and written) per second
+    how: str  # library and size
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerTiming:
+    """One layer inside a runtime: raw durations, one per run."""
+
+    name: str  # as in the literature: conv3_1
+    samples_ns: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerProfile:
+    """Where the time of one cell goes, layer by layer."""
+
+    subject: Subject
+    batch: int
+    how: str
+    layers: tuple[LayerTiming, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One round of a comparison: every contender once, in random order."""
+
+    order: tuple[int, ...]  # contenders by their place
+    medians_ns: tuple[float, ...]  # by place: median latency of the contender's turn
+    round: int = 0  # all sessions are opened anew for each round
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """Contenders timed in turns, in blocks of random order; the first is the yardstick."""
+
+    subjects: tuple[Subject, ...]
+    batch: int
+    runs_per_turn: tuple[int, ...]
+    blocks: tuple[Block, ...]
+    marks: tuple[str, ...] = ()
+    others_cores: float | None = None  # that other programs used, all rounds together
+    gpu: GpuState | None = None  # over all rounds; None: no GPU, or its driver says nothing
+
+    @property
+    def seconds(self) -> float:
+        """How long all turns took, lead-ins apart."""
+        turns = (zip(b.medians_ns, self.runs_per_turn, strict=True) for b in self.blocks)
+        return sum(median * runs for turn in turns for median, runs in turn) / 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchReport:
+    """All timings of one run of bench."""
+
+    schema_version: int
+    made_at: str
+    environment: Environment
+    key: str
+    clock: str
+    options: Mapping[str, str]  # as asked; what an older version did not note is not on record
+    rows: tuple[Timing, ...]
+    ceilings: tuple[Ceiling, ...] = ()
+    layers: tuple[LayerProfile, ...] = ()
+    contests: tuple[Contest, ...] = ()
