@@ -177,7 +177,7 @@ def is_of(cell: Cell, options: argparse.Namespace) -> bool:
         cell.dataset == options.data
         and made_by.get("seed") == str(options.seed)
         and made_by.get("max_images") == (str(options.max_images) if options.max_images else None)
-        and made_by.get("validation") == (f"{share:g}" if share else None)
+        and made_by.get("validation") == (str(share) if share else None)
         and made_by.get("ema") == (str(ema) if ema else None)
     )
 

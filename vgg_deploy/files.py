@@ -1,4 +1,4 @@
-"""Writing files so that they are whole or absent, and knowing them by their digest."""
+"""Writing files so that they are whole or absent, and knowing them by digest and by name."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def user_cache(name: str) -> Path:
     """A folder of ours below ``$XDG_CACHE_HOME``, or ``~/.cache``; it need not exist yet."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "vgg-deploy" / name
+
+
+def shown(name: object) -> str:
+    """A name as it can be printed and stored; bytes that are no UTF-8 become escapes."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 def sha256_of(path: Path) -> str:

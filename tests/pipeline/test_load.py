@@ -31,7 +31,11 @@ def test_labels_of_a_file_that_has_its_own(
     labels = tmp_path / "labels.txt"
     labels.write_bytes(mark + "\n".join(NAMES).encode())
     options = LoadOptions(weights=weights_of(tiny_bundle), labels=labels)
-    assert load_bundle(tmp_path / "b", options).card.labels == NAMES
+    bundle = load_bundle(tmp_path / "b", options)
+    assert bundle.card.labels == NAMES
+    assert bundle.checkpoint.made_by["labels"] == "given"
+    plain = load_bundle(tmp_path / "plain", LoadOptions(weights=weights_of(tiny_bundle)))
+    assert plain.checkpoint.made_by["labels"] == "own"
 
 
 @pytest.mark.parametrize(

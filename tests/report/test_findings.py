@@ -15,12 +15,14 @@ from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.cli.app import app
 from vgg_deploy.export.registry import EXPORT_FORMATS
 from vgg_deploy.manifest import Draft
+from vgg_deploy.report.command_line import bundle_name
 from vgg_deploy.report.findings import Findings, gather, read_metrics, summarise
 from vgg_deploy.report.highlights import highlights
 from vgg_deploy.report.html import page_of
 from vgg_deploy.report.model_tables import blocks_table, model_table
 from vgg_deploy.report.plain import markdown_of
-from vgg_deploy.report.reproduce import EXPORTED, bundle_name, commands
+from vgg_deploy.report.remade_files import EXPORTED
+from vgg_deploy.report.reproduce import commands
 from vgg_deploy.report.standing import NOT_VERIFIED
 from vgg_deploy.results import BENCH_FILE, TrippedGate, Verdict
 from vgg_deploy.spec import ModelSpec
@@ -321,13 +323,27 @@ def test_commands_follow_the_records(sample: Bundle) -> None:
             "vgg-deploy train --arch vgg11 --width 0.25 --size 64 --epochs 3 -o 'my bundle'",
         ),
         (
-            {"weights": "VGG16_Weights.IMAGENET1K_V1"},
+            {"weights": "VGG16_Weights.IMAGENET1K_V1", "labels": "own"},
             "vgg-deploy load --weights VGG16_Weights.IMAGENET1K_V1 -o 'my bundle'",
         ),
         (
             {"weights": "my.pth", "preprocessing": "scale", "ceil_mode": "True"},
             "vgg-deploy load --weights my.pth --arch vgg11 --size 64 --head book "
             "--preprocessing scale --ceil-mode -o 'my bundle'",
+        ),
+        (
+            {"weights": "my.pth", "labels": "given"},
+            "# vgg-deploy load --weights my.pth --arch vgg11 --size 64 --head book -o 'my bundle'; "
+            "the labels file is not on record",
+        ),
+        (
+            {"command": "train", "dataset": "sample", "processes": "4", "batch": "64"},
+            "torchrun --standalone --nproc-per-node 4 -m vgg_deploy.train --arch vgg11 "
+            "--width 0.25 --size 64 --data sample --batch 64 -o 'my bundle'",
+        ),
+        (
+            {"command": "train", "dataset": "sample", "processes": "1"},
+            "vgg-deploy train --arch vgg11 --width 0.25 --size 64 --data sample -o 'my bundle'",
         ),
         (
             {"weights": "weights/my own.pth"},
@@ -391,9 +407,12 @@ def test_every_command_is_one_that_the_command_line_takes(sample: Bundle) -> Non
     lines = commands(gather(open_bundle(sample.root)))
     assert lines[:-4] == (
         "vgg-deploy export fmnist --format torchscript --format program --format onnx "
-        "--precision fp16 --precision int8 --calibration-data sample --calibration-images 256",
+        "--precision fp16",
+        "vgg-deploy export fmnist --format onnx --precision int8 --calibration-data sample "
+        "--calibration-images 256",
         "vgg-deploy export fmnist --format onnx --embedded",
-        "vgg-deploy export fmnist --format onnx --precision int8 --embedded --resize none --topk 5",
+        "vgg-deploy export fmnist --format onnx --precision int8 --calibration-data sample "
+        "--calibration-images 256 --embedded --resize none --topk 5",
         "vgg-deploy build fmnist --flavour tensorrt-rtx --compute-capability 8.9 --precision fp32 "
         "--precision int8",
         "vgg-deploy build fmnist --flavour tensorrt --batch 1:1:1 --batch 8:8:8 --workspace 2048 "

@@ -13,11 +13,11 @@ import pytest
 from tests.report.samples import HOSTILE, bench_report, make_files, replaced
 from vgg_deploy import jsonio, stored
 from vgg_deploy.bundle import Bundle, open_bundle
-from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
+from vgg_deploy.errors import BackendNotAvailable, RefusedInput
 from vgg_deploy.report.canvas import Plot
 from vgg_deploy.report.findings import gather
 from vgg_deploy.report.gpu_table import gpu_table
-from vgg_deploy.report.html import REPORT_FILE, kind_of, write_report
+from vgg_deploy.report.html import REPORT_FILE, write_report
 from vgg_deploy.report.judged import STALE, digests
 from vgg_deploy.report.sections import Section, sections
 from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, GpuState, VerifyReport
@@ -311,8 +311,3 @@ def test_json_holds_the_tables(sample: Bundle, tmp_path: Path) -> None:
     figures = {part.get("table"): part for part in found["sections"]["equivalence"]}
     judged = figures["Every figure beside its limit"]["rows"]
     assert any("≤" in row.get("notes", {}).get("relative L2 error", "") for row in judged)
-
-
-def test_an_unknown_kind_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="unknown format"):
-        kind_of("pdf")

@@ -316,7 +316,7 @@ def test_made_by_says_what_shaped_the_weights(done: TrainResult) -> None:
         "epochs": "3",
         "batch": "32",
         "seed": "0",
-        "lr": f"{RECIPES['modern'].lr:g}",
+        "lr": str(RECIPES["modern"].lr),
         "training_precision": "fp32",
         "device": "cpu",
         "dataset": "sample",
@@ -325,6 +325,13 @@ def test_made_by_says_what_shaped_the_weights(done: TrainResult) -> None:
     }
     assert expected.items() <= {k: v.split("+")[0] for k, v in made_by.items()}.items()
     assert made_by["recipe_weight_decay"] == str(RECIPES["modern"].weight_decay)
+
+
+def test_made_by_keeps_every_digit(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    options = quick(lr=0.0123456789, validation=0.12345678901, epochs=1)
+    made_by = train(card, few, options, tmp_path).made_by
+    assert float(made_by["lr"]) == options.lr
+    assert float(made_by["validation"]) == options.validation
 
 
 def test_refusals(tmp_path: Path, card: ModelCard, few: Dataset, empty: Dataset) -> None:

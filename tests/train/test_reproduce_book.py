@@ -47,7 +47,7 @@ def test_a_trial_is_not_the_cell_and_stays_in_the_table(
         if options.max_images:
             made_by["max_images"] = str(options.max_images)
         if options.validation:
-            made_by["validation"] = f"{options.validation:g}"
+            made_by["validation"] = str(options.validation)
         if options.ema:
             made_by["ema"] = str(options.ema)
         return Cell(

@@ -16,7 +16,10 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file; default: report.* in the bundle.")
     ] = None,
-    kind: Annotated[str, typer.Option("--format", "-f", help="html, md or json.")] = "html",
+    kind: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help="html, md or json; default: as -o says, else html."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a report from the bundle's stored results: one self-contained page, or plain text.
@@ -24,9 +27,10 @@ def report(
     Example: vgg-deploy report artifacts/fmnist
     """
     from vgg_deploy.bundle import open_bundle
-    from vgg_deploy.report.html import kind_of, write_report
+    from vgg_deploy.report.html import write_report
+    from vgg_deploy.report.target import kind_for
 
-    chosen = kind_of(kind)
+    chosen = kind_for(kind, out)
     opened = open_bundle(bundle)
     with watching() as watch:
         watch.begin("check the files", len(opened.artifacts), "files")

@@ -21,9 +21,10 @@ from PIL import Image
 
 from vgg_deploy import environment
 from vgg_deploy.data.dataset import Dataset, Split
-from vgg_deploy.data.image_tree import ImageFile, Tree, digest_of, find_images, listed, shown
+from vgg_deploy.data.image_tree import ImageFile, Tree, digest_of, find_images, listed
 from vgg_deploy.data.images import read_image
 from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError
+from vgg_deploy.files import shown
 
 _IMBALANCED = 3.0  # largest class to smallest
 _NAMED = 3  # skipped files that a remark names

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from vgg_deploy.errors import RefusedInput, from_os_error, os_errors
+from vgg_deploy.files import shown
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"
@@ -39,11 +40,6 @@ class Tree:
     validation: list[ImageFile]  # empty without a folder of its own
     others: Mapping[str, int]
     unlabelled: Path | None = None  # a folder called test that has not the classes
-
-
-def shown(name: object) -> str:
-    """A name as it can be printed and stored; bytes that are no UTF-8 become escapes."""
-    return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 def digest_of(path: Path) -> bytes:

@@ -66,6 +66,7 @@ def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> B
         parent=None,
         made_by={
             "weights": loaded.source,
+            "labels": "given" if options.labels else "own",
             **({"preprocessing": options.preprocessing} if options.preprocessing else {}),
             **({"ceil_mode": "True"} if options.ceil_mode else {}),
             **versions("vgg-deploy", "torch", "safetensors"),

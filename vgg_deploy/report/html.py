@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal
 
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import BackendNotAvailable, unknown_choice
+from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.files import write_text
+from vgg_deploy.report.command_line import title_of
 from vgg_deploy.report.findings import Findings, gather, summarise
 from vgg_deploy.report.gallery import Gallery
 from vgg_deploy.report.highlights import highlights
@@ -18,8 +18,8 @@ from vgg_deploy.report.plain import json_of, markdown_of
 from vgg_deploy.report.reproduce import commands
 from vgg_deploy.report.sections import sections
 from vgg_deploy.report.table import SIGNS, Table
+from vgg_deploy.report.target import Kind, refuse_own
 
-Kind = Literal["html", "md", "json"]
 REPORT_FILE = "report.html"  # relative to the bundle
 TEMPLATE = "template.html"
 
@@ -35,18 +35,11 @@ def write_report(
     ``hashed`` is called after each artifact whose digest was checked.
 
     Raises ``BackendNotAvailable`` without jinja2 or matplotlib, ``RefusedInput`` for stored
-    results that cannot be read.
+    results that cannot be read, ``UsageError`` for a path that is the bundle's own.
     """
+    refuse_own(bundle, path)
     write_text(path, _WRITERS[kind](gather(bundle, hashed)))
     return path
-
-
-def kind_of(text: str) -> Kind:
-    """A kind by its name, or ``UsageError`` with the nearest one."""
-    found = next((kind for kind in _WRITERS if kind == text), None)
-    if found is None:
-        raise unknown_choice("format", text, _WRITERS)
-    return found
 
 
 def page_of(findings: Findings) -> str:
@@ -63,7 +56,7 @@ def page_of(findings: Findings) -> str:
     )
     bundle = findings.bundle
     return environment.from_string(template).render(
-        name=bundle.root.absolute().name,
+        name=title_of(bundle),
         card=bundle.card,
         summary=summarise(findings),
         highlights=highlights(findings),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vgg_deploy.report.canvas import Plot
+from vgg_deploy.report.command_line import title_of
 from vgg_deploy.report.findings import Findings, summarise
 from vgg_deploy.report.gallery import Gallery
 from vgg_deploy.report.highlights import highlights
@@ -16,7 +17,7 @@ from vgg_deploy.report.table import SIGNS, Row, Table, escaped, to_markdown
 def markdown_of(findings: Findings) -> str:
     """The report in GitHub's Markdown; a plot becomes what it shows, in words."""
     summary = summarise(findings)
-    lines = [f"# {escaped(findings.bundle.root.absolute().name)}: {summary.word}"]
+    lines = [f"# {escaped(title_of(findings.bundle))}: {summary.word}"]
     lines += [f"- {SIGNS[status]} {text}" for status, text in summary.counts]
     lines += [escaped(remark) for remark in summary.remarks]
     lines += [
@@ -33,7 +34,7 @@ def json_of(findings: Findings) -> dict[str, object]:
     """Verdict, highlights and every table of the report as plain values."""
     summary = summarise(findings)
     return {
-        "bundle": findings.bundle.root.absolute().name,
+        "bundle": title_of(findings.bundle),
         "verdict": {
             "status": summary.status,
             "word": summary.word,
@@ -62,7 +63,7 @@ def _joined(lines: list[str]) -> list[str]:
 def _section(section: Section) -> list[str]:
     parts = [_text(part) for part in section.parts]
     asked = [f"Nothing is stored yet: `{section.command}`"] if section.command else []
-    return [*([section.lead] if section.lead else []), *asked, *parts]
+    return [*([escaped(section.lead)] if section.lead else []), *asked, *parts]
 
 
 def _text(part: Part) -> str:

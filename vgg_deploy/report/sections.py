@@ -9,6 +9,7 @@ from vgg_deploy.report.bench_plots import latency_plot
 from vgg_deploy.report.bench_tables import bench_table, startup_table
 from vgg_deploy.report.canvas import Plot
 from vgg_deploy.report.chain_tables import hops_table, location_table
+from vgg_deploy.report.command_line import bundle_name
 from vgg_deploy.report.confusion_plot import confusion_plot
 from vgg_deploy.report.findings import Findings
 from vgg_deploy.report.gallery import Gallery, worst_images
@@ -19,7 +20,6 @@ from vgg_deploy.report.model_tables import blocks_table, model_table
 from vgg_deploy.report.plots import error_plot, learning_plot
 from vgg_deploy.report.quantities import count
 from vgg_deploy.report.ratio_tables import contest_table
-from vgg_deploy.report.reproduce import bundle_name
 from vgg_deploy.report.roofline_plot import roofline_plot
 from vgg_deploy.report.spread_plot import distribution_plot
 from vgg_deploy.report.table import Table

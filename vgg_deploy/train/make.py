@@ -79,7 +79,7 @@ def made_by(
         "epochs": str(options.epochs),
         "batch": str(trainer.batch),
         "accumulate": str(trainer.accumulate),
-        "lr": f"{trainer.peak_lr:g}",
+        "lr": str(trainer.peak_lr),
         "seed": str(options.seed),
         "device": trainer.device.type,
         "training_precision": trainer.precision,
@@ -89,14 +89,14 @@ def made_by(
         "dataset": dataset.name,
         "train_images": str(images),
         "validation_images": str(validation),
-        "dropout": f"{card.spec.dropout:g}",
+        "dropout": str(card.spec.dropout),
     }
     if options.freeze:
         chosen["freeze"] = options.freeze
     if options.max_images:
         chosen["max_images"] = str(options.max_images)
     if options.validation:
-        chosen["validation"] = f"{options.validation:g}"
+        chosen["validation"] = str(options.validation)
     if options.ema:
         chosen["ema"] = str(options.ema)
     for replaced in ("recipe_lr", "recipe_batch", "recipe_dropout"):  # by what was really used

@@ -1,0 +1,108 @@
+"""The command that makes a bundle's checkpoint again: ``load`` or ``train``."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Mapping
+
+from vgg_deploy.artifact import Artifact
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.report.command_line import COMMAND, NAMED, line, untold
+from vgg_deploy.spec import ModelCard, unnamed_labels
+
+_OPTIONS = {  # of train: option by its name in made_by
+    "epochs": "--epochs",
+    "dataset": "--data",
+    "recipe": "--recipe",
+    "batch": "--batch",
+    "lr": "--lr",
+    "seed": "--seed",
+    "training_precision": "--precision",
+    "accumulate": "--accumulate",
+    "max_images": "--max-images",
+    "validation": "--validation",
+    "ema": "--ema",
+}
+# SHA-256 of torchvision's names of ImageNet's classes, one per line; no torchvision is needed here
+IMAGENET_LABELS = "0b0f9fee7c952f257418d62aa701f023a9da13b443a14f5c4291e5724d92967c"
+
+
+def checkpoint_command(bundle: Bundle, name: str) -> str:
+    """The command, or a comment; empty where the checkpoint came otherwise."""
+    checkpoint = bundle.find("checkpoint")
+    if checkpoint is None:
+        return ""
+    made_by = checkpoint.made_by
+    if "weights" in made_by:
+        return _load(bundle.card, made_by, name)
+    return _train(bundle, checkpoint, name) if made_by.get("command") == "train" else ""
+
+
+def _load(card: ModelCard, made_by: Mapping[str, str], name: str) -> str:
+    weights = made_by["weights"]
+    by_name = re.fullmatch(r"\w+_Weights\.\w+", weights) is not None
+    words = [] if by_name else _file(card)
+    if asked := made_by.get("preprocessing"):
+        words += ["--preprocessing", asked]
+    if made_by.get("ceil_mode") == "True":
+        words.append("--ceil-mode")
+    command = line("load", "--weights", weights, *words, "-o", name)
+    given = made_by["labels"] == "given" if "labels" in made_by else _renamed(card, by_name)
+    return untold(command, "the labels file") if given else command
+
+
+def _file(card: ModelCard) -> list[str]:
+    """What a local file may not say of itself; torchvision's names say it."""
+    return ["--arch", card.spec.arch, "--size", str(card.spec.size), "--head", card.spec.head]
+
+
+def _renamed(card: ModelCard, by_name: bool) -> bool:
+    """Whether labels were given to an earlier ``load``, which did not record it.
+
+    A file that says itself which data set it is for brings its labels.
+    """
+    if by_name:
+        return hashlib.sha256("\n".join(card.labels).encode()).hexdigest() != IMAGENET_LABELS
+    return card.dataset is None and card.labels != unnamed_labels(len(card.labels))
+
+
+def _train(bundle: Bundle, checkpoint: Artifact, name: str) -> str:
+    spec, made_by = bundle.card.spec, checkpoint.made_by
+    if missing := _missing(made_by):
+        return untold(f"trained with {COMMAND} train", missing)
+    words = ["--arch", spec.arch, "--width", _number(spec.width), "--size", str(spec.size)]
+    for key, option in _OPTIONS.items():
+        if (value := made_by.get(key)) and (key, value) != ("accumulate", "1"):
+            words += [option, value]
+    if made_by.get("deterministic") == "True":
+        words.append("--deterministic")
+    if spec.fc_width != 4096:
+        words += ["--fc-width", str(spec.fc_width)]
+    if spec.head != "book":
+        words += ["--head", spec.head]
+    if spec.ceil_mode:
+        words.append("--ceil-mode")
+    return shlex.join([*_launched(made_by), *words, "-o", name])
+
+
+def _launched(made_by: Mapping[str, str]) -> list[str]:
+    """How the processes of a run are started; on how many machines is not on record."""
+    processes = made_by.get("processes", "1")
+    if processes == "1":
+        return [COMMAND, "train"]
+    return ["torchrun", "--standalone", "--nproc-per-node", processes, "-m", "vgg_deploy.train"]
+
+
+def _number(value: float) -> str:
+    """The shortest text that is read as the same number."""
+    return repr(value).removesuffix(".0")
+
+
+def _missing(made_by: Mapping[str, str]) -> str:
+    """What a training command needs and the records do not hold; empty if they have it all."""
+    if "fine_tuned_from" in made_by:
+        return f"the bundle it started from (checkpoint {made_by['fine_tuned_from'][:12]}…)"
+    data = made_by.get("dataset", "")
+    return f"the path of the data ({data})" if data and data not in NAMED else ""
