@@ -100,6 +100,26 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
         stored.load(VerifyReport, path)
 
 
+def test_what_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    """Around one depth a file can be read and not be written again, for its digest."""
+    path = tmp_path / "bench.json"
+    for depth in (*range(600, 1000), 100_000):
+        nested = "[" * depth + "]" * depth
+        path.write_text(f'{{"schema_version": 1, "rows": [], "made_at": {nested}}}')
+        with pytest.raises(RefusedInput, match="does not hold a"):
+            stored.load(BenchReport, path)
+
+
+def test_the_commands_refuse_what_is_nested_too_deeply(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = root / BENCH_FILE
+    path.write_text("[" * 100_000)
+    assert main(["report", str(root)]) == 3
+    assert main(["diff", str(path), str(path)]) == 3
+    assert "does not hold a BenchReport" in capsys.readouterr().err
+
+
 def test_intervals() -> None:
     """Wilson's against those published by Newcombe, "Two-sided confidence intervals" (1998)."""
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)

@@ -32,6 +32,13 @@ def load(kind: type[Report], path: Path) -> Report:
     Raises ``DigestMismatch`` for a file that was edited, ``RefusedInput`` for one that is no
     report or comes from a newer version.
     """
+    try:
+        return _load(kind, path)
+    except RecursionError as error:  # nested too deeply
+        raise _no_report(kind, path) from error
+
+
+def _load(kind: type[Report], path: Path) -> Report:
     payload = _payload(kind, path)
     version = payload.get("schema_version")
     if not isinstance(version, int) or version > SCHEMA_VERSION or version < 1:

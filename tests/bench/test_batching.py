@@ -95,3 +95,8 @@ def test_sizes_between_the_measured_ones() -> None:
     assert len(service.draw(np.random.default_rng(0), 1)) == 6
     with pytest.raises(ValueError, match="no latencies"):
         ServiceTimes([])
+
+
+def test_drawn_times_take_eight_bytes_each() -> None:
+    service = ServiceTimes([(1, np.full(10, 1.0)), (256, np.full(10, 2.0))])
+    assert service.draw(np.random.default_rng(0), 100).nbytes == 8 * 257 * 100

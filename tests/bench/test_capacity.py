@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from vgg_deploy.bench.batching import ServiceTimes, simulate, traffic
-from vgg_deploy.bench.capacity import MAX_LOAD, CapacityOptions, Plan, plan
+from vgg_deploy.bench.capacity import MAX_LOAD, CapacityOptions, Plan, grown, plan
 from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.report.capacity_tables import growth_table
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,8 @@ def service() -> ServiceTimes:
 
 @pytest.fixture(scope="module")
 def planned(service: ServiceTimes) -> Plan:
-    return plan(service, CapacityOptions(qps=10_000, p99_ms=20, price_per_hour=2.0))
+    options = CapacityOptions(qps=10_000, p99_ms=20, price_per_hour=2.0)
+    return grown(service, options, plan(service, options))
 
 
 def test_the_plan_keeps_the_limit_on_other_traffic(service: ServiceTimes, planned: Plan) -> None:
@@ -83,7 +85,8 @@ def test_a_limit_in_the_tail_of_the_service_times() -> None:
     found, refused = [], []
     for seed in range(8):
         try:
-            found.append(plan(service, CapacityOptions(qps=100, p99_ms=5, seed=seed)))
+            options = CapacityOptions(qps=100, p99_ms=5, seed=seed)
+            found.append(grown(service, options, plan(service, options)))
         except RefusedInput as error:
             refused.append(error.cause)
     assert found
@@ -91,3 +94,43 @@ def test_a_limit_in_the_tail_of_the_service_times() -> None:
     assert all("no number of replicas" in cause for cause in refused)
     loads = [load for one in found for load in (one.load, *one.by_limit)]
     assert all(load.p99_ms <= load.limit_ms and load.replicas < 1e6 for load in loads)
+
+
+@pytest.fixture(scope="module")
+def slow_alone() -> ServiceTimes:
+    """A batch of one takes 12 ms in one run of twenty, a batch of 16 always takes 3 ms."""
+    return ServiceTimes([
+        (1, np.array([0.001] * 95 + [0.012] * 5)),
+        (16, np.full(100, 0.003)),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("qps", [1, 10, 100])
+def test_a_load_that_breaks_the_limit_by_being_small_is_refused(
+    slow_alone: ServiceTimes, qps: float
+) -> None:
+    with pytest.raises(RefusedInput, match="idle replica has a p99 of 12 ms"):
+        plan(slow_alone, CapacityOptions(qps=qps, p99_ms=10))
+
+
+def test_a_large_load_on_the_same_device_is_planned_and_smaller_ones_are_marked(
+    slow_alone: ServiceTimes,
+) -> None:
+    options = CapacityOptions(qps=20_000, p99_ms=10)
+    found = grown(slow_alone, options, plan(slow_alone, options))
+    assert found.load.holds
+    assert not found.by_load[0].holds
+    statuses = [row.status for row in growth_table("More load", found.by_load).rows]
+    assert statuses == ["plain" if load.p99_ms <= 10 else "warn" for load in found.by_load]
+
+
+def test_another_policy_is_taken_where_the_one_of_the_highest_rate_fails() -> None:
+    """Two together are slow in one run of ten, one alone and sixteen never are."""
+    service = ServiceTimes([
+        (1, np.array([0.001] * 97 + [0.008] * 3)),
+        (2, np.array([0.001] * 90 + [0.030] * 10)),
+        (16, np.full(100, 0.003)),
+    ])  # fmt: skip
+    found = plan(service, CapacityOptions(qps=200, p99_ms=12))
+    assert found.policy.max_batch == 1  # of 16, one replica takes ten times as much
+    assert found.load.holds

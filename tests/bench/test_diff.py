@@ -20,7 +20,8 @@ from vgg_deploy.errors import (
 )
 from vgg_deploy.gates import parse_gate
 from vgg_deploy.pipeline.diff import DIFF_FIGURES, diff_error, diff_runs
-from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, BenchReport
+from vgg_deploy.report.ratio_tables import diff_table
+from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, BenchReport, Status, Timing
 
 
 def saved(path: Path, made: BenchReport) -> Path:
@@ -144,6 +145,44 @@ def test_cells_that_were_added_or_left_out(tmp_path: Path) -> None:
     assert isinstance(gone, MeasurementNotValid)
     assert "measured in the old run only" in gone.cause
     assert gone.remedy.startswith("bench it in the new run")
+
+
+def unmeasured(status: Status, reason: str, batch: int = 1) -> Timing:
+    return replace(row("a", 10, batch=batch), status=status, reason=reason, samples_ns=())
+
+
+def test_a_cell_that_broke_is_told_with_its_reason(tmp_path: Path) -> None:
+    kept, broke = row("b", 10), unmeasured("failed", "out of memory")
+    old = saved(tmp_path / "old.json", report([row("a", 10), kept]))
+    new = saved(tmp_path / "new.json", report([broke, kept]))
+    found = diff_runs(old, new)
+    assert [r.word for r in found.rows] == ["failed", "no difference shown"]
+    assert found.rows[0].reason == "failed in the new run: out of memory"
+    assert diff_table(found.rows).rows[0].status == "failed"
+    gates = [parse_gate("ratio_low>1.05", DIFF_FIGURES)]
+    error = diff_error(found, gates)
+    assert isinstance(error, MeasurementNotValid)
+    assert error.remedy.startswith("repair")
+    mended = diff_runs(new, old)
+    assert mended.rows[0].reason == "failed in the old run: out of memory"
+    assert diff_error(mended, gates) is None
+
+
+def test_what_failed_in_both_runs_is_listed_and_what_was_skipped_in_both_is_not() -> None:
+    broke, absent = unmeasured("failed", "out of memory"), unmeasured("skipped", "no GPU", 0)
+    (found,) = differences(report([broke]), report([replace(broke, reason="no kernel")]))
+    assert found.word == "failed"
+    assert found.reason == "failed in the old run: out of memory; failed in the new run: no kernel"
+    assert differences(report([absent]), report([absent])) == ()
+
+
+def test_a_cell_that_was_skipped_as_a_whole_says_so_for_every_batch() -> None:
+    old = report([row("a", 10), row("a", 10, batch=8)])
+    found = differences(old, report([unmeasured("skipped", "no GPU", 0)]))
+    assert [(f.batch, f.reason) for f in found] == [
+        (1, "skipped in the new run: no GPU"),
+        (8, "skipped in the new run: no GPU"),
+    ]
 
 
 def test_unchanged_runs_of_many_cells_report_no_change() -> None:

@@ -19,6 +19,7 @@ from vgg_deploy.environment import capture, now
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.pipeline.capacity import plan_capacity, service_times
 from vgg_deploy.pipeline.verified import NOT_VERIFIED
+from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.results import (
     BENCH_FILE,
     SCHEMA_VERSION,
@@ -26,6 +27,7 @@ from vgg_deploy.results import (
     BenchReport,
     Subject,
     Timing,
+    VerifyReport,
 )
 
 OPTIONS = CapacityOptions(qps=1000, p99_ms=50)
@@ -68,16 +70,16 @@ def timed(tiny_bundle: Bundle) -> Bundle:
     artifact = tiny_bundle.checkpoint
     save(
         tiny_bundle,
-        *(timing(artifact, "slow", batch, 4.0 * batch) for batch in (1, 8)),
-        *(timing(artifact, "fast", batch, 2.0 + 0.5 * batch) for batch in (1, 8)),
-        timing(artifact, "few-runs", 1, 0.1, runs=10),
+        *(timing(artifact, "torch", batch, 4.0 * batch) for batch in (1, 8)),
+        *(timing(artifact, "ort-cpu", batch, 2.0 + 0.5 * batch) for batch in (1, 8)),
+        timing(artifact, "openvino", 1, 0.1, runs=10),
     )
     return tiny_bundle
 
 
 def test_the_backend_that_needs_fewest_comes_first(timed: Bundle) -> None:
     report = plan_capacity(timed, OPTIONS)
-    assert [c.subject.backend for c in report.candidates] == ["fast", "slow", "few-runs"]
+    assert [c.subject.backend for c in report.candidates] == ["ort-cpu", "torch", "openvino"]
     fast, slow, few = (c.plan for c in report.candidates)
     assert few is None
     assert report.candidates[2].reason == "no usable timing at batch 1"
@@ -89,10 +91,85 @@ def test_the_backend_that_needs_fewest_comes_first(timed: Bundle) -> None:
 
 
 def test_only_the_backends_asked_for(timed: Bundle) -> None:
-    report = plan_capacity(timed, OPTIONS, ["slow"])
-    assert [c.subject.backend for c in report.candidates] == ["slow"]
-    with pytest.raises(RefusedInput, match="no timings of few-runs"):
-        plan_capacity(timed, OPTIONS, ["few-runs"])
+    report = plan_capacity(timed, OPTIONS, ["torch"])
+    assert [c.subject.backend for c in report.candidates] == ["torch"]
+    with pytest.raises(RefusedInput, match="no timings of openvino"):
+        plan_capacity(timed, OPTIONS, ["openvino"])
+
+
+def test_a_backend_that_was_asked_for_and_never_timed_is_refused(timed: Bundle) -> None:
+    with pytest.raises(RefusedInput, match="no timings of aoti at batch 1") as refused:
+        plan_capacity(timed, OPTIONS, ["ort-cpu", "aoti"])
+    assert "-b aoti --batch 1" in refused.value.remedy
+
+
+def test_the_first_plan_alone_tells_of_other_loads(timed: Bundle) -> None:
+    fast, slow, _ = (c.plan for c in plan_capacity(timed, OPTIONS).candidates)
+    assert fast is not None
+    assert slow is not None
+    assert fast.by_load
+    assert fast.by_limit
+    assert slow.by_load == slow.by_limit == ()
+
+
+class Counting(Silent):
+    """Notes how far each step came."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, list[int | None]] = {}
+
+    def begin(
+        self, what: str, total: int | None = None, unit: str = "", *, seconds: float | None = None
+    ) -> None:
+        del unit, seconds
+        self.steps[what] = [0, total]
+
+    def advance(self, done: int = 1) -> None:
+        step = list(self.steps.values())[-1]
+        step[0] = (step[0] or 0) + done
+
+
+def test_progress_is_told_for_each_file(timed: Bundle) -> None:
+    watch = Counting()
+    plan_capacity(timed, OPTIONS, watch=watch)
+    assert watch.steps == {"check the files": [1, 1], "plan": [4, 4]}  # three, and other loads
+
+
+def test_the_nearest_is_named_when_nothing_fits(timed: Bundle) -> None:
+    artifact = timed.checkpoint
+    save(timed, *(timing(artifact, name, 1, ms) for name, ms in (("torch", 90.0), ("aoti", 60.0))))
+    with pytest.raises(RefusedInput, match=r"^aoti:.*has a p99 of 6\d"):
+        plan_capacity(timed, OPTIONS)
+
+
+def refuse(bundle: Bundle, backend: str) -> None:
+    """What verify stores when it found that backend's file different."""
+    report = stored.load(VerifyReport, bundle.root / VERIFY_FILE)
+    rows = tuple(
+        replace(row, verdict="different", reason="NaN") if row.subject.backend == backend else row
+        for row in report.rows
+    )
+    stored.save(bundle.root / VERIFY_FILE, replace(report, rows=rows))
+
+
+def test_what_verify_refused_is_told_and_not_planned(timed: Bundle) -> None:
+    refuse(timed, "ort-cpu")
+    best, *_, out = sorted(
+        plan_capacity(timed, OPTIONS).candidates, key=lambda c: c.subject.backend == "ort-cpu"
+    )
+    assert (out.plan, out.reason, out.marks) == (None, "verify: different, NaN", ())
+    assert best.subject.backend == "torch"
+    assert best.plan is not None
+    with pytest.raises(RefusedInput, match=r"ort-cpu:.*verify: different, NaN") as refused:
+        plan_capacity(timed, OPTIONS, ["ort-cpu"])
+    assert "longer p99" not in refused.value.remedy
+
+
+def test_a_file_that_was_changed_is_not_planned(timed: Bundle) -> None:
+    with timed.path(timed.checkpoint).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(RefusedInput, match="the file has"):
+        plan_capacity(timed, OPTIONS)
 
 
 def test_one_that_cannot_is_told_beside_one_that_can(timed: Bundle) -> None:
@@ -134,7 +211,7 @@ def test_what_is_said_when_nothing_fits_is_of_what_was_planned(timed: Bundle) ->
 
 
 def test_timings_of_a_file_that_is_gone_do_not_count(timed: Bundle) -> None:
-    other = timing(timed.checkpoint, "fast", 1, 1.0)
+    other = timing(timed.checkpoint, "ort-cpu", 1, 1.0)
     gone = Timing(
         subject=Subject(**{**vars(other.subject), "sha256": "0" * 64}),
         batch=1,
@@ -153,7 +230,7 @@ def test_without_timings_the_command_to_make_them_is_said(tiny_bundle: Bundle) -
 
 
 def test_the_command(timed: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["plan-capacity", str(timed.root), "--qps", "1000", "--p99-ms", "50", "-b", "fast"]
+    words = ["plan-capacity", str(timed.root), "--qps", "1000", "--p99-ms", "50", "-b", "ort-cpu"]
     assert main([*words, "--json"]) == 0
     (candidate,) = json.loads(capsys.readouterr().out)["candidates"]
     assert candidate["plan"]["load"]["replicas"] >= 1
@@ -162,10 +239,12 @@ def test_the_command(timed: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Price per million images" in said
     assert "Other limits" in said
     assert main([*words[:-2], "--p99-ms", "-1"]) == 2
+    assert main([*words, "-b", "opnevino"]) == 2
+    assert "did you mean 'openvino'?" in capsys.readouterr().err
 
 
 def test_service_times_are_host_to_host_with_the_spread_of_the_runs(tiny_bundle: Bundle) -> None:
-    row = timing(tiny_bundle.checkpoint, "fast", 1, 2.0)
+    row = timing(tiny_bundle.checkpoint, "ort-cpu", 1, 2.0)
     copied = replace(row, end_to_end_ns=(3_000_000, 3_000_000, 9_000_000))
     service = service_times([copied])
     assert service.median(1) == pytest.approx(0.003)

@@ -277,6 +277,8 @@ def test_metrics_of_a_killed_run_are_read_up_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"epoch": 1}\n[1]\n\n{"epoch": 2, "lo')
     assert read_metrics(path) == ({"epoch": 1},)
+    path.write_bytes(b'{"epoch": 1}\n' + b"[" * 100_000)
+    assert read_metrics(path) == ({"epoch": 1},)
     assert read_metrics(tmp_path / "absent") == ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,13 @@ def test_metadata_are_read_without_the_weights(bundle: Bundle) -> None:
     whole = {p.key: p.value for p in onnx.load(str(path)).metadata_props}
     assert onnx_metadata(path) == whole
     assert "vgg_deploy.labels" in whole
+
+
+def test_labels_nested_too_deeply_are_others(tmp_path: Path, bundle: Bundle) -> None:
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/extra/labels.json", "[" * 100_000)
+    assert "other labels" in str(contradiction(path, "torchscript", bundle.card))
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,11 @@ class Load:
     replica_hours_per_million: float  # images
     price_per_million: float | None
 
+    @property
+    def holds(self) -> bool:
+        """Whether the limit is kept."""
+        return self.p99_ms <= self.limit_ms
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -78,8 +83,9 @@ class Plan:
     policy: Policy
     most_per_replica: float  # images per second that one replica takes within the limit
     load: Load
-    by_load: tuple[Load, ...]  # the same limit at other loads
-    by_limit: tuple[Load, ...]  # the same load within other limits, where they can be kept
+    # Of the first plan of a report only:
+    by_load: tuple[Load, ...] = ()  # the same limit and policy at other loads, kept or not
+    by_limit: tuple[Load, ...] = ()  # the same load within other limits, where they can be kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +98,7 @@ class CandidatePlan:
     marks: tuple[str, ...]  # what bench said of them
     plan: Plan | None
     reason: str = ""  # why there is no plan
+    idle_p99_ms: float | None = None  # of a request that meets an idle replica, without a plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +111,19 @@ class CapacityReport:
     candidates: tuple[CandidatePlan, ...]
 
 
+class OutOfReach(RefusedInput):
+    """No number of replicas keeps the limit."""
+
+    def __init__(self, limit_ms: float, idle_ms: float) -> None:
+        """Both in milliseconds: the p99 asked for, and that of a request to an idle replica."""
+        super().__init__(
+            f"no number of replicas gives a p99 of {limit_ms:g} ms: a request that meets "
+            f"an idle replica has a p99 of {idle_ms:.3g} ms",
+            "allow a longer p99, or take a faster backend, precision or machine",
+        )
+        self.idle_ms = idle_ms
+
+
 class _Rate(NamedTuple):
     """Images per second that one replica takes at most, and how."""
 
@@ -111,53 +131,95 @@ class _Rate(NamedTuple):
     policy: Policy
 
 
-def plan(service: ServiceTimes, options: CapacityOptions) -> Plan:
-    """The policy that needs the fewest replicas, and what it does.
+class _Draws(NamedTuple):
+    """Traffic to search on, and more of it, drawn anew, that has to keep the limit, too."""
 
-    Raises ``RefusedInput`` when not even a lone request is answered within the limit.
+    search: Traffic
+    final: Traffic
+
+
+def plan(service: ServiceTimes, options: CapacityOptions) -> Plan:
+    """The policy that needs the fewest replicas, and what it does; other loads are left out.
+
+    Raises ``OutOfReach`` when no policy keeps the limit at this load.
     """
-    limit = options.p99_ms / 1e3
-    search = traffic(service, requests=_SEARCH_REQUESTS, seed=options.seed)
-    rate = _best(search, service, limit, service.batches)
-    if rate.most <= 0:
-        raise _out_of_reach(search, service, options)
-    final = traffic(service, requests=_FINAL_REQUESTS, seed=options.seed + 1)
-    rate = _confirmed(final, service, rate, limit)
-    if rate.most <= 0:
-        raise _out_of_reach(final, service, options)
-    return Plan(
-        policy=rate.policy,
-        most_per_replica=rate.most,
-        load=_load(options, rate, final, service),
+    draws = _draws(service, options)
+    found = _fewest(draws, service, options, service.batches)
+    if found is None:
+        raise OutOfReach(options.p99_ms, max(_idle_p99_ms(drawn, service) for drawn in draws))
+    rate, load = found
+    return Plan(policy=rate.policy, most_per_replica=rate.most, load=load)
+
+
+def grown(service: ServiceTimes, options: CapacityOptions, found: Plan) -> Plan:
+    """``found`` with what it does at other loads and needs within other limits."""
+    draws = _draws(service, options)
+    rate = _Rate(found.most_per_replica, found.policy)
+    return replace(
+        found,
         by_load=tuple(
-            _load(replace(options, qps=options.qps * share), rate, final, service)
+            _load(replace(options, qps=options.qps * share), rate, draws.final, service)
             for share in _LOADS
         ),
-        by_limit=_by_limit(search, final, service, options, rate.policy.max_batch),
+        by_limit=_by_limit(draws, service, options, found.policy.max_batch),
+    )
+
+
+def _draws(service: ServiceTimes, options: CapacityOptions) -> _Draws:
+    return _Draws(
+        traffic(service, requests=_SEARCH_REQUESTS, seed=options.seed),
+        traffic(service, requests=_FINAL_REQUESTS, seed=options.seed + 1),
     )
 
 
 def _by_limit(
-    search: Traffic, final: Traffic, service: ServiceTimes, options: CapacityOptions, batch: int
+    draws: _Draws, service: ServiceTimes, options: CapacityOptions, batch: int
 ) -> tuple[Load, ...]:
     """Replicas within tighter and wider limits; the largest batch stays, the waiting is chosen."""
-    loads = []
-    for share in _LIMITS:
-        given = replace(options, p99_ms=options.p99_ms * share)
-        limit = given.p99_ms / 1e3
-        rate = _best(search, service, limit, [batch])
-        if rate.most > 0:
-            rate = _confirmed(final, service, rate, limit)
-        if rate.most > 0:
-            loads.append(_load(given, rate, final, service))
-    return tuple(loads)
+    limits = [replace(options, p99_ms=options.p99_ms * share) for share in _LIMITS]
+    found = (_fewest(draws, service, given, [batch]) for given in limits)
+    return tuple(one[1] for one in found if one)
 
 
-def _best(search: Traffic, service: ServiceTimes, limit: float, batches: Iterable[int]) -> _Rate:
-    """The policy that takes most; of equals the first, which is the simplest."""
+def _fewest(
+    draws: _Draws, service: ServiceTimes, options: CapacityOptions, batches: Iterable[int]
+) -> tuple[_Rate, Load] | None:
+    """The policy that needs the fewest replicas; of equals the first, which is the simplest.
+
+    Policies that take most are tried first, and no more once those left cannot need fewer.
+    """
+    limit = options.p99_ms / 1e3
     policies = _policies(batches, limit)
-    rates = [_Rate(_most(search, service, policy, limit), policy) for policy in policies]
-    return max(rates, key=lambda rate: rate.most)
+    rates = [_Rate(_most(draws.search, service, policy, limit), policy) for policy in policies]
+    best: tuple[_Rate, Load] | None = None
+    for rate in sorted(rates, key=lambda rate: -rate.most):
+        if rate.most <= 0 or (best and best[1].replicas <= math.ceil(options.qps / rate.most)):
+            break
+        found = _kept(draws, service, rate, options)
+        if found and (best is None or found[1].replicas < best[1].replicas):
+            best = found
+    return best
+
+
+def _kept(
+    draws: _Draws, service: ServiceTimes, rate: _Rate, options: CapacityOptions
+) -> tuple[_Rate, Load] | None:
+    """Replicas that keep the limit at the load they share, or None.
+
+    The p99 need not fall with the rate: where a batch of one has a longer tail than a large one,
+    a replica that keeps the limit when it is loaded breaks it when it has little to do.
+    """
+    limit = options.p99_ms / 1e3
+    rate = _confirmed(draws.final, service, rate, limit)
+    for _ in range(_STEPS_DOWN):
+        if rate.most <= 0:
+            return None
+        load = _load(options, rate, draws.final, service)
+        if load.holds:
+            return rate, load
+        below = options.qps / load.replicas * (1 - _STEP_DOWN)
+        rate = rate._replace(most=_most(draws.search, service, rate.policy, limit, below))
+    return None
 
 
 def _policies(batches: Iterable[int], limit: float) -> Iterable[Policy]:
@@ -166,9 +228,11 @@ def _policies(batches: Iterable[int], limit: float) -> Iterable[Policy]:
             yield Policy(max_batch=batch, max_delay_s=delay * limit)
 
 
-def _most(search: Traffic, service: ServiceTimes, policy: Policy, limit: float) -> float:
+def _most(
+    search: Traffic, service: ServiceTimes, policy: Policy, limit: float, below: float = math.inf
+) -> float:
     """Highest rate one replica takes within the limit; 0 when there is none."""
-    low, high = 0.0, MAX_LOAD * _peak(service, policy)
+    low, high = 0.0, min(below, MAX_LOAD * _peak(service, policy))
     if simulate(search, high, policy).percentile(99) <= limit:
         return high
     for _ in range(_STEPS):
@@ -197,13 +261,10 @@ def _confirmed(final: Traffic, service: ServiceTimes, rate: _Rate, limit: float)
     return rate._replace(most=_most(final, service, rate.policy, limit))
 
 
-def _out_of_reach(search: Traffic, service: ServiceTimes, options: CapacityOptions) -> RefusedInput:
-    lone = simulate(search, 1e-3 / service.median(1), Policy(max_batch=1))
-    return RefusedInput(
-        f"no number of replicas gives a p99 of {options.p99_ms:g} ms: a request that meets "
-        f"an idle replica has a p99 of {lone.percentile(99) * 1e3:.3g} ms",
-        "allow a longer p99, or take a faster backend, precision or machine",
-    )
+def _idle_p99_ms(draws: Traffic, service: ServiceTimes) -> float:
+    """The p99 of requests that come so rarely that each finds the replica idle."""
+    lone = simulate(draws, 1e-3 / service.median(1), Policy(max_batch=1))
+    return lone.percentile(99) * 1e3
 
 
 def _load(options: CapacityOptions, rate: _Rate, traffic: Traffic, service: ServiceTimes) -> Load:

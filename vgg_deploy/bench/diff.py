@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from vgg_deploy.bench.like import traits_of, unlike
 from vgg_deploy.bench.paired import Ratio, unpaired
-from vgg_deploy.results import BenchReport, Clock, Subject, Timing
+from vgg_deploy.results import BenchReport, Clock, Status, Subject, Timing
 
 # Relative standard deviation of a cell's median from one run to the next. On a host left alone it
 # was 1.8 to 3.2 % in four cells (docs/results/noise.json); the GPU's figure is not calibrated.
@@ -16,6 +17,8 @@ RUN_TO_RUN: Mapping[Clock, float] = {"host": 0.03, "cuda-events": 0.01}
 
 NEW_ONLY = "measured in the new run only"
 OLD_ONLY = "measured in the old run only"
+State = Status | Literal["absent"]
+_Key = tuple[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +30,14 @@ class Difference:
     ratio: Ratio | None  # new over old
     reason: str = ""
     same_file: bool = True
+    before: State = "measured"  # in the old run
+    now: State = "measured"  # in the new run
 
     @property
     def word(self) -> str:
         """What may be said of the change."""
+        if self.now == "failed":
+            return "failed"
         return self.ratio.word if self.ratio and not self.reason else "not told"
 
 
@@ -56,33 +63,72 @@ def other_hardware(old: BenchReport, new: BenchReport) -> str:
 
 
 def differences(old: BenchReport, new: BenchReport) -> tuple[Difference, ...]:
-    """Every cell of either run, in the order of the new one; all intervals hold together."""
-    before = {_key(row): row for row in old.rows if row.status == "measured"}
-    after = {_key(row): row for row in new.rows if row.status == "measured"}
-    pairs = [(before.get(key), row) for key, row in after.items()]
-    comparable = sum(old is not None and not _unlike(old, new) for old, new in pairs)
-    found = [_difference(old, row, comparable) for old, row in pairs]
-    gone = [row for key, row in before.items() if key not in after]
-    return (*found, *(_absent(row, OLD_ONLY) for row in gone))
+    """Every cell that either run measured or that broke, in the order of the new run.
+
+    All intervals hold together.
+    """
+    before, after = _cells(old), _cells(new)
+    keys = [key for key in {**after, **before} if _tells(before.get(key), after.get(key))]
+    pairs = [(_row(before, key), _row(after, key)) for key in keys]
+    comparable = sum(not _unlike(*both) for pair in pairs if (both := _measured(*pair)))
+    return tuple(
+        _difference(*both, comparable) if (both := _measured(*pair)) else _one_sided(key[1], *pair)
+        for key, pair in zip(keys, pairs, strict=True)
+    )
 
 
-def _key(row: Timing) -> tuple[str, int]:
+def _cells(report: BenchReport) -> dict[_Key, Timing]:
+    """Rows by cell and batch; of several the one that was measured."""
+    found = {_key(row): row for row in report.rows}
+    return found | {_key(row): row for row in report.rows if row.status == "measured"}
+
+
+def _key(row: Timing) -> _Key:
     return row.subject.id, row.batch
 
 
-def _absent(row: Timing, reason: str) -> Difference:
-    return Difference(subject=row.subject, batch=row.batch, ratio=None, reason=reason)
+def _tells(*rows: Timing | None) -> bool:
+    """Whether there is anything to tell: a cell that was skipped wherever it was is left out."""
+    return any(row and row.status != "skipped" for row in rows)
+
+
+def _row(rows: Mapping[_Key, Timing], key: _Key) -> Timing | None:
+    """A cell's row; one that was skipped as a whole has one row, of batch 0."""
+    return rows.get(key) or rows.get((key[0], 0))
 
 
 def _unlike(old: Timing, new: Timing) -> str:
     return unlike(traits_of(old), traits_of(new))
 
 
-def _difference(old: Timing | None, new: Timing, comparable: int) -> Difference:
-    if old is None:
-        return _absent(new, NEW_ONLY)
+def _measured(old: Timing | None, new: Timing | None) -> tuple[Timing, Timing] | None:
+    """The pair, where both runs measured the cell."""
+    return (old, new) if old and new and old.status == new.status == "measured" else None
+
+
+def _one_sided(batch: int, old: Timing | None, new: Timing | None) -> Difference:
+    """A cell that at least one run did not measure."""
+    rows = [(which, row) for which, row in (("old", old), ("new", new)) if row]
+    said = [
+        f"{row.status} in the {which} run: {row.reason}"
+        for which, row in rows
+        if row.status != "measured"
+    ]
+    return Difference(
+        subject=rows[-1][1].subject,
+        batch=batch,
+        ratio=None,
+        reason="; ".join(said) or (OLD_ONLY if old else NEW_ONLY),
+        before=old.status if old else "absent",
+        now=new.status if new else "absent",
+    )
+
+
+def _difference(old: Timing, new: Timing, comparable: int) -> Difference:
     if reason := _unlike(old, new):
-        return _absent(new, f"unlike: {reason}")
+        return Difference(
+            subject=new.subject, batch=new.batch, ratio=None, reason=f"unlike: {reason}"
+        )
     ratio = unpaired(old.samples_ns, new.samples_ns, RUN_TO_RUN[new.clock], comparable)
     runs = (("old run", old.marks), ("new run", new.marks))
     marks = [f"{which}: {', '.join(said)}" for which, said in runs if said]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vgg_deploy.cli.console import print_json, show
+from vgg_deploy.cli.console import print_json, show, watching
 from vgg_deploy.cli.options import BackendsOption, BundleArgument, JsonOption
 
 
@@ -28,10 +28,13 @@ def plan_capacity(
     from vgg_deploy.bench.capacity import CapacityOptions
     from vgg_deploy.bundle import open_bundle
     from vgg_deploy.pipeline.capacity import plan_capacity as make_plan
+    from vgg_deploy.pipeline.cells import selection_of
     from vgg_deploy.report.capacity_tables import capacity_tables
 
     options = CapacityOptions(qps=qps, p99_ms=p99_ms, price_per_hour=price, seed=seed)
-    report = make_plan(open_bundle(bundle), options, backends)
+    wanted = selection_of(backends, None).backends
+    with watching() as watch:
+        report = make_plan(open_bundle(bundle), options, wanted, watch)
     if as_json:
         print_json(report)
     else:

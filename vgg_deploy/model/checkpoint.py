@@ -72,7 +72,7 @@ def read_header(path: Path) -> dict[str, str]:
             header = json.loads(file.read(length))
         metadata = header.get("__metadata__", {})
         return {str(k): str(v) for k, v in metadata.items()}
-    except (ValueError, struct.error, AttributeError) as error:
+    except (ValueError, RecursionError, struct.error, AttributeError) as error:
         raise _not_safetensors(path) from error
 
 

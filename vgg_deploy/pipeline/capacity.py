@@ -2,46 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from vgg_deploy import stored
 from vgg_deploy.bench.batching import Seconds, ServiceTimes
-from vgg_deploy.bench.capacity import CandidatePlan, CapacityOptions, CapacityReport, Plan, plan
+from vgg_deploy.bench.capacity import (
+    CandidatePlan,
+    CapacityOptions,
+    CapacityReport,
+    OutOfReach,
+    Plan,
+    grown,
+    plan,
+)
 from vgg_deploy.bench.stats import MIN_QUERIES, NS
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.pipeline.verified import as_shown
+from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.pipeline.whole import problems_of
+from vgg_deploy.report.standing import is_refusal
 from vgg_deploy.results import BENCH_FILE, BenchReport, Subject, Timing
 
+_Groups = Mapping[Subject, list[Timing]]
 _FEWEST = MIN_QUERIES[90]  # samples of a size: the tail of the service time decides the p99
 
 
 def plan_capacity(
-    bundle: Bundle, options: CapacityOptions, backends: Iterable[str] | None = None
+    bundle: Bundle,
+    options: CapacityOptions,
+    backends: Iterable[str] | None = None,
+    watch: Watcher | None = None,
 ) -> CapacityReport:
     """Plan for each file that bench timed in this bundle, on ``backends`` or on all.
 
+    What verify did not find equivalent, or what was changed since, has a reason and no plan.
     Raises ``RefusedInput`` when nothing usable was timed, or when no file keeps the limit.
     """
+    watch = watch or Silent()
     report = as_shown(bundle.root, stored.load(BenchReport, _bench_file(bundle)))
     groups = _timed(bundle, report, set(backends or ()))
-    candidates = [_candidate(subject, rows, options) for subject, rows in groups.items()]
+    out = _out(bundle, groups, watch)
+    watch.begin("plan", len(groups) + 1, "plans")  # and the first one at other loads
+    candidates = []
+    for subject, rows in groups.items():
+        candidates.append(_candidate(subject, rows, options, out[subject]))
+        watch.advance()
     candidates.sort(key=lambda c: (c.plan is None, c.plan.load.replicas if c.plan else 0))
-    if not any(c.plan for c in candidates):
-        first = max(candidates, key=lambda c: 1 in c.batches)
-        raise RefusedInput(
-            f"{first.subject.id}: {first.reason}",
-            "allow a longer p99, or bench a faster backend, precision or machine",
-        )
+    first = candidates[0]
+    if first.plan is None:
+        raise _nothing_fits(candidates)
+    service = service_times(row for row in groups[first.subject] if _usable(row))
+    candidates[0] = replace(first, plan=grown(service, options, first.plan))
+    watch.advance()
     return CapacityReport(
         options=options,
         environment=report.environment,
         measured_at=report.made_at,
         candidates=tuple(candidates),
     )
+
+
+def _nothing_fits(candidates: Sequence[CandidatePlan]) -> RefusedInput:
+    """The error that names the file whose p99 would be the shortest, where any was planned."""
+    planned = [c for c in candidates if c.idle_p99_ms is not None]
+    if planned:
+        nearest = min(planned, key=lambda c: c.idle_p99_ms or 0.0)
+        remedy = "allow a longer p99, or bench a faster backend, precision or machine"
+    else:
+        nearest = max(candidates, key=lambda c: 1 in c.batches)
+        remedy = "export or build the file again, then verify and bench it"
+    return RefusedInput(f"{nearest.subject.id}: {nearest.reason}", remedy)
+
+
+def _out(bundle: Bundle, groups: _Groups, watch: Watcher) -> Mapping[Subject, str]:
+    """Why a file must not be deployed, empty where nothing speaks against it."""
+    refused = {
+        subject: next((mark for row in rows for mark in row.marks if is_refusal(mark)), "")
+        for subject, rows in groups.items()
+    }
+    problems = problems_of(bundle, (s.sha256 for s, said in refused.items() if not said), watch)
+    return {subject: said or problems[subject.sha256] for subject, said in refused.items()}
 
 
 def service_times(rows: Iterable[Timing]) -> ServiceTimes:
@@ -71,7 +116,7 @@ def _bench_file(bundle: Bundle) -> Path:
     return path
 
 
-def _timed(bundle: Bundle, report: BenchReport, backends: set[str]) -> dict[Subject, list[Timing]]:
+def _timed(bundle: Bundle, report: BenchReport, backends: set[str]) -> _Groups:
     """Rows by subject, of files that the bundle still holds as they were, usable or not."""
     current = {a.sha256 for a in bundle.artifacts}
     groups: dict[Subject, list[Timing]] = {}
@@ -79,14 +124,21 @@ def _timed(bundle: Bundle, report: BenchReport, backends: set[str]) -> dict[Subj
         wanted = not backends or row.subject.backend in backends
         if wanted and row.status != "skipped" and row.subject.sha256 in current:
             groups.setdefault(row.subject, []).append(row)
+    if absent := backends - {subject.backend for subject in groups}:
+        raise _no_timings(bundle, absent)
     if not any(_usable(row) and row.batch == 1 for rows in groups.values() for row in rows):
-        named = f" of {', '.join(sorted(backends))}" if backends else ""
-        raise RefusedInput(
-            f"{bundle.root} has no timings{named} at batch 1 with at least {_FEWEST} runs of a "
-            "file that is still there",
-            f"measure some: vgg-deploy bench {bundle.root} --batch 1 --batch 4 --batch 16",
-        )
+        raise _no_timings(bundle, backends)
     return groups
+
+
+def _no_timings(bundle: Bundle, backends: set[str]) -> RefusedInput:
+    named = f" of {', '.join(sorted(backends))}" if backends else ""
+    options = "".join(f" -b {name}" for name in sorted(backends))
+    return RefusedInput(
+        f"{bundle.root} has no timings{named} at batch 1 with at least {_FEWEST} runs of a "
+        "file that is still there",
+        f"measure some: vgg-deploy bench {bundle.root}{options} --batch 1 --batch 4 --batch 16",
+    )
 
 
 def _usable(row: Timing) -> bool:
@@ -100,23 +152,27 @@ def _left_out(row: Timing) -> str:
     return f"batch {row.batch} is left out: {len(row.samples_ns)} runs, it takes {_FEWEST}"
 
 
-def _candidate(subject: Subject, timed: list[Timing], options: CapacityOptions) -> CandidatePlan:
+def _candidate(
+    subject: Subject, timed: list[Timing], options: CapacityOptions, out: str
+) -> CandidatePlan:
     rows = [row for row in timed if _usable(row)]
     left_out = tuple(_left_out(row) for row in timed if not _usable(row))
     found: Plan | None = None
-    reason = "no usable timing at batch 1"
-    if any(row.batch == 1 for row in rows):
+    idle_ms: float | None = None
+    reason = out or "no usable timing at batch 1"
+    if not out and any(row.batch == 1 for row in rows):
         try:
             found, reason = plan(service_times(rows), options), ""
-        except RefusedInput as refused:
-            reason = refused.cause
+        except OutOfReach as refused:
+            reason, idle_ms = refused.cause, refused.idle_ms
     return CandidatePlan(
         subject=subject,
         batches=tuple(sorted(row.batch for row in rows)),
         clock="host to host" if all(row.end_to_end_ns for row in rows) else "run alone",
-        marks=(*_marks(rows), *left_out),
+        marks=tuple(mark for mark in (*_marks(rows), *left_out) if mark != out),
         plan=found,
         reason=reason,
+        idle_p99_ms=idle_ms,
     )
 
 

@@ -16,6 +16,7 @@ from vgg_deploy.bench.stats import MIN_QUERIES, summarise
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import LimitNotMet, RefusedInput, UsageError, unknown_choice
 from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.pipeline.whole import problems_of
 from vgg_deploy.report.pareto import dominates
 from vgg_deploy.report.standing import with_verdicts
 from vgg_deploy.results import (
@@ -106,7 +107,7 @@ def choose(bundle: Bundle, options: ChooseOptions, watch: Watcher | None = None)
         _candidate(s, by_subject.get(s), rows.get(s, skipped.get(s)), options, current)
         for s in subjects
     ]
-    known = _whole(judged, bundle, current, watch or Silent())
+    known = _whole(judged, bundle, watch or Silent())
     fitting = [c for c in known if not c.reason]
     beaten = {id(c): better for c in fitting if (better := _better(c, fitting))}
     best = sorted((c for c in fitting if id(c) not in beaten), key=lambda c: c.cost)
@@ -133,17 +134,9 @@ def choice_error(choice: Choice) -> LimitNotMet | None:
     )
 
 
-def _whole(
-    judged: Sequence[Candidate], bundle: Bundle, current: Mapping[str, Artifact], watch: Watcher
-) -> list[Candidate]:
+def _whole(judged: Sequence[Candidate], bundle: Bundle, watch: Watcher) -> list[Candidate]:
     """What would fit is out where its file is not the one that the manifest describes."""
-    problems = dict.fromkeys((c.subject.sha256 for c in judged if not c.reason), "")
-    if problems:
-        watch.begin("check the files", len(problems), "files")
-    for sha256 in problems:
-        if found := bundle.problem(current[sha256]):
-            problems[sha256] = f"the file {found}"
-        watch.advance()
+    problems = problems_of(bundle, (c.subject.sha256 for c in judged if not c.reason), watch)
     return [c if c.reason else replace(c, reason=problems[c.subject.sha256]) for c in judged]
 
 

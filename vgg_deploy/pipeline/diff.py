@@ -8,8 +8,6 @@ from pathlib import Path
 
 from vgg_deploy import stored
 from vgg_deploy.bench.diff import (
-    NEW_ONLY,
-    OLD_ONLY,
     Difference,
     changed_environment,
     differences,
@@ -24,7 +22,9 @@ from vgg_deploy.results import BENCH_FILE, BenchReport
 # What a condition can ask for: the new run's p50 over the old one's, and its interval's ends.
 DIFF_FIGURES = ("ratio", "ratio_low", "ratio_high")
 
-_REMEDIES = {OLD_ONLY: "bench it in the new run, too, or take it out of the old one"}
+_BENCH_IT = "bench it in the new run, too, or take it out of the old one"
+_AGAIN = "measure again without what disturbed it"
+_REPAIR = "repair what broke there and bench it again, or take it out of the old run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def diff_runs(old: Path, new: Path) -> Diff:
 def diff_error(diff: Diff, gates: Sequence[Gate]) -> VggDeployError | None:
     """The first condition that holds; else the first cell that could not be judged by one.
 
-    A cell that the old run does not have is no change: conditions pass over it.
+    A cell that the old run did not measure is no change: conditions pass over it.
     """
     for gate in gates:
         for row in diff.rows:
@@ -77,14 +77,20 @@ def diff_error(diff: Diff, gates: Sequence[Gate]) -> VggDeployError | None:
                     f"{gate.text}: {row.subject.id} at batch {row.batch} has {value:.4g}",
                     "see what changed in the environment and in the files",
                 )
-    unsettled = [row for row in diff.rows if row.reason and row.reason != NEW_ONLY]
+    unsettled = [row for row in diff.rows if row.reason and row.before == "measured"]
     if gates and unsettled:
         row = unsettled[0]
         return MeasurementNotValid(
             f"{row.subject.id} at batch {row.batch} cannot be judged: {row.reason}",
-            _REMEDIES.get(row.reason, "measure again without what disturbed it"),
+            _remedy(row),
         )
     return None
+
+
+def _remedy(row: Difference) -> str:
+    if row.now == "failed":
+        return _REPAIR
+    return _AGAIN if row.now == "measured" else _BENCH_IT
 
 
 def _figure(row: Difference, name: str) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vgg_deploy.bench.capacity import CandidatePlan, CapacityReport, Load
 from vgg_deploy.report.quantities import MISSING, fixed_all, percent, significant
-from vgg_deploy.report.table import Column, Table, simple_table
+from vgg_deploy.report.table import Column, RowStatus, Table, simple_table
 
 
 def capacity_tables(report: CapacityReport) -> list[Table]:
@@ -59,7 +59,8 @@ def growth_table(title: str, loads: Sequence[Load]) -> Table:
     if priced:
         names.append("Price per million images")
     columns = [Column(name=name, align="right") for name in names]
-    return simple_table(title, columns, [_grown(load, priced) for load in loads])
+    statuses: list[RowStatus] = ["plain" if load.holds else "warn" for load in loads]
+    return simple_table(title, columns, [_grown(load, priced) for load in loads], statuses=statuses)
 
 
 def _grown(load: Load, priced: bool) -> tuple[str, ...]:

@@ -152,7 +152,7 @@ def read_metrics(path: Path) -> Metrics:
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:  # the last line of a run that was killed
+        except (ValueError, RecursionError):  # the last line of a run that was killed, or damage
             continue
         if isinstance(row, dict):
             rows.append(row)

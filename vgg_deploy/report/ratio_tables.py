@@ -13,7 +13,12 @@ from vgg_deploy.results import Contest
 
 _INTERVAL = f"{100 * LEVEL:.0f} % interval"
 _LEAST_S = 3.0  # what bench takes for a single timing
-_STATUS: Mapping[str, RowStatus] = {"faster": "ok", "slower": "bad", "not told": "warn"}
+_STATUS: Mapping[str, RowStatus] = {
+    "faster": "ok",
+    "slower": "bad",
+    "not told": "warn",
+    "failed": "failed",
+}
 
 
 def contest_table(contest: Contest) -> Table:

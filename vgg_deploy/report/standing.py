@@ -60,6 +60,11 @@ def is_verdict(mark: str) -> bool:
     return mark.startswith((NOT_VERIFIED, ELSEWHERE, _VERDICT))
 
 
+def is_refusal(mark: str) -> bool:
+    """Whether a mark says that verify ran the file and did not find it equivalent."""
+    return mark.startswith(_VERDICT)
+
+
 def verdict_mark(subject: Subject, verify: VerifyReport | None, here: Environment) -> str:
     """What keeps a subject from counting as verified where ``here`` is; empty if nothing does."""
     key = subject.backend, subject.sha256

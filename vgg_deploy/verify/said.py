@@ -44,7 +44,7 @@ def _said(path: Path, format: Format) -> Mapping[str, object]:
         if name in texts:
             try:
                 found[name] = json.loads(texts[name])
-            except ValueError:
+            except (ValueError, RecursionError):
                 found[name] = None
     return found
 
