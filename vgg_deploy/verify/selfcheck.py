@@ -18,6 +18,8 @@ from vgg_deploy.golden import (
     Judged,
     Selfcheck,
     Suspect,
+    blind_passes,
+    refuse_vacuous,
 )
 from vgg_deploy.spec import Preprocessing
 from vgg_deploy.verify.compare import softmax
@@ -43,9 +45,11 @@ def judge_results(index: GoldenIndex, results: AppResults) -> Selfcheck:
     """Compare by the rules of docs/golden.md; the cause is looked for elsewhere.
 
     Raises ``RefusedInput`` for images that are not in the index, a precision it has no bound
-    for, or an image without any output.
+    for, an image without any output, or where an answer that ignores the image would pass.
     """
     _refuse_unfit(index, results)
+    refuse_vacuous(index, results.precision)
+    _refuse_without_logits(index, results)
     by_name = {output.name: output for output in results.images}
     judged = tuple(
         _judged(image, by_name.get(image.name), index, results) for image in index.images
@@ -94,9 +98,16 @@ def _coarser(index: GoldenIndex, results: AppResults) -> Precision | None:
     for precision in halves:
         other = replace(results, precision=precision)
         coarser = index.tolerances[precision].logits > told.logits
-        if coarser and judge_results(index, other).verdict == "equivalent":
+        if coarser and _passes(index, other):
             return precision
     return None
+
+
+def _passes(index: GoldenIndex, results: AppResults) -> bool:
+    try:
+        return judge_results(index, results).verdict == "equivalent"
+    except RefusedInput:  # at that precision nothing can be judged
+        return False
 
 
 def _refuse_unfit(index: GoldenIndex, results: AppResults) -> None:
@@ -122,6 +133,19 @@ def _refuse_unfit(index: GoldenIndex, results: AppResults) -> None:
                 f"the results have neither logits nor probabilities for {output.name}",
                 "write at least one of them for every image",
             )
+
+
+def _refuse_without_logits(index: GoldenIndex, results: AppResults) -> None:
+    """Probabilities lie between 0 and 1: a wide bound on them holds everything."""
+    alone = next((output.name for output in results.images if output.logits is None), None)
+    probabilities = np.array([image.probabilities for image in index.images])
+    bound = index.tolerances[results.precision].probabilities
+    if alone is not None and blind_passes(probabilities, bound):
+        raise RefusedInput(
+            f"the results hold only probabilities for {alone}, whose bound at {results.precision}, "
+            f"{bound:.2g}, would pass an answer that ignores the image",
+            "write the logits, too",
+        )
 
 
 def _judged(
