@@ -88,7 +88,13 @@ def test_a_finer_precision_is_judged_and_no_coarser_one_proposed(collapsed: Bund
     def pixels(_: object) -> np.ndarray[Any, np.dtype[np.uint8]]:
         return np.zeros((1, 4, 4, 3), np.uint8)
 
-    told = diagnose(found, index, results, pixels, lambda batch: np.zeros((len(batch), 10)))
+    told = diagnose(
+        found,
+        index,
+        results,
+        pixels,
+        lambda blocks, _: [np.zeros((len(block), 10)) for block in blocks],
+    )
     assert told.within is None
 
 
