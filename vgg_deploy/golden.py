@@ -149,6 +149,30 @@ def load_index(folder: Path) -> GoldenIndex:
     return index
 
 
+def blind_passes(values: NDArray[np.float64], bound: float) -> bool:
+    """Whether one answer for all images is within ``bound`` of every one of ``[N, classes]``."""
+    return bool(np.ptp(values, axis=0).max() <= 2 * bound)
+
+
+def refuse_vacuous(index: GoldenIndex, precision: Precision) -> None:
+    """Refuse to judge where an answer that ignores the image would pass, on all or most images.
+
+    On most, it is played by the median over the images. The bound of int8 and fp8 is for nonsense
+    only and wider than what differs between most images of a good network; bf16's stands in there.
+    """
+    logits = np.array([image.logits for image in index.images])
+    bound = index.tolerances[precision].logits
+    spread = float(np.median(np.abs(logits - np.median(logits, axis=0)).max(axis=1)))
+    usual = min(bound, index.tolerances["bf16"].logits)
+    if blind_passes(logits, bound) or spread <= usual:
+        raise RefusedInput(
+            f"the golden vectors are no yardstick at {precision}: the logits hardly depend on the "
+            f"image (spread {spread:.1e}, bound {bound:.1e}), so an answer that ignores the image "
+            "would pass",
+            "check the checkpoint's weights: the network may have learned nothing",
+        )
+
+
 def load_image(folder: Path, image: GoldenImage) -> NDArray[np.uint8]:
     """Pixels ``[1, H, W, C]``; ``DigestMismatch`` when the file is not the one that was made."""
     if problem := _image_problem(folder, image):

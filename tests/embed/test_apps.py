@@ -224,3 +224,29 @@ def test_an_older_openvino_is_refused_before_anything_is_built(made: Path, tmp_p
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "OpenVINO 2023.3.0 is too old for this model: use 2024.6 or newer" in done.stderr
+
+
+def test_an_older_onnx_runtime_is_no_verdict(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stand-in for the system's library, which knows no interface as new as the app's."""
+    if reason := skip_reason("c"):
+        pytest.skip(reason)
+    source, old = tmp_path / "old.c", tmp_path / "old"
+    source.write_text(
+        "typedef struct { const void *(*api)(unsigned); const char *(*version)(void); } Base;\n"
+        "static const void *api(unsigned version) { (void)version; return 0; }\n"
+        'static const char *version(void) { return "1.14.1"; }\n'
+        "static const Base base = {api, version};\n"
+        "const Base *OrtGetApiBase(void) { return &base; }\n",
+        encoding="utf-8",
+    )
+    old.mkdir()
+    library = old / "libonnxruntime.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    monkeypatch.setenv("CMAKE_LIBRARY_PATH", str(old))
+    out = tmp_path / "app"
+    assert main(["embed", str(made), "--target", "c", "-o", str(out), "--test"]) == 10
+    said = " ".join(capsys.readouterr().err.split())
+    assert "ONNX Runtime 1.14.1 is too old for this model: use 1.15 or newer" in said
+    assert not out.exists()

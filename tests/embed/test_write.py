@@ -208,6 +208,15 @@ def test_a_missing_tool_is_named_before_anything_is_written(
     assert "apt-get install cmake" in capsys.readouterr().err
 
 
+def program(folder: Path, name: str, script: str) -> Path:
+    """A stand-in for a tool."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
 NODE = ("node", "node", "npm")  # target, the tool that is too old, another one
 CMAKE = ("c", "cmake", "cc")
 
@@ -235,14 +244,59 @@ def test_an_older_tool_is_refused(
     """Stand-ins for the tools: old ones are not at hand."""
     target, old, other = tools
     folder = tmp_path / "tools"
-    folder.mkdir()
-    linked = ["ctest"] if target == "c" else []
-    for name, tells in ((old, version), (other, "9.2.0"), *((name, "") for name in linked)):
-        (folder / name).write_text(f"#!/bin/sh\necho {tells}\n", encoding="utf-8")
-        (folder / name).chmod(0o755)
+    builds = "; [ $1 = --build ] && /bin/mkdir build && /bin/ln -s /bin/true build/test_classifier"
+    program(folder, old, f"echo {version}{builds if target == 'c' else ''}; true")
+    program(folder, other, "echo 9.2.0")
+    program(folder, "ctest", "")
     monkeypatch.setenv("PATH", str(folder))
     out = tmp_path / "app"
     words = ["embed", str(bundle.root), "--target", target, "-o", str(out), "--test"]
     assert main(words) == (10 if said else 0), capsys.readouterr().err
     assert said.format(path=folder / old) in capsys.readouterr().err
     assert out.exists() == (not said)
+
+
+STUB = "Command '/usr/bin/chromium-browser' requires the chromium snap to be installed."
+
+
+def browser_test(bundle: Bundle, out: Path) -> int:
+    return main(["embed", str(bundle.root), "--target", "browser", "-o", str(out), "--test"])
+
+
+def test_a_tool_that_does_not_run_is_named(
+    bundle: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ubuntu's chromium-browser only says that a snap is needed."""
+    folder, out = tmp_path / "tools", tmp_path / "app"
+    for name in ("node", "npm"):
+        program(folder, name, "echo v22.0.0")
+    stub = program(folder, "chromium-browser", f'echo "{STUB}" >&2; exit 1')
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    assert browser_test(bundle, out) == 10
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{stub} --version ends with exit code 1 and says: {STUB}" in said
+    assert "set CHROMIUM to its program" in said
+    assert not out.exists()
+
+
+def test_the_browser_that_chromium_names_is_taken(
+    bundle: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, out = tmp_path / "tools", tmp_path / "app"
+    for name in ("node", "npm"):
+        program(folder, name, "echo v22.0.0")
+    monkeypatch.setenv("PATH", str(folder))
+    own = program(tmp_path / "elsewhere", "my-browser", "echo Chromium 140.0")
+    monkeypatch.setenv("CHROMIUM", str(own))
+    assert browser_test(bundle, out) == 0, capsys.readouterr().err
+    program(folder, "chromium", "echo Chromium 140.0")
+    monkeypatch.setenv("CHROMIUM", str(own.with_name("gone")))
+    assert browser_test(bundle, tmp_path / "other") == 10  # as the app's own test would
+    assert "gone, which is not on this machine" in " ".join(capsys.readouterr().err.split())

@@ -87,7 +87,11 @@ def lively_state(spec: ModelSpec, *, seed: int = 0) -> dict[str, torch.Tensor]:
 
 def lively_bundle(root: Path, card: ModelCard, *, seed: int = 0) -> Bundle:
     """A bundle with such a checkpoint and nothing else."""
-    state = lively_state(card.spec, seed=seed)
+    return bundle_with(root, card, lively_state(card.spec, seed=seed))
+
+
+def bundle_with(root: Path, card: ModelCard, state: dict[str, torch.Tensor]) -> Bundle:
+    """A bundle of a checkpoint alone."""
     draft = Draft(
         format="checkpoint",
         precision="fp32",

@@ -6,7 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,12 @@ from tests.pipeline.foreign_apps import (
 )
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
+from vgg_deploy.golden import AppOutput, AppResults, load_image, load_index
 from vgg_deploy.model.checkpoint import load_model
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.pipeline.golden import make_golden
-from vgg_deploy.verify.mistakes import INPUT_MISTAKES, OUTPUT_MISTAKES
+from vgg_deploy.verify.mistakes import INPUT_MISTAKES, OUTPUT_MISTAKES, Floats
+from vgg_deploy.verify.selfcheck import diagnose, judge_results
 
 
 @pytest.fixture(scope="module")
@@ -300,3 +303,32 @@ def test_no_results_or_no_golden_vectors(
     code, _, err = judged(other, tmp_path / "absent.json", capsys)
     assert code == 3
     assert "no golden vectors" in err
+
+
+def test_one_mistake_after_the_other_is_held(bundle: Bundle) -> None:
+    """All at once would take gigabytes for a large network."""
+    index = load_index(bundle.golden_folder)
+    outputs = tuple(AppOutput(name=i.name, logits=(0.0,) * 10) for i in index.images)
+    results = AppResults(images=outputs)
+    told, alive = [], 0
+
+    def network(blocks: Iterable[Floats], images: int) -> Iterator[Floats]:
+        nonlocal alive
+        held: list[weakref.ref[Floats]] = []
+        for block in blocks:
+            told.append(len(block))
+            held.append(weakref.ref(block))
+            alive = max(alive, sum(kept() is not None for kept in held))
+            yield np.zeros((len(block), 10))
+        assert images == sum(told)
+
+    diagnose(
+        judge_results(index, results),
+        index,
+        results,
+        lambda image: load_image(bundle.golden_folder, image),
+        network,
+    )
+    assert len(told) > 20
+    assert set(told) == {12}
+    assert alive <= 2  # the one that is run, and the next

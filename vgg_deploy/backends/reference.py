@@ -10,7 +10,7 @@ emulation with torch's own half-precision kernels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +64,15 @@ def eager(
     """Torch eager's logits ``[N, classes]`` at a precision; float32, also where it is emulated."""
     with _network(checkpoint_path, precision) as network:
         return _logits(network, batch, chunk, on_batch)
+
+
+def eager_blocks(
+    checkpoint_path: Path, blocks: Iterable[Array], *, on_batch: Callable[[int], None]
+) -> Iterator[Array]:
+    """``eager`` in fp32 of one block after the other, so that the caller need not hold them all."""
+    with _network(checkpoint_path, "fp32") as network:
+        for block in blocks:
+            yield _logits(network, block, CHUNK, on_batch)
 
 
 def stages(

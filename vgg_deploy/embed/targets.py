@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -25,33 +26,48 @@ class Tool:
     names: tuple[str, ...]
     remedy: str
     oldest: Version | None = None
+    variable: str = ""  # of the environment: where set, it names the program instead
 
     def problem(self) -> str:
         """Why the program cannot be used here; empty if it can."""
-        path = next((path for name in self.names if (path := shutil.which(name))), None)
+        named = os.environ.get(self.variable) if self.variable else None
+        names = (named,) if named else self.names
+        path = next((path for name in names if (path := shutil.which(name))), None)
         if path is None:
-            return f"{self.names[0]}, which is not on this machine"
-        if self.oldest is None or (found := _version(path)) is None or found >= self.oldest:
+            return f"{names[0]}, which is not on this machine"
+        said, reason = _told_version(path)
+        if reason:
+            return f"{names[0]}; {path} --version {reason}"
+        found = _version(said)
+        if self.oldest is None or found is None or found >= self.oldest:
             return ""
-        return (
-            f"{self.names[0]} {_dotted(self.oldest)} or newer; {path} is version {_dotted(found)}"
-        )
+        return f"{names[0]} {_dotted(self.oldest)} or newer; {path} is version {_dotted(found)}"
 
 
 def _dotted(version: Version) -> str:
     return ".".join(map(str, version))
 
 
-def _version(program: str) -> Version | None:
-    """Major and minor number that ``--version`` tells; None where it tells none."""
+def _told_version(program: str) -> tuple[str, str]:
+    """What ``--version`` says, and why the program does not run, empty if it does."""
     try:
         done = subprocess.run(
-            (program, "--version"), capture_output=True, text=True, check=False,
+            (program, "--version"), capture_output=True, text=True, errors="replace", check=False,
             timeout=_SECONDS, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = re.search(r"(\d+)(?:\.(\d+))?", done.stdout)
+    except OSError as error:
+        return "", f"does not start: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return "", f"does not end in {_SECONDS} s"
+    if done.returncode == 0:
+        return done.stdout, ""
+    lines = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()
+    return "", f"ends with exit code {done.returncode} and says: {lines[0]}"
+
+
+def _version(said: str) -> Version | None:
+    """The first major and minor number in a text; None where there is none."""
+    found = re.search(r"(\d+)(?:\.(\d+))?", said)
     return tuple(int(number or 0) for number in found.groups()) if found else None
 
 
@@ -83,7 +99,8 @@ _CC = Tool(names=("cc", "gcc", "clang"), remedy="install a C compiler: apt-get i
 _CXX = Tool(names=("c++", "g++", "clang++"), remedy="install a C++ compiler: apt-get install g++")
 _CHROMIUM = Tool(
     names=("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
-    remedy="install Chromium or Chrome: apt-get install chromium",
+    remedy="install Chromium or Chrome (apt-get install chromium), or set CHROMIUM to its program",
+    variable="CHROMIUM",
 )
 _NPM_TEST: tuple[Command, ...] = (("npm", "ci"), ("npm", "test"))
 
@@ -105,6 +122,7 @@ def _cmake() -> tuple[Command, ...]:
     return (
         ("cmake", "-S", ".", "-B", "build", f"-DPython3_EXECUTABLE={sys.executable}"),
         ("cmake", "--build", "build"),
+        ("build/test_classifier", ".", "open"),  # a runtime that cannot is no verdict on the app
         ("ctest", "--test-dir", "build", "--output-on-failure", "--no-tests=error"),
     )
 

@@ -19,7 +19,7 @@ from vgg_deploy.embed.targets import TABLE, TARGETS, Target, TargetName
 from vgg_deploy.errors import RefusedInput, os_errors, unknown_choice
 from vgg_deploy.files import commit, staged
 from vgg_deploy.golden import FOLDER as GOLDEN
-from vgg_deploy.golden import GoldenIndex, GoldenTolerance, load_index
+from vgg_deploy.golden import GoldenIndex, GoldenTolerance, load_index, refuse_vacuous
 from vgg_deploy.spec import unnamed_labels
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -58,9 +58,10 @@ class Written:
 def embed_bundle(bundle: Bundle, out: Path, options: EmbedOptions) -> Written:
     """Write the app of ``options.target`` to the folder ``out``.
 
-    Raises ``RefusedInput`` when the bundle holds no embedded file or no labels, or ``out`` holds
-    something; ``DigestMismatch`` for an edited model or golden vector; ``BackendNotAvailable``
-    when the app is to be tested and a tool is missing; ``NotEquivalent`` when its test fails.
+    Raises ``RefusedInput`` when the bundle holds no embedded file or no labels, ``out`` holds
+    something, or the app's own test would pass an answer that ignores the image;
+    ``DigestMismatch`` for an edited model or golden vector; ``BackendNotAvailable`` when the app
+    is to be tested and a tool is missing; ``NotEquivalent`` when its test fails.
     """
     target = TABLE[options.target]
     _refuse_used(out)
@@ -158,6 +159,7 @@ def _limits(golden: GoldenIndex, artifact: Artifact) -> GoldenTolerance:
             f"the golden vectors have no tolerance for {artifact.precision}",
             "export again: the vectors are made with the file",
         )
+    refuse_vacuous(golden, artifact.precision)  # the app's own test would pass anything
     return limits
 
 

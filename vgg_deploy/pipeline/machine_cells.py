@@ -20,7 +20,7 @@ from vgg_deploy.bench.limits import measure_ceilings
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.environment import capture, now
 from vgg_deploy.errors import BackendNotAvailable, NotEquivalent, VggDeployError
-from vgg_deploy.golden import FOLDER, GoldenIndex, load_image, load_index
+from vgg_deploy.golden import FOLDER, GoldenIndex, load_image, load_index, refuse_vacuous
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
 from vgg_deploy.pipeline.cells import Cell, Selection, is_for, plan
 from vgg_deploy.results import (
@@ -137,6 +137,7 @@ def _judged(cell: Cell, bundle: Bundle, index: GoldenIndex, batches: Sequence[in
     sizes = _sizes(cell.artifact, batches)
     limit = index.tolerances[cell.subject.precision].logits
     try:
+        refuse_vacuous(index, cell.subject.precision)
         with cell.backend.open(cell.artifact, bundle.root) as session:
             worst = _largest_difference(session, bundle, index, sizes)
     except VggDeployError as error:
@@ -184,8 +185,8 @@ def _golden_error(report: VerifyReport) -> VggDeployError | None:
     bad = [row for row in report.rows if row.verdict in ("different", "failed")]
     if bad:
         return NotEquivalent(
-            f"{len(bad)} of {len(report.rows)} are not within the golden vectors' tolerance: "
-            f"{bad[0].subject.id}, {bad[0].reason}",
+            f"{len(bad)} of {len(report.rows)} are not shown to be within the golden vectors' "
+            f"tolerance: {bad[0].subject.id}, {bad[0].reason}",
             "build or export it again",
         )
     return None

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vgg_deploy import jsonio
-from vgg_deploy.backends.reference import eager
+from vgg_deploy.backends.reference import eager_blocks
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import NotEquivalent, RefusedInput, StaleEngine
 from vgg_deploy.golden import VERSION, AppResults, Selfcheck, load_image, load_index
 from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.verify.mistakes import Floats
 from vgg_deploy.verify.selfcheck import diagnose, judge_results
 
 
@@ -43,10 +44,11 @@ def selfcheck(bundle: Bundle, results: Path, watch: Watcher | None = None) -> Se
     bundle.check([bundle.checkpoint])
     checkpoint = bundle.path(bundle.checkpoint)
 
-    def network(batch: NDArray[np.float64]) -> NDArray[np.float64]:
-        watch.begin("looking for the cause", len(batch), "images")
-        given = batch.astype(np.float32)
-        return eager(checkpoint, given, on_batch=watch.advance).astype(np.float64)
+    def network(blocks: Iterable[Floats], images: int) -> Iterator[Floats]:
+        watch.begin("looking for the cause", images, "images")
+        given = (block.astype(np.float32) for block in blocks)
+        for logits in eager_blocks(checkpoint, given, on_batch=watch.advance):
+            yield logits.astype(np.float64)
 
     try:
         return diagnose(found, index, given, lambda image: load_image(folder, image), network)

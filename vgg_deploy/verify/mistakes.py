@@ -24,16 +24,20 @@ from vgg_deploy.verify.compare import softmax
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
+Make = Callable[[Pixels, Preprocessing], Floats | None]
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601-2
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputMistake:
-    """``make`` gives ``[1, C, S, S]`` for pixels ``[1, H, W, C]``; None where it means nothing."""
+    """``make`` gives ``[1, C, S, S]`` for pixels ``[1, H, W, C]``; None where it means nothing.
+
+    Whether it means something depends on the preprocessing alone, not on the image.
+    """
 
     cause: str
-    make: Callable[[Pixels, Preprocessing], Floats | None]
+    make: Make
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vgg_deploy.artifact import Precision
 from vgg_deploy.errors import RefusedInput
@@ -18,12 +17,15 @@ from vgg_deploy.golden import (
     Judged,
     Selfcheck,
     Suspect,
+    blind_passes,
+    refuse_vacuous,
 )
 from vgg_deploy.spec import Preprocessing
 from vgg_deploy.verify.compare import softmax
-from vgg_deploy.verify.mistakes import INPUT_MISTAKES, OUTPUT_MISTAKES, Floats, Pixels
+from vgg_deploy.verify.mistakes import INPUT_MISTAKES, OUTPUT_MISTAKES, Floats, Make, Pixels
 
-Network = Callable[[NDArray[np.float64]], Floats]  # [N, C, S, S] to logits [N, classes]
+# Blocks [N, C, S, S], and how many images they hold in all, to logits [N, classes] of each.
+Network = Callable[[Iterable[Floats], int], Iterable[Floats]]
 _EXPLAINS = 0.2  # of the error may be left for a mistake to count as the cause
 _SHOWN = 3
 _OTHER_CLASSES, _OTHER_IMAGES = "classes-reordered", "images-mixed-up"
@@ -43,9 +45,11 @@ def judge_results(index: GoldenIndex, results: AppResults) -> Selfcheck:
     """Compare by the rules of docs/golden.md; the cause is looked for elsewhere.
 
     Raises ``RefusedInput`` for images that are not in the index, a precision it has no bound
-    for, or an image without any output.
+    for, an image without any output, or where an answer that ignores the image would pass.
     """
     _refuse_unfit(index, results)
+    refuse_vacuous(index, results.precision)
+    _refuse_without_logits(index, results)
     by_name = {output.name: output for output in results.images}
     judged = tuple(
         _judged(image, by_name.get(image.name), index, results) for image in index.images
@@ -94,9 +98,16 @@ def _coarser(index: GoldenIndex, results: AppResults) -> Precision | None:
     for precision in halves:
         other = replace(results, precision=precision)
         coarser = index.tolerances[precision].logits > told.logits
-        if coarser and judge_results(index, other).verdict == "equivalent":
+        if coarser and _passes(index, other):
             return precision
     return None
+
+
+def _passes(index: GoldenIndex, results: AppResults) -> bool:
+    try:
+        return judge_results(index, results).verdict == "equivalent"
+    except RefusedInput:  # at that precision nothing can be judged
+        return False
 
 
 def _refuse_unfit(index: GoldenIndex, results: AppResults) -> None:
@@ -122,6 +133,19 @@ def _refuse_unfit(index: GoldenIndex, results: AppResults) -> None:
                 f"the results have neither logits nor probabilities for {output.name}",
                 "write at least one of them for every image",
             )
+
+
+def _refuse_without_logits(index: GoldenIndex, results: AppResults) -> None:
+    """Probabilities lie between 0 and 1: a wide bound on them holds everything."""
+    alone = next((output.name for output in results.images if output.logits is None), None)
+    probabilities = np.array([image.probabilities for image in index.images])
+    bound = index.tolerances[results.precision].probabilities
+    if alone is not None and blind_passes(probabilities, bound):
+        raise RefusedInput(
+            f"the results hold only probabilities for {alone}, whose bound at {results.precision}, "
+            f"{bound:.2g}, would pass an answer that ignores the image",
+            "write the logits, too",
+        )
 
 
 def _judged(
@@ -259,22 +283,17 @@ def _matched(have: Floats, want: Floats) -> list[int]:
 def _input_suspects(
     part: _Given, images: Sequence[Pixels], p: Preprocessing, network: Network
 ) -> list[Suspect]:
-    """One run of the network over what every mistake would feed it."""
-    made: dict[str, Floats] = {}
-    for name, mistake in INPUT_MISTAKES.items():
-        tensors = [mistake.make(image, p) for image in images]
-        whole = [tensor for tensor in tensors if tensor is not None]
-        if len(whole) == len(images):
-            made[name] = np.concatenate(whole)
-    logits = network(np.concatenate(list(made.values())))
+    """What the network makes of what every mistake would feed it, one mistake after the other."""
+    makes = {name: mistake.make for name, mistake in INPUT_MISTAKES.items()}
+    names = [name for name, make in makes.items() if make(images[0], p) is not None]
+    # All at once would take 3.5 GB at 448 pixels.
+    blocks = (_block(makes[name], images, p) for name in names)
     found = []
-    for name, block in zip(made, np.split(logits, len(made)), strict=True):
-        would = _as(part.kind, block)
-        found.append(
-            Suspect(
-                name=name,
-                cause=INPUT_MISTAKES[name].cause,
-                residual=_residual(part, would),
-            )
-        )
+    for name, logits in zip(names, network(blocks, len(names) * len(images)), strict=True):
+        residual = _residual(part, _as(part.kind, logits))
+        found.append(Suspect(name=name, cause=INPUT_MISTAKES[name].cause, residual=residual))
     return found
+
+
+def _block(make: Make, images: Sequence[Pixels], p: Preprocessing) -> Floats:
+    return np.concatenate([x for image in images if (x := make(image, p)) is not None])

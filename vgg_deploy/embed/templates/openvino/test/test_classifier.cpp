@@ -1,10 +1,12 @@
-/// The golden vectors, and what must be refused. Usage: test_classifier FOLDER
+/// The golden vectors, and what must be refused. Usage: test_classifier FOLDER [open]
+/// With open it ends when the model is open.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
+#include <string>
 
 #include "classifier.hpp"
 #include "golden_vectors.h"
@@ -80,6 +82,7 @@ void test_refusals(Classifier& classifier) {
 int main(int argc, char** argv) try {
     const std::filesystem::path folder = argc > 1 ? argv[1] : ".";
     Classifier classifier(folder);
+    if (argc > 2 && std::string(argv[2]) == "open") return 0;
     for (const auto& vector : GOLDEN) test_golden(classifier, folder, vector);
     test_alpha_lies_on_black(classifier);
     test_refusals(classifier);
