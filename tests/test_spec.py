@@ -45,6 +45,17 @@ def test_unknown_architectures_name_the_known(arch: str) -> None:
     assert all(name in caught.value.remedy for name in ARCHS)
 
 
+@pytest.mark.parametrize(
+    "arch",
+    ["1000000000x64", "1001x64", "1x65537", "-".join(["1x1"] * 1001), f"1x{'9' * 5000}"],
+)
+def test_what_nobody_could_build_is_refused_at_once(arch: str) -> None:
+    with pytest.raises(UsageError, match="no network that could be built") as caught:
+        ModelSpec.named(arch, size=4096, ceil_mode=True)
+    assert "1,000 convolutions of at most 65,536 channels" in caught.value.remedy
+    assert ModelSpec.named("1000x65536").weight_layers == 1003
+
+
 def test_the_nearest_name_is_suggested() -> None:
     with pytest.raises(UsageError) as caught:
         ModelSpec.named("vgg16bn")

@@ -18,6 +18,7 @@ from vgg_deploy.errors import UsageError, unknown_choice
 Head = Literal["book", "torchvision"]
 HEADS: tuple[Head, ...] = get_args(Head)
 ConvArch = tuple[tuple[int, int], ...]
+_MOST_CONVOLUTIONS, _MOST_CHANNELS = 1000, 65_536
 
 _A: ConvArch = ((1, 64), (1, 128), (2, 256), (2, 512), (2, 512))
 _B: ConvArch = ((2, 64), (2, 128), (2, 256), (2, 512), (2, 512))
@@ -140,9 +141,18 @@ def _custom(text: str) -> Arch:
         raise unknown_choice(
             "architecture", text, [*ARCHS, "or a conv_arch such as 1x16-1x32-2x64"]
         )
+    if re.search(r"\d{10}", text):  # Python itself refuses to read more than 4,300 digits
+        raise _too_large()
     pairs = (pair.split("x") for pair in text.removesuffix("_bn").split("-"))
     arch = tuple((int(n), int(c)) for n, c in pairs)
     return Arch(conv_arch=arch, column="custom", batch_norm=text.endswith("_bn"))
+
+
+def _too_large() -> UsageError:
+    return UsageError(
+        "this conv_arch is no network that could be built",
+        f"use at most {_MOST_CONVOLUTIONS:,} convolutions of at most {_MOST_CHANNELS:,} channels",
+    )
 
 
 def _check_arch(spec: ModelSpec) -> None:
@@ -151,6 +161,10 @@ def _check_arch(spec: ModelSpec) -> None:
             f"conv_arch {spec.conv_arch} needs at least one block of one convolution",
             "write it as num_convs x out_channels per block, for example 1x16-1x32-2x64",
         )
+    if sum(n for n, _ in spec.conv_arch) > _MOST_CONVOLUTIONS:
+        raise _too_large()
+    if max(c for _, c in spec.conv_arch) > _MOST_CHANNELS:
+        raise _too_large()
     if spec.pointwise and len(spec.pointwise) != len(spec.conv_arch):
         raise UsageError(
             f"pointwise has {len(spec.pointwise)} entries for {len(spec.conv_arch)} blocks",

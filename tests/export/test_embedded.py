@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 from tests.export.conftest import Embedded, Plain
 from tests.export.networks import lively_bundle, named, preprocessing_of
 from vgg_deploy.artifact import Artifact, Precision
-from vgg_deploy.bundle import Bundle
+from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError
@@ -230,6 +230,31 @@ def test_command(
     if not code:
         made = json.loads(output.out)["artifacts"]
         assert [a["format"] for a in made] == ["onnx", "embedded"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--topk", "99"], 2, "99 of 10 classes"),
+        (["--format", "torchscript"], 3, "holds no fp32 ONNX file to embed"),
+        (["--format", "torchscrip"], 2, "unknown format"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, said: str
+) -> None:
+    bundle = lively_bundle(tmp_path, colour_card(None))
+    before = sorted(bundle.root.iterdir())
+    assert main(["export", str(bundle.root), "--embedded", *words]) == code
+    assert said in capsys.readouterr().err
+    assert sorted(bundle.root.iterdir()) == before
+
+
+def test_another_format_beside_an_onnx_file_that_is_there(plain: Plain) -> None:
+    bundle = plain(colour_card(None))
+    assert main(["export", str(bundle.root), "-f", "torchscript", "--embedded"]) == 0
+    made = open_bundle(bundle.root).artifacts
+    assert {a.format for a in made} == {"checkpoint", "onnx", "torchscript", "embedded"}
 
 
 def test_verified_with_pixels_and_timed(

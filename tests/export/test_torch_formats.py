@@ -17,6 +17,7 @@ from vgg_deploy.artifact import Format
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.export import ExportOptions, aoti_missing, export
+from vgg_deploy.export.to_program import aoti_made_by
 
 TEXTS = ("card.json", "labels.json", "preprocessing.json")
 needs_compiler = pytest.mark.skipif(aoti_missing() is not None, reason="no C++ compiler")
@@ -126,6 +127,21 @@ def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(BackendNotAvailable, match=r"\$CXX \(no-such-compiler\) was found"):
         export(bundle, "aoti")
+
+
+@pytest.mark.parametrize("command", ["{}", "ccache {}", "/usr/bin/ccache distcc {}"])
+def test_the_compiler_in_a_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    compiler = tmp_path / "my-g++"
+    compiler.write_text("#!/bin/sh\necho 99\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", command.format(compiler))
+    assert aoti_missing() is None
+    assert aoti_made_by(ExportOptions())["compiler"] == "my-g++ 99"
+    for other in (tmp_path / "absent", f"{compiler} -m32", f'"{compiler}'):
+        monkeypatch.setenv("CXX", command.format(other))
+        assert aoti_missing() is not None
 
 
 @needs_compiler

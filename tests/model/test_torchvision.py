@@ -15,13 +15,13 @@ from vgg_deploy.errors import RefusedInput
 from vgg_deploy.libraries import import_torchvision
 from vgg_deploy.model.checkpoint import load_model, save_checkpoint
 from vgg_deploy.model.keys import book_names, to_ours, to_torchvision
+from vgg_deploy.model.state_file import read_state
 from vgg_deploy.model.torchvision import (
     WEIGHTS,
     fitted,
     has_card,
     infer_spec,
     load_file,
-    read_state,
 )
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import ModelSpec
@@ -142,6 +142,37 @@ def test_the_books_own_keys_are_understood() -> None:
         f"net.{names[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": v for k, v in state.items()
     }
     assert list(fitted(spec, book, source="book")) == list(state)
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "features.module.{}",  # PyTorch's ImageNet example: only the features are parallel
+        "module._orig_mod.{}",
+        "_orig_mod.module.{}",
+        "model.{}",
+        "model._orig_mod.net.module.{}",
+    ],
+)
+def test_wrappers_are_taken_off_wherever_they_stand(wrapped: str) -> None:
+    spec = ModelSpec.named("vgg11_bn", width=1 / 16, size=64, classes=10, fc_width=16)
+    state = VGG(spec).state_dict()
+    theirs = to_torchvision(spec, state)
+    if "features" in wrapped:
+        found = {k.replace("features.", "features.module."): v for k, v in theirs.items()}
+    else:
+        found = {wrapped.format(k): v for k, v in theirs.items()}
+    ours = fitted(infer_spec(found, "vgg11_bn"), found, source="x")
+    assert list(ours) == list(state)
+    assert all(torch.equal(ours[k], state[k]) for k in state)
+
+
+def test_one_tensor_with_and_without_a_wrapper_is_refused() -> None:
+    spec = make_card().spec
+    state = VGG(spec).state_dict()
+    twice = {**state, "module.head.fc8.bias": state["head.fc8.bias"] + 1}
+    with pytest.raises(RefusedInput, match=r"hold head\.fc8\.bias twice"):
+        fitted(spec, twice, source="x")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

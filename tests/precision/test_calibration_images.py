@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.conftest import photos
 from tests.precision.conftest import OPTIONS
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.data import fashion_mnist, sources
+from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.data.images import to_channels
 from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.manifest import save_manifest
-from vgg_deploy.precision import CalibrationOptions, convert
-from vgg_deploy.precision.calibration import calibration_set, source_of
+from vgg_deploy.precision import CalibrationOptions, convert, quantize
+from vgg_deploy.precision.calibration import BATCH, batches, calibration_set, source_of
+from vgg_deploy.precision.convert import images_to_run
 
 
 def test_other_images_make_another_file(bundle: Bundle) -> None:
@@ -109,6 +116,58 @@ def test_a_folders_training_images_calibrate(bundle: Bundle, tmp_path: Path) -> 
     clothes = with_card(own, dataset="fashion-mnist")
     few = CalibrationOptions(data="sample", images=12)
     assert "range_measured_on" not in convert(clothes, "fp16", few)[1].made_by
+
+
+def test_a_plain_export_keeps_what_a_folder_calibrated(bundle: Bundle, tmp_path: Path) -> None:
+    """Nothing would be made, so nothing has to be named; with other counts it has."""
+    own = with_card(bundle, dataset="folder photos")
+    folder = str(photos(tmp_path / "photos", 1))
+    own, made, _ = convert(own, "int8", CalibrationOptions(data=folder, images=12))
+    assert convert(own, "int8", CalibrationOptions(images=12))[1:] == (made, True)
+    with pytest.raises(UsageError, match="trained on folder photos"):
+        convert(own, "int8", CalibrationOptions(images=13))
+    named = CalibrationOptions(data="sample", images=12)
+    assert convert(own, "int8", named)[1].made_by["calibration_data"] == "sample train"
+
+
+def test_the_range_of_a_model_of_unknown_data_from_a_folder_of_fashion_mnist(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = CalibrationOptions(data_dir=tmp_path, images=12)
+    with pytest.raises(RefusedInput, match="lacks train-images-idx3-ubyte"):
+        convert(bundle, "fp16", options)
+    full = replace(load_dataset("sample"), name="fashion-mnist")
+    asked: list[tuple[str, Path | None]] = []
+
+    def load(name: str, data_dir: Path | None) -> Dataset:
+        asked.append((name, data_dir))
+        return full
+
+    monkeypatch.setattr(sources, "load_dataset", load)
+    made = convert(bundle, "fp16", options)[1].made_by
+    assert asked == [("fashion-mnist", tmp_path)]
+    assert made["calibration_data"] == "fashion-mnist train"
+
+
+def test_held_out_images_are_not_all_in_memory_as_floats(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[weakref.ref[NDArray[np.float32]]] = []
+    most = 0
+
+    def counted(*given: Any) -> Iterator[NDArray[np.float32]]:
+        nonlocal most
+        for part in batches(*given):
+            alive.append(weakref.ref(part))
+            most = max(most, sum(ref() is not None for ref in alive))
+            yield part
+
+    done: list[int] = []
+    monkeypatch.setattr(quantize, "batches", counted)
+    convert(bundle, "int8", CalibrationOptions(data="sample", images=64), done.append)
+    assert len(alive) == 4 * 64 // BATCH
+    assert sum(done) == images_to_run("int8", CalibrationOptions(images=64))
+    assert most <= 3
 
 
 def with_card(bundle: Bundle, **changes: str) -> Bundle:

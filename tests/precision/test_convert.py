@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from vgg_deploy.data.images import to_channels
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
 from vgg_deploy.export import export
+from vgg_deploy.manifest import save_manifest
 from vgg_deploy.precision import ONNX_PRECISIONS, convert
 from vgg_deploy.precision.convert import images_to_run
 
@@ -267,3 +269,15 @@ def test_unknown_precision_suggests_the_nearest(bundle: Bundle) -> None:
     with pytest.raises(UsageError) as caught:
         convert(bundle, "fp15")  # type: ignore[arg-type]
     assert "did you mean 'fp16'" in caught.value.remedy
+
+
+def test_int8_is_told_as_it_is_and_kept_from_when_it_was_told_otherwise(bundle: Bundle) -> None:
+    bundle, made, _ = convert(bundle, "int8", OPTIONS)
+    told = made.made_by["activations"]
+    assert "outputs that feed another through ReLU, max pooling and flatten" in told
+    before = "symmetric, one scale per tensor, on inputs and outputs of Conv and Gemm"
+    for words, reused in ((before, True), ("asymmetric", False)):
+        older = replace(made, made_by={**made.made_by, "activations": words})
+        artifacts = tuple(older if a.path == made.path else a for a in bundle.artifacts)
+        save_manifest(bundle.root, replace(bundle.manifest, artifacts=artifacts))
+        assert convert(open_bundle(bundle.root), "int8", OPTIONS)[2] == reused

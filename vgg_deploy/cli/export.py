@@ -15,7 +15,6 @@ from vgg_deploy.cli.options import (
     FormatsOption,
     JsonOption,
     PrecisionsOption,
-    precision_of,
     refuse_given,
 )
 from vgg_deploy.errors import UsageError
@@ -62,7 +61,7 @@ def export(
     """
     from vgg_deploy.bundle import open_bundle
     from vgg_deploy.export.baked import EmbeddedOptions, resize_of
-    from vgg_deploy.pipeline.export import embed_preprocessing, export_bundle
+    from vgg_deploy.pipeline.export import export_bundle
     from vgg_deploy.precision.options import CalibrationOptions
 
     if not _MEASURED & set(precisions or ()):
@@ -74,19 +73,14 @@ def export(
         data=calibration_data, data_dir=data_dir, images=calibration_images
     )
     with watching() as watch:
-        opened, made, skipped = export_bundle(
+        _, made, skipped = export_bundle(
             open_bundle(bundle),
             tuple(formats or ()),
             watch,
             precisions=tuple(precisions or ()),
             calibration=calibration,
+            embedded=options if embedded else None,
         )
-        if embedded:
-            for precision in dict.fromkeys(precisions or ("fp32",)):
-                opened, artifact = embed_preprocessing(
-                    opened, options, watch, precision=precision_of(precision)
-                )
-                made.append(artifact)
     if as_json:
         print_json({"artifacts": made, "skipped": skipped})
     else:

@@ -45,7 +45,7 @@ def load_dataset(name: str, data_dir: Path | None = None) -> Dataset:
         if data_dir is not None:
             raise UsageError(
                 "the sample is inside the package and is not read from a folder",
-                "leave out --data-dir, or use --data fashion-mnist",
+                "leave out --data-dir, or name fashion-mnist as the data set",
             )
         return _load_sample()
     folder = find_fashion_mnist(data_dir)
@@ -100,7 +100,7 @@ def _names() -> list[str]:
 _FOUR_FILES = (
     "give a folder with the four files "
     + ", ".join(f"{name}[.gz]" for name in _names())
-    + ", or use --data sample"
+    + ", or name sample as the data set"
 )
 
 

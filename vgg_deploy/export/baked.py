@@ -45,6 +45,13 @@ class EmbeddedOptions:
         if self.topk < 0:
             raise UsageError(f"--topk {self.topk} is below 0", "use 0 for none, or a number")
 
+    def require_fit(self, card: ModelCard) -> None:
+        """Raise ``UsageError`` where the model has fewer classes than are asked for."""
+        if self.topk > card.spec.classes:
+            raise UsageError(
+                f"--topk {self.topk} of {card.spec.classes} classes", "use a smaller number"
+            )
+
 
 def resize_of(text: str) -> Resize:
     """A resize's name, or ``UsageError`` with the nearest one."""
@@ -66,8 +73,7 @@ def bake(model: ir.Model, card: ModelCard, options: EmbeddedOptions) -> None:
     graph = model.graph
     (given,), (logits,) = graph.inputs, graph.outputs
     p, classes = card.preprocessing, card.spec.classes
-    if options.topk > classes:
-        raise UsageError(f"--topk {options.topk} of {classes} classes", "use a smaller number")
+    options.require_fit(card)
     tape = Tape()
     build = _Builder(tape)
     side: tuple[int | str, int | str] = ("height", "width")

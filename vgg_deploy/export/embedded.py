@@ -37,12 +37,7 @@ def export_embedded(
     from vgg_deploy.export import to_onnx
 
     options = options or EmbeddedOptions()
-    plain = bundle.find("onnx", precision)
-    if plain is None:
-        raise RefusedInput(
-            f"{bundle.root} holds no {precision} ONNX file to embed",
-            f"make it: vgg-deploy export {bundle.root} --format onnx --precision {precision}",
-        )
+    plain = plain_file(bundle, precision)
     bundle.check([plain])
     made_by = to_onnx.tool_versions() | {k: str(v) for k, v in asdict(options).items()}
     made_by["graph"] = _GRAPH
@@ -62,6 +57,17 @@ def export_embedded(
     source, card = bundle.path(plain), bundle.card
     bundle, artifact = bundle.add(draft, lambda path: _write(source, card, options, path))
     return bundle, artifact, False
+
+
+def plain_file(bundle: Bundle, precision: Precision) -> Artifact:
+    """The file to embed; ``RefusedInput`` where the bundle holds none of that precision."""
+    plain = bundle.find("onnx", precision)
+    if plain is None:
+        raise RefusedInput(
+            f"{bundle.root} holds no {precision} ONNX file to embed",
+            f"make it: vgg-deploy export {bundle.root} --format onnx --precision {precision}",
+        )
+    return plain
 
 
 def image_spec(card: ModelCard, options: EmbeddedOptions) -> TensorSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 _COMPILERS = ("g++", "clang++")
+_LAUNCHERS = ("ccache", "sccache", "distcc", "icecc")
 _LOGGERS = ("torch.utils.cpp_extension", "torch._inductor")  # "No CUDA runtime is found, ..."
 _AOTI_KEPT = (".so", ".json")  # the generated C++ is left out: it holds paths of this machine
 
@@ -56,7 +58,7 @@ def aoti_missing() -> BackendNotAvailable | None:
     sought = f"$CXX ({wanted})" if wanted else " nor ".join(_COMPILERS)
     return BackendNotAvailable(
         f"AOTInductor needs a C++ compiler: {'no ' if wanted else 'neither '}{sought} was found",
-        "install one, for example apt-get install g++, or point $CXX to yours",
+        "install one, for example apt-get install g++, or point $CXX to yours, without options",
     )
 
 
@@ -143,9 +145,23 @@ def _compile_errors() -> Iterator[None]:
 
 
 def _compiler() -> str | None:
-    """Path of the C++ compiler: ``$CXX`` where it is set, else g++, else clang++."""
+    """Path of the C++ compiler: ``$CXX`` where it is set, else g++, else clang++.
+
+    Of ``ccache g++`` it is g++: inductor takes one path, and no options.
+    """
     wanted = os.environ.get("CXX")
-    return next(filter(None, map(shutil.which, (wanted,) if wanted else _COMPILERS)), None)
+    names = (wanted, _program_of(wanted)) if wanted else _COMPILERS
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+def _program_of(command: str) -> str:
+    """The compiler behind launchers; a command with options stays what it is, a name of none."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # an open quote
+        return command
+    programs = [word for word in words if Path(word).name not in _LAUNCHERS]
+    return programs[0] if len(programs) == 1 else command
 
 
 def _compiler_version(compiler: str) -> str:

@@ -42,12 +42,23 @@ def save_tensors(
 
     with os_errors(f"write {path}"):
         try:
-            save_file(dict(tensors), path, metadata=dict(metadata))
+            save_file(_apart(tensors), path, metadata=dict(metadata))
             usual_mode(path)
         except SafetensorError as error:  # it tells the system's number in its text only
             if number := re.search(r"os error (\d+)", str(error)):
                 raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
             raise
+
+
+def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """``tensors`` without shared memory (tied weights, views), which the format does not know."""
+    seen: set[int] = set()
+    apart = {}
+    for key, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[key] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return apart
 
 
 def read_card(path: Path) -> ModelCard:

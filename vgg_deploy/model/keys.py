@@ -16,13 +16,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from vgg_deploy.errors import RefusedInput
 from vgg_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 State = Mapping[str, "Tensor"]
-_WRAPPERS = ("module.", "_orig_mod.", "net.")  # DataParallel, torch.compile, the book's class
+_WRAPPERS = frozenset({"module", "_orig_mod"})  # (Distributed)DataParallel, torch.compile
+_OWNERS = ("net.", "model.")  # the book's class, Lightning modules
 
 
 def torchvision_names(spec: ModelSpec) -> dict[str, str]:
@@ -49,7 +51,10 @@ def to_torchvision(spec: ModelSpec, state: State) -> dict[str, Tensor]:
 
 
 def to_ours(spec: ModelSpec, state: State) -> dict[str, Tensor]:
-    """A state dict in any of the three namings under our keys; unknown keys stay as they are."""
+    """A state dict in any of the three namings under our keys; unknown keys stay as they are.
+
+    Raises ``RefusedInput`` where two keys name one tensor once their wrappers are gone.
+    """
     state = _unwrapped(state)
     for names in (torchvision_names(spec), book_names(spec)):
         back = {theirs: ours for ours, theirs in names.items()}
@@ -67,10 +72,25 @@ def _renamed(state: State, names: Mapping[str, str]) -> dict[str, Tensor]:
 
 
 def _unwrapped(state: State) -> State:
-    for prefix in _WRAPPERS:
-        if state and all(key.startswith(prefix) for key in state):
-            return {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-    return state
+    """``state`` without what wrappers put into its keys, wherever they stand and however many."""
+    bare: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        name = ".".join(part for part in key.split(".") if part not in _WRAPPERS)
+        if name in bare:
+            raise RefusedInput(
+                f"the weights hold {name} twice, with and without a wrapper's prefix",
+                "save the state dict of one network alone: torch.save(model.state_dict(), path)",
+            )
+        bare[name] = tensor
+    while owner := _shared_owner(bare):
+        bare = {key.removeprefix(owner): tensor for key, tensor in bare.items()}
+    return bare
+
+
+def _shared_owner(state: State) -> str | None:
+    """What every key begins with, where that is no layer."""
+    shared = (owner for owner in _OWNERS if all(key.startswith(owner) for key in state))
+    return next(shared, None) if state else None
 
 
 def _block_layers(spec: ModelSpec) -> list[tuple[str, str]]:

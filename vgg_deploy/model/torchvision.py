@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import pickle
-import re
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vgg_deploy.errors import (
     DigestMismatch,
@@ -18,20 +16,18 @@ from vgg_deploy.errors import (
     VggDeployError,
     from_os_error,
     os_errors,
-    require_file,
     unknown_choice,
 )
 from vgg_deploy.files import sha256_of
 from vgg_deploy.libraries import import_torch, import_torchvision
-from vgg_deploy.model.checkpoint import CARD_KEY, load_state, read_card, read_header
+from vgg_deploy.model.checkpoint import CARD_KEY, read_card, read_header
 from vgg_deploy.model.keys import State, to_ours
+from vgg_deploy.model.state_file import read_state
 from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
-
-# How torch says that a pickle names something that is no tensor, blocked or merely unknown.
-_CODE = re.compile("unsupported global", re.IGNORECASE)
 
 # Normalisation of ImageNet-1k as torchvision's VGG weights were trained with it.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -128,50 +124,6 @@ def has_card(path: Path) -> bool:
     return path.suffix == ".safetensors" and CARD_KEY in read_header(path)
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors of a state dict file; no code in it is run (``weights_only``, CVE-2025-32434)."""
-    require_file(path, "weights file")
-    if path.suffix == ".safetensors":
-        return load_state(path)
-    torch = import_torch()
-    try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not _CODE.search(str(error)):
-            raise _not_weights(path, error) from error
-        raise RefusedInput(
-            f"{path} is a pickle that holds more than tensors, and loading it could run code",
-            "save the state dict alone: torch.save(model.state_dict(), path)",
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
-        raise _not_weights(path, error) from error
-    return _tensors(path, loaded)
-
-
-def _not_weights(path: Path, error: Exception) -> RefusedInput:
-    reason = next(iter(str(error).splitlines()), type(error).__name__)
-    return RefusedInput(
-        f"{path} is not a whole PyTorch weights file: {reason[:120]}",
-        "give a .safetensors file, or one that torch.save wrote",
-    )
-
-
-def _tensors(path: Path, loaded: Any) -> dict[str, Tensor]:
-    import torch
-
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not all(
-        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in loaded.items()
-    ):
-        raise RefusedInput(
-            f"{path} does not hold a state dict (names and tensors)",
-            "save one: torch.save(model.state_dict(), path)",
-        )
-    return dict(loaded)
-
-
 def fitted(spec: ModelSpec, state: State, *, source: str) -> dict[str, Tensor]:
     """``state`` under our keys in float32; ``RefusedInput`` tells what is missing or too much."""
     import torch
@@ -187,12 +139,26 @@ def fitted(spec: ModelSpec, state: State, *, source: str) -> dict[str, Tensor]:
             f"{spec.classes} classes): {problem}",
             "check --arch, --size, --head and --classes; the width is that of the weights",
         )
-    for key, tensor in ours.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise RefusedInput(
-                f"{source} holds NaN or infinity in {key}", "use weights from before it diverged"
-            )
-    return {k: ours[k].float() if wanted[k].is_floating_point() else ours[k] for k in wanted}
+    return {
+        key: _values(ours[key], like.dtype, f"{key} of {source}") for key, like in wanted.items()
+    }
+
+
+def _values(tensor: Tensor, dtype: torch.dtype, what: str) -> Tensor:
+    """A tensor as others store it (sparse, eight bits) with plain values of ``dtype``."""
+    import torch
+
+    try:
+        plain = tensor.to_dense().to(dtype)
+        finite = bool(torch.isfinite(plain).all())
+    except RuntimeError as error:  # no values at all, or a type that torch only stores
+        raise RefusedInput(
+            f"{what} has no plain values: {tensor.dtype} on {tensor.device}",
+            "save the weights dense and in float32",
+        ) from error
+    if not finite:
+        raise RefusedInput(f"{what} holds NaN or infinity", "use weights from before it diverged")
+    return plain
 
 
 def _counted(wanted: State, have: State) -> dict[str, Tensor]:
@@ -262,8 +228,10 @@ def infer_spec(
     base = ModelSpec.named(arch, size=size or 224, ceil_mode=ceil_mode)
     ours = to_ours(base, state)
     first, fc6, fc8 = (ours.get(f"{key}.weight") for key in ("blocks.0.0", "head.fc6", "head.fc8"))
-    if first is None or fc6 is None or fc8 is None or first.ndim != 4 or fc6.ndim != 2:
+    if first is None or fc6 is None or fc8 is None:
         return base  # `fitted` will say what is missing
+    if (first.ndim, fc6.ndim, fc8.ndim) != (4, 2, 2):
+        return base  # and what has another shape
     width = _width(base, ours, first.shape[0])
     last = max(1, int(base.conv_arch[-1][1] * width))
     side = round((fc6.shape[1] / last) ** 0.5)
@@ -291,15 +259,15 @@ def _width(base: ModelSpec, ours: State, first: int) -> float:
     is no width for all, the first block's, and ``fitted`` will say what differs.
     """
     low, high = 0.0, float("inf")
-    for index, (_, full) in enumerate(base.conv_arch):
-        weight = ours.get(f"blocks.{index}.0.weight")
-        if weight is not None and weight.shape[0] > 1:  # 1 is also what less than 1 becomes
-            low, high = max(low, weight.shape[0] / full), min(high, (weight.shape[0] + 1) / full)
+    widths = [
+        (full, weight.shape[0])
+        for index, (_, full) in enumerate(base.conv_arch)
+        if (weight := ours.get(f"blocks.{index}.0.weight")) is not None and weight.ndim == 4
+    ]
+    for full, narrow in widths:
+        if narrow > 1:  # 1 is also what less than 1 becomes
+            low, high = max(low, narrow / full), min(high, (narrow + 1) / full)
     if not 0 < low < high:
         return first / base.conv_arch[0][1]
-    exact = all(
-        int(full * low) == weight.shape[0]
-        for index, (_, full) in enumerate(base.conv_arch)
-        if (weight := ours.get(f"blocks.{index}.0.weight")) is not None
-    )
+    exact = all(int(full * low) == narrow for full, narrow in widths)
     return low if exact else (low + high) / 2

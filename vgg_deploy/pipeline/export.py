@@ -9,7 +9,7 @@ from vgg_deploy.artifact import Artifact, Format, Precision
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable, UsageError, unknown_choice
 from vgg_deploy.export.baked import EmbeddedOptions
-from vgg_deploy.export.embedded import export_embedded
+from vgg_deploy.export.embedded import export_embedded, plain_file
 from vgg_deploy.export.registry import EXPORT_FORMATS
 from vgg_deploy.export.registry import export as export_one
 from vgg_deploy.pipeline.golden import make_golden
@@ -26,8 +26,11 @@ def export_bundle(
     *,
     precisions: Sequence[str] = (),
     calibration: CalibrationOptions | None = None,
+    embedded: EmbeddedOptions | None = None,
 ) -> tuple[Bundle, list[Artifact], dict[str, str]]:
     """Make the artifacts of ``formats`` (all when empty), ONNX in ``precisions``, golden vectors.
+
+    With ``embedded`` also the embedded file of each precision; what does not fit is told first.
 
     Returns the bundle, its artifacts of those formats, and why others were skipped. A format that
     was asked for by name and cannot be made here is an error; among "all" it is skipped. Precisions
@@ -36,9 +39,9 @@ def export_bundle(
     watch = watch or Silent()
     formats = formats or (["onnx"] if precisions else [])
     _check_precisions(formats, precisions)
-    for name in formats:
-        if name not in EXPORT_FORMATS:
-            raise unknown_choice("format", name, EXPORT_FORMATS)
+    _check_formats(formats)
+    if embedded is not None:
+        _check_embedded(bundle, formats, embedded)
     made: list[Artifact] = []
     skipped: dict[str, str] = {}
     for name in dict.fromkeys(formats or EXPORT_FORMATS):
@@ -62,7 +65,11 @@ def export_bundle(
         bundle, artifact, reused = _converted(bundle, precision, calibration, watch)
         made.append(artifact)
         _told(watch, artifact, reused)
-    return make_golden(bundle, watch), made, skipped
+    bundle = make_golden(bundle, watch)
+    if embedded is not None:
+        bundle, more = _embedded(bundle, embedded, precisions, watch)
+        made += more
+    return bundle, made, skipped
 
 
 def embed_preprocessing(
@@ -84,6 +91,17 @@ def embed_preprocessing(
     return bundle, artifact
 
 
+def _embedded(
+    bundle: Bundle, options: EmbeddedOptions, precisions: Sequence[str], watch: Watcher
+) -> tuple[Bundle, list[Artifact]]:
+    made = []
+    for name in dict.fromkeys(precisions or ("fp32",)):
+        precision = cast("Precision", name)
+        bundle, artifact = embed_preprocessing(bundle, options, watch, precision=precision)
+        made.append(artifact)
+    return bundle, made
+
+
 def _converted(
     bundle: Bundle,
     precision: Precision,
@@ -100,6 +118,18 @@ def _converted(
     if not reused:
         was_made()
     return bundle, artifact, reused
+
+
+def _check_formats(formats: Sequence[str]) -> None:
+    for name in formats:
+        if name not in EXPORT_FORMATS:
+            raise unknown_choice("format", name, EXPORT_FORMATS)
+
+
+def _check_embedded(bundle: Bundle, formats: Sequence[str], options: EmbeddedOptions) -> None:
+    options.require_fit(bundle.card)
+    if formats and "onnx" not in formats:  # none is made, so one has to be there
+        plain_file(bundle, "fp32")
 
 
 def _check_precisions(formats: Sequence[str], precisions: Sequence[str]) -> None:

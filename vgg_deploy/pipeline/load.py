@@ -12,6 +12,7 @@ from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, require_file, unknown_choice
 from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
+from vgg_deploy.model.state_file import read_state
 from vgg_deploy.model.torchvision import (
     Loaded,
     fitted,
@@ -20,7 +21,6 @@ from vgg_deploy.model.torchvision import (
     infer_spec,
     load_file,
     load_torchvision,
-    read_state,
 )
 from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing, unnamed_labels
 

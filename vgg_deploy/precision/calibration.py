@@ -40,7 +40,7 @@ def calibration_set(card: ModelCard, options: CalibrationOptions) -> Calibration
     Raises ``UsageError`` when nobody says what data the model is for, ``RefusedInput`` when the
     split is too small.
     """
-    if options.data is None and card.dataset not in ("fashion-mnist", "sample"):
+    if options.data is None and not has_own_data(card):
         raise _nothing_named(card)
     dataset = open_dataset(source_of(card, options), options.data_dir, card.preprocessing)
     if len(dataset.train) < 2 * options.images:
@@ -54,6 +54,11 @@ def calibration_set(card: ModelCard, options: CalibrationOptions) -> Calibration
     channels = card.preprocessing.channels
     measured, held_out = (to_channels(dataset.train.images[i], channels) for i in drawn)
     return CalibrationSet(measured, held_out, f"{dataset.name} train")
+
+
+def has_own_data(card: ModelCard) -> bool:
+    """Whether the images that the model was trained on can be had without being named."""
+    return card.dataset in ("fashion-mnist", "sample")
 
 
 def source_of(card: ModelCard, options: CalibrationOptions) -> str:

@@ -21,6 +21,7 @@ from vgg_deploy.precision.calibration import (
     batches,
     calibration_set,
     digest_of,
+    has_own_data,
     source_of,
 )
 from vgg_deploy.precision.cast import check_range, to_half
@@ -114,19 +115,21 @@ def _made_by(
     known |= {"opset": str(dialect.opset), "ir_version": str(dialect.ir_version)}
     if converter.passes:
         known |= {
-            "calibration_wanted": options.data or card.dataset or "sample",
             "calibration_images": str(options.images),
             "calibration_seed": str(options.seed),
         }
+    if converter.passes and (options.data or has_own_data(card)):
+        known["calibration_wanted"] = options.data or card.dataset or "sample"
     return known
 
 
 def _sources(options: CalibrationOptions, card: ModelCard) -> Collection[str]:
     """Where the images of a file that is kept may come from; of a folder its digest tells.
 
-    Those that would be drawn from now, or the model's own, which may be absent by now.
+    Those that would be drawn from now, or the model's own, which may be absent by now. Where
+    nothing is named now, whatever was named when the file was made; empty stands for any.
     """
-    if options.data and is_folder(options.data):
+    if is_folder(options.data) if options.data else not has_own_data(card):
         return ()
     named = source_of(card, options)
     found = {f"{found_as(named, options.data_dir)} train"}
@@ -143,7 +146,8 @@ def _valid(
     artifact = bundle.find("onnx", precision)
     if artifact is None or artifact.parent != source.sha256:
         return None
-    if not wanted.items() <= artifact.made_by.items() or bundle.problem(artifact):
+    made_by = {name: _SAME.get(value, value) for name, value in artifact.made_by.items()}
+    if not wanted.items() <= made_by.items() or bundle.problem(artifact):
         return None
     if sources and artifact.made_by.get("calibration_data") not in sources:
         return None
@@ -190,8 +194,9 @@ def _with_data(
     converter: Converter, options: CalibrationOptions, card: ModelCard
 ) -> CalibrationOptions:
     """fp16's range can be looked at with any images where the model's own are unknown."""
-    unknown = options.data is None and card.dataset not in ("fashion-mnist", "sample")
-    return replace(options, data="sample") if converter.any_images and unknown else options
+    if not converter.any_images or options.data or has_own_data(card):
+        return options
+    return replace(options, data="sample" if options.data_dir is None else "fashion-mnist")
 
 
 _SYMMETRIC = {
@@ -200,7 +205,11 @@ _SYMMETRIC = {
     "bias": "float32",
 }
 _INT8 = _SYMMETRIC | {
-    "activations": "symmetric, one scale per tensor, on inputs and outputs of Conv and Gemm"
+    "activations": "symmetric, one scale per tensor, on inputs of Conv and Gemm, and on their "
+    "outputs that feed another through ReLU, max pooling and flatten alone"
+}
+_SAME = {  # what the same graph was called before
+    "symmetric, one scale per tensor, on inputs and outputs of Conv and Gemm": _INT8["activations"]
 }
 CONVERTERS: Mapping[Precision, Converter] = {
     "fp16": Converter(make=_fp16, any_images=True),

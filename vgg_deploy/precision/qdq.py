@@ -2,10 +2,11 @@
 
 Symmetric, zero point 0, weights per output channel, biases in float32: what TensorRT takes.
 
-In int8 a layer's output has a pair, too, before its ReLU, with the scale of the next layer's input:
-what it clips the ReLU would have taken, and the second pair rounds nothing more. Without it ONNX
-Runtime's CPU kernels find no int8 convolution, because a ReLU stands in between, and compute in
-float32. TensorRT-RTX builds the same kernels either way (docs/LOG.md).
+In int8 a layer's output has a pair, too, before its ReLU, with the scale of the next layer's input,
+where only ReLU, max pooling and flatten stand between the two: what it clips the ReLU would have
+taken, and the second pair rounds nothing more. Without it ONNX Runtime's CPU kernels find no int8
+convolution, because a ReLU stands in between, and compute in float32. TensorRT-RTX builds the same
+kernels either way (docs/LOG.md).
 """
 
 from __future__ import annotations

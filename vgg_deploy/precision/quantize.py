@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,10 +47,14 @@ def quantize(
     if len(candidates) == 1:
         (method, ranges) = next(iter(candidates.items()))
         return with_pairs(model, precision, ranges), {"calibration": method}
-    held_out = list(batches(images.held_out, preprocessing))
-    exact = _logits(model, held_out, done)
+
+    def logits(of: onnx.ModelProto) -> NDArray[np.float64]:
+        # preprocessed anew for each model: all images in float32 would be gigabytes
+        return _logits(of, batches(images.held_out, preprocessing), done)
+
+    exact = logits(model)
     models = {name: with_pairs(model, precision, r) for name, r in candidates.items()}
-    moved = {name: _moved(exact, _logits(m, held_out, done)) for name, m in models.items()}
+    moved = {name: _moved(exact, logits(m)) for name, m in models.items()}
     kept = min(moved, key=lambda name: moved[name])
     compared = ", ".join(f"{name} {value:.2e}" for name, value in sorted(moved.items()))
     return models[kept], {"calibration": kept, "calibration_divergence": compared}
@@ -77,7 +81,7 @@ def _candidates(precision: QuantizedPrecision, seen: Mapping[str, Histogram]) ->
 
 
 def _logits(
-    model: onnx.ModelProto, inputs: list[NDArray[np.float32]], done: Done
+    model: onnx.ModelProto, inputs: Iterable[NDArray[np.float32]], done: Done
 ) -> NDArray[np.float64]:
     session, given = session_of(model), model.graph.input[0].name
     parts = []
