@@ -125,6 +125,25 @@ def test_a_folder_of_somebody_else_is_left_alone(
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("manifest", ['{"name": "my web app"}', "[]"])
+def test_a_manifest_of_somebody_else_makes_no_bundle(
+    tiny_bundle: Bundle, tmp_path: Path, manifest: str
+) -> None:
+    files = {MANIFEST: manifest, "results/mine.csv": "mine", "golden/a.txt": "mine"}
+    app = tmp_path / "app"
+    for name, text in files.items():
+        (app / name).parent.mkdir(parents=True, exist_ok=True)
+        (app / name).write_text(text)
+    weights = str(tiny_bundle.path(tiny_bundle.checkpoint))
+    for command in (["load", "--weights", weights], ["train", "--data", "sample"]):
+        for words in ([], ["--replace"]):
+            assert main([*command, "-o", str(app), *words]) == 3
+    with pytest.raises(RefusedInput, match=r"no bundle, but holds golden and 2 more"):
+        make_bundle(app, make_card())
+    held = {str(p.relative_to(app)): p.read_text() for p in app.rglob("*") if p.is_file()}
+    assert held == files
+
+
 @pytest.mark.parametrize("name", [".DS_Store", "train.log", "lost+found/x"])
 def test_what_no_bundle_would_touch_may_lie_there(tmp_path: Path, name: str) -> None:
     file = tmp_path / "b" / name

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vgg_deploy.bundle import TRAINING
 from vgg_deploy.errors import os_errors
-from vgg_deploy.manifest import MANIFEST
+from vgg_deploy.manifest import has_manifest
 from vgg_deploy.pipeline.board import EVENTS
 from vgg_deploy.pipeline.board import FOLDER as BOARD
 from vgg_deploy.pipeline.pictures import CONFUSION, CURVES, MISTAKES
@@ -23,7 +23,7 @@ def left_behind(root: Path) -> tuple[Path, ...]:
     from vgg_deploy.train.store import Store  # imports torch
 
     folder = root / TRAINING
-    if not (root / MANIFEST).exists() and not Store(folder).found():
+    if not has_manifest(root) and not Store(folder).found():
         return ()
     named = [folder / name for name in (PROFILE_FILE, CURVES, CONFUSION, MISTAKES)]
     return tuple(path for path in (*named, *(folder / BOARD).glob(EVENTS)) if path.is_file())
