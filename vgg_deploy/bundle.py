@@ -211,6 +211,7 @@ def create_bundle(
         artifact = written(partial, target, draft, write)
         manifest = Manifest(schema_version=SCHEMA_VERSION, card=card, artifacts=(artifact,))
         with locked(root):
+            refuse_existing(root, replace=replace, own=own)  # another command may have come first
             replaces = has_manifest(root)
             before = _replaced(root)
             put_in_place(root, manifest, partial, target)
