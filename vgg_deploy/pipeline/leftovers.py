@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,10 +33,13 @@ class Clearing:
     """Passes on what it is told, and removes ``left`` when a run starts that resumes none.
 
     Not before: a run that cannot start leaves the files beside the bundle that they are of.
+    ``begins`` is called then, too, of a run that is resumed as well.
     """
 
-    def __init__(self, left: Sequence[Path], listener: Listener) -> None:
-        self._left, self._listener = left, listener
+    def __init__(
+        self, left: Sequence[Path], listener: Listener, begins: Callable[[], None] = lambda: None
+    ) -> None:
+        self._left, self._listener, self._begins = left, listener, begins
 
     def on_start(self, plan: RunPlan, /) -> None:
         """Remove them, unless they are of this very run."""
@@ -47,6 +50,7 @@ class Clearing:
             for folder in {path.parent for path in self._left if path.parent.name == BOARD}:
                 with suppress(OSError):  # the new run's events are there, or files of others
                     folder.rmdir()
+        self._begins()
         self._listener.on_start(plan)
 
     def on_step(self, done_images: int, total_images: int, loss: float, /) -> None:
