@@ -38,6 +38,7 @@ def contents(folder: Path) -> dict[str, str]:
         "curves.png",
         "checkpoints/job.json",
         "checkpoints/best-0123456789abcdef/weights",
+        "checkpoints/step-00001000/weights",
     ],
 )
 def test_a_training_folder_of_somebody_else_is_left_alone(

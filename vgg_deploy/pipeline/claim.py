@@ -57,14 +57,15 @@ def claimed(root: Path, *, replace: bool) -> Iterator[None]:
 def _refuse_others(root: Path) -> None:
     """Refuse a folder that no run of ours has made, but that holds what one would overwrite."""
     from vgg_deploy.train.best import kept  # these import torch
-    from vgg_deploy.train.store import FOLDER, JOB, Store
+    from vgg_deploy.train.store import COMPLETE, FOLDER, JOB, STATE, TENSORS, Store
 
     folder = root / TRAINING
-    checkpoints = Store(folder)
-    if has_manifest(root) or checkpoints.found() or (folder / LOCK).exists():
+    steps = Store(folder).found()
+    ours = any((step / name).exists() for step in steps for name in (TENSORS, STATE, COMPLETE))
+    if ours or has_manifest(root) or (folder / LOCK).exists():
         return
     named = [folder / name for name in (*_NAMES, f"{FOLDER}/{JOB}")]
-    taken = [path for path in (*named, *kept(checkpoints.folder)) if path.exists()]
+    taken = [path for path in (*named, *kept(folder / FOLDER), *steps) if path.exists()]
     if taken:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
         raise RefusedInput(
