@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import make_bundle, make_card
 from vgg_deploy import manifest as manifest_module
 from vgg_deploy.artifact import Format
-from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.errors import DigestMismatch, RefusedInput, ResourceLimit
 from vgg_deploy.manifest import MANIFEST, Draft
@@ -125,6 +125,25 @@ def test_a_folder_of_somebody_else_is_left_alone(
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("manifest", ['{"name": "my web app"}', "[]"])
+def test_a_manifest_of_somebody_else_makes_no_bundle(
+    tiny_bundle: Bundle, tmp_path: Path, manifest: str
+) -> None:
+    files = {MANIFEST: manifest, "results/mine.csv": "mine", "golden/a.txt": "mine"}
+    app = tmp_path / "app"
+    for name, text in files.items():
+        (app / name).parent.mkdir(parents=True, exist_ok=True)
+        (app / name).write_text(text)
+    weights = str(tiny_bundle.path(tiny_bundle.checkpoint))
+    for command in (["load", "--weights", weights], ["train", "--data", "sample"]):
+        for words in ([], ["--replace"]):
+            assert main([*command, "-o", str(app), *words]) == 3
+    with pytest.raises(RefusedInput, match=r"no bundle, but holds golden and 2 more"):
+        make_bundle(app, make_card())
+    held = {str(p.relative_to(app)): p.read_text() for p in app.rglob("*") if p.is_file()}
+    assert held == files
+
+
 @pytest.mark.parametrize("name", [".DS_Store", "train.log", "lost+found/x"])
 def test_what_no_bundle_would_touch_may_lie_there(tmp_path: Path, name: str) -> None:
     file = tmp_path / "b" / name
@@ -177,6 +196,21 @@ def test_records_of_the_model_that_was_replaced_go_with_it(
     assert main(["load", "--weights", str(weights), "-o", str(tiny_bundle.root), "--replace"]) == 0
     left = sorted(p.name for p in tiny_bundle.root.iterdir() if p.name != ".lock")
     assert left == ["checkpoint.safetensors", MANIFEST, "notes.txt"]
+
+
+def test_of_two_that_make_the_same_bundle_the_second_is_refused(tiny_bundle: Bundle) -> None:
+    """The other one comes in while this one's weights are being written."""
+    root = tiny_bundle.root.parent / "both"
+
+    def slow(path: Path) -> None:
+        make_bundle(root, make_card())
+        path.write_bytes(b"other weights")
+
+    with pytest.raises(RefusedInput, match="already is a bundle"):
+        create_bundle(
+            root, make_card(), draft(tiny_bundle, "checkpoint", None), slow, replace=False
+        )
+    open_bundle(root).check()
 
 
 def test_what_was_made_of_weights_that_are_gone_by_now_does_not_enter(tiny_bundle: Bundle) -> None:

@@ -30,6 +30,7 @@ from vgg_deploy.manifest import (
     Manifest,
     drop_files,
     entered,
+    has_manifest,
     locked,
     put_in_place,
     read_manifest,
@@ -210,7 +211,8 @@ def create_bundle(
         artifact = written(partial, target, draft, write)
         manifest = Manifest(schema_version=SCHEMA_VERSION, card=card, artifacts=(artifact,))
         with locked(root):
-            replaces = (root / MANIFEST).exists()
+            refuse_existing(root, replace=replace, own=own)  # another command may have come first
+            replaces = has_manifest(root)
             before = _replaced(root)
             put_in_place(root, manifest, partial, target)
             drop_files(root, before, manifest.artifacts)
@@ -234,7 +236,7 @@ def _drop_records(root: Path, own: Collection[str]) -> None:
 def _replaced(root: Path) -> tuple[Artifact, ...]:
     """What a new bundle takes the place of; a manifest that cannot be read names no files."""
     try:
-        return read_manifest(root).artifacts if (root / MANIFEST).exists() else ()
+        return read_manifest(root).artifacts if has_manifest(root) else ()
     except VggDeployError:
         return ()
 
@@ -250,7 +252,7 @@ def refuse_existing(
         raise RefusedInput(f"{root} lies below a file", "choose another folder with -o")
     if root.exists() and not root.is_dir():
         raise RefusedInput(f"{root} is a file, not a folder", "choose a folder with -o")
-    if (root / MANIFEST).exists() and not replace:
+    if has_manifest(root) and not replace:
         raise RefusedInput(
             f"{root} already is a bundle", "choose another folder with -o, or add --replace"
         )
@@ -278,8 +280,9 @@ def refuse_existing(
 
 def _strangers(root: Path, own: Collection[str]) -> list[str]:
     """What would be overwritten or removed some day in a folder that is no bundle."""
-    if not root.is_dir() or (root / MANIFEST).exists():
+    if not root.is_dir() or has_manifest(root):
         return []
     names = sorted(path.name for path in root.iterdir())
-    taken = [n for n in names if n in _RECORDS or n.startswith(("checkpoint.", "model."))]
+    ours = (MANIFEST, *_RECORDS)
+    taken = [n for n in names if n in ours or n.startswith(("checkpoint.", "model."))]
     return [name for name in taken if name not in own]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -68,6 +69,23 @@ def locked(root: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def has_manifest(root: Path) -> bool:
+    """Whether ``root`` holds a manifest that may be ours; a damaged one may.
+
+    Web apps, browser extensions and other tools have a ``manifest.json``, too.
+    """
+    path = root / MANIFEST
+    if not path.is_file():
+        return False
+    with os_errors(f"read {path}"):
+        text = path.read_bytes()
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return True
+    return isinstance(document, dict) and "schema_version" in document
 
 
 def read_manifest(root: Path) -> Manifest:

@@ -287,3 +287,35 @@ def test_doctor_lists_every_backend(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert [finding["name"] for finding in found["backends"]] == list(BACKENDS)
     assert main(["doctor"]) == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["load", "--weights", "WEIGHTS", "-o", ""],
+        ["load", "--weights", "WEIGHTS", "--out="],
+        ["train", "--data", "sample", *TINY, "--epochs", "1", "-o", ""],
+        ["run", "--preset", "quick", "-o", ""],
+        ["report", "BUNDLE", "-o", ""],
+        ["embed", "BUNDLE", "-t", "node", "-o", ""],
+        ["export", ""],
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:
+    """As the variable that is not set in ``-o "$OUT"``."""
+    names = {
+        "WEIGHTS": str(tiny_bundle.path(tiny_bundle.checkpoint)),
+        "BUNDLE": str(tiny_bundle.root),
+    }
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    code, said = failure([names.get(word, word) for word in words], capsys)
+    assert (code, list(here.iterdir())) == (2, [])
+    assert "the path to write to is empty" in said

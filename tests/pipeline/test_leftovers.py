@@ -12,6 +12,7 @@ from tests.pipeline.test_train import SAMPLE as FEW_STEPS
 from vgg_deploy.errors import BackendNotAvailable, Interrupted, TrainingDiverged
 from vgg_deploy.pipeline import pictures
 from vgg_deploy.pipeline.board import FOLDER
+from vgg_deploy.pipeline.claim import SKIPPED_FILE
 from vgg_deploy.pipeline.leftovers import left_behind
 from vgg_deploy.pipeline.pictures import CONFUSION, CURVES, MISTAKES
 from vgg_deploy.pipeline.train import train_bundle
@@ -72,6 +73,7 @@ def test_a_run_that_does_not_start_removes_nothing(
     def refuse(*_arguments: object) -> None:
         raise TrainingDiverged("planted", "")
 
+    (old / SKIPPED_FILE).write_text("red/broken.jpg\n")
     before = names(old)
     monkeypatch.setattr(loop, "_fit_memory", refuse)
     with pytest.raises(TrainingDiverged):

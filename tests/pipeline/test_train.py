@@ -19,6 +19,7 @@ from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.errors import BackendNotAvailable, Interrupted, RefusedInput, UsageError
+from vgg_deploy.files import sha256_of
 from vgg_deploy.model.checkpoint import load_state
 from vgg_deploy.pipeline import pictures
 from vgg_deploy.pipeline.cells import Selection
@@ -27,6 +28,7 @@ from vgg_deploy.pipeline.request import TrainRequest
 from vgg_deploy.pipeline.train import train_bundle
 from vgg_deploy.pipeline.verify import VerifyOptions, verdict_error, verify_bundle
 from vgg_deploy.pipeline.watch import Silent
+from vgg_deploy.report.findings import gather
 from vgg_deploy.train import loop
 from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import Evaluation
@@ -119,6 +121,8 @@ def test_fine_tuning_with_frozen_features(trained: Bundle, tmp_path: Path) -> No
     assert all(before[k].equal(after[k]) for k in before if k.startswith("blocks"))
     assert not before["head.fc6.weight"].equal(after["head.fc6.weight"])
     assert after["head.fc8.weight"].shape[0] == 10
+    best = tuned.root / "training" / "best.safetensors"
+    assert sha256_of(best) == tuned.checkpoint.sha256
     assert tuned.checkpoint.made_by["fine_tuned_from"] == trained.checkpoint.sha256
     assert any("of them frozen" in line for line in heard.lines)
 
@@ -207,6 +211,23 @@ def test_the_main_job_replaces_its_own_alone(tmp_path: Path) -> None:
         assert made.checkpoint.made_by["seed"] == str(seed)
 
 
+def test_the_report_does_not_show_the_run_that_would_replace_its_bundle(tmp_path: Path) -> None:
+    train_bundle(tmp_path, SAMPLE)
+    shown = gather(open_bundle(tmp_path)).metrics
+    assert len(shown) == 2
+    other = replace(SAMPLE, options=replace(OPTIONS, seed=1))
+    with pytest.raises(Interrupted):  # in the first epoch: nothing was written over
+        train_bundle(tmp_path, other, Heard(stop_after=60), replace=True)
+    assert gather(open_bundle(tmp_path)).metrics == shown
+    with pytest.raises(Interrupted):
+        train_bundle(tmp_path, other, Heard(stop_after=240), replace=True)
+    findings = gather(open_bundle(tmp_path))
+    assert findings.metrics == ()
+    assert "unfinished" in findings.withheld
+    train_bundle(tmp_path, other, control=RunControl(resume="must"), replace=True)
+    assert len(gather(open_bundle(tmp_path)).metrics) == 2
+
+
 def test_run_leaves_a_bundle_of_others_alone(tmp_path: Path) -> None:
     base = make_bundle(tmp_path / "base", make_card("1x4-1x8", size=16))
     before = sorted(p.name for p in base.root.iterdir())
@@ -225,6 +246,8 @@ def test_pictures_and_event_files(tmp_path: Path) -> None:
     assert (int(made_by["train_images"]) + count, made_by["validation"]) == (200, "0.1")
     assert f"train: the best epoch is chosen on {count} images held out" in heard.lines
     assert made_by["ema"] == "0.9"
+    best = root / "training" / "best.safetensors"
+    assert sha256_of(best) == bundle.checkpoint.sha256  # by which the report knows its training
     averaged = "train: averages of the weights, decay 0.9 per step, are tested and saved"
     assert averaged in heard.lines
     assert sum(", validation 0." in line for line in heard.lines) == 2

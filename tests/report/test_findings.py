@@ -444,3 +444,24 @@ def test_the_model_tables_come_from_the_spec(sample: Bundle) -> None:
     assert [row.cells[2] for row in blocks.rows] == ["16", "32", "64", "128", "128"]
     small = blocks_table(ModelSpec.named("vgg16_1x1"))
     assert [row.cells[1:3] for row in small.rows][-1] == ("2", "1")
+
+
+@pytest.mark.parametrize("unfinished", [True, False])
+def test_metrics_of_other_weights_are_not_shown(sample: Bundle, unfinished: bool) -> None:
+    """As an interrupted ``train --replace`` leaves them."""
+    weights, best = sample.path(sample.checkpoint), sample.root / "training" / "best.safetensors"
+    assert gather(sample).metrics  # whoever has deleted the best epoch keeps the log
+    kept = sample.root / "training" / "checkpoints" / "step-00000012"
+    if unfinished:
+        kept.mkdir(parents=True)
+        assert not gather(sample).metrics
+    best.write_bytes(weights.read_bytes())
+    mine = gather(sample)
+    assert (len(mine.metrics), mine.withheld) == (6, "")
+    best.write_bytes(bytes(reversed(weights.read_bytes())))
+    findings = gather(sample)
+    said = "that would replace this checkpoint is unfinished" if unfinished else "of other weights"
+    assert findings.metrics == ()
+    for page in (page_of(findings), markdown_of(findings)):
+        assert said in page
+        assert "No training is on record" not in page

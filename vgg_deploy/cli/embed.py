@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from vgg_deploy.cli.console import print_json, remark
-from vgg_deploy.cli.options import BundleArgument, JsonOption, complete, precision_of, target_of
+from vgg_deploy.cli.options import (
+    BundleArgument,
+    JsonOption,
+    complete,
+    precision_of,
+    target_of,
+    written_path,
+)
 
 
 def _targets() -> tuple[str, ...]:
@@ -35,7 +42,10 @@ def embed(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder of the new app.", metavar="FOLDER")
+        Path,
+        typer.Option(
+            "--out", "-o", help="Folder of the new app.", metavar="FOLDER", parser=written_path
+        ),
     ],
     precision: Annotated[
         str,

@@ -49,11 +49,26 @@ def _precisions() -> Iterable[str]:
     return ONNX_PRECISIONS
 
 
+def written_path(text: str) -> Path:
+    """A path that a command writes to; an empty one, of a variable that is not set, is refused."""
+    if not text.strip():
+        raise UsageError(
+            "the path to write to is empty", 'give one; for the current folder write "."'
+        )
+    return Path(text)
+
+
 BundleArgument = Annotated[
-    Path, typer.Argument(help="Folder of the bundle.", metavar="BUNDLE", show_default=False)
+    Path,
+    typer.Argument(
+        help="Folder of the bundle.", metavar="BUNDLE", show_default=False, parser=written_path
+    ),
 ]
 OutOption = Annotated[
-    Path, typer.Option("--out", "-o", help="Folder of the new bundle.", metavar="BUNDLE")
+    Path,
+    typer.Option(
+        "--out", "-o", help="Folder of the new bundle.", metavar="BUNDLE", parser=written_path
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 ReplaceOption = Annotated[

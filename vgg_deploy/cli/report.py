@@ -8,13 +8,20 @@ from typing import Annotated
 import typer
 
 from vgg_deploy.cli.console import print_json, remark, watching
-from vgg_deploy.cli.options import BundleArgument, JsonOption
+from vgg_deploy.cli.options import BundleArgument, JsonOption, written_path
 
 
 def report(
     bundle: BundleArgument,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The file; default: report.* in the bundle.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The file; default: report.* in the bundle.",
+            metavar="<path>",
+            parser=written_path,
+        ),
     ] = None,
     kind: Annotated[
         str | None,

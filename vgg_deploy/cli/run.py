@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vgg_deploy.cli.console import print_json, remark, show, watching
-from vgg_deploy.cli.options import JsonOption
+from vgg_deploy.cli.options import JsonOption, written_path
 
 
 def run(
@@ -17,7 +17,13 @@ def run(
     ] = "fashion-mnist",
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder of the bundle; default: below artifacts/."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of the bundle; default: below artifacts/.",
+            metavar="<path>",
+            parser=written_path,
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from vgg_deploy.bundle import TRAINING
 from vgg_deploy.errors import os_errors
-from vgg_deploy.manifest import MANIFEST
+from vgg_deploy.manifest import has_manifest
 from vgg_deploy.pipeline.board import EVENTS
 from vgg_deploy.pipeline.board import FOLDER as BOARD
 from vgg_deploy.pipeline.pictures import CONFUSION, CURVES, MISTAKES
@@ -23,7 +23,7 @@ def left_behind(root: Path) -> tuple[Path, ...]:
     from vgg_deploy.train.store import Store  # imports torch
 
     folder = root / TRAINING
-    if not (root / MANIFEST).exists() and not Store(folder).found():
+    if not has_manifest(root) and not Store(folder).found():
         return ()
     named = [folder / name for name in (PROFILE_FILE, CURVES, CONFUSION, MISTAKES)]
     return tuple(path for path in (*named, *(folder / BOARD).glob(EVENTS)) if path.is_file())
@@ -33,10 +33,13 @@ class Clearing:
     """Passes on what it is told, and removes ``left`` when a run starts that resumes none.
 
     Not before: a run that cannot start leaves the files beside the bundle that they are of.
+    ``begins`` is called then, too, of a run that is resumed as well.
     """
 
-    def __init__(self, left: Sequence[Path], listener: Listener) -> None:
-        self._left, self._listener = left, listener
+    def __init__(
+        self, left: Sequence[Path], listener: Listener, begins: Callable[[], None] = lambda: None
+    ) -> None:
+        self._left, self._listener, self._begins = left, listener, begins
 
     def on_start(self, plan: RunPlan, /) -> None:
         """Remove them, unless they are of this very run."""
@@ -47,6 +50,7 @@ class Clearing:
             for folder in {path.parent for path in self._left if path.parent.name == BOARD}:
                 with suppress(OSError):  # the new run's events are there, or files of others
                     folder.rmdir()
+        self._begins()
         self._listener.on_start(plan)
 
     def on_step(self, done_images: int, total_images: int, loss: float, /) -> None:

@@ -14,7 +14,7 @@ from vgg_deploy.environment import now
 from vgg_deploy.errors import VggDeployError, unknown_choice
 from vgg_deploy.export.baked import EmbeddedOptions
 from vgg_deploy.files import write_text
-from vgg_deploy.manifest import MANIFEST
+from vgg_deploy.manifest import has_manifest
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
 from vgg_deploy.pipeline.build import build_here
 from vgg_deploy.pipeline.export import embed_preprocessing, export_bundle
@@ -99,7 +99,7 @@ def run_preset(name: str, out: Path | None = None, watch: Watcher | None = None)
         return _run(preset, folder, recorder)
     finally:
         trained = any(s.state == "done" for s in recorder.stages)
-        if trained and (folder / MANIFEST).exists():  # not for a folder of others
+        if trained and has_manifest(folder):  # not for a folder of others
             write_text(folder / LOG_FILE, f"vgg-deploy run, {now()}\n{recorder.text()}\n")
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vgg_deploy import jsonio
-from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, open_bundle, refuse_existing
+from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, open_bundle
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError, os_errors
 from vgg_deploy.files import write_text
@@ -19,6 +19,7 @@ from vgg_deploy.libraries import import_torch
 from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec
 from vgg_deploy.pipeline.board import Board
+from vgg_deploy.pipeline.claim import SKIPPED_FILE, claimed
 from vgg_deploy.pipeline.leftovers import Clearing, left_behind
 from vgg_deploy.pipeline.pictures import draw_training
 from vgg_deploy.pipeline.request import Plan, TrainRequest, planned
@@ -29,7 +30,6 @@ from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.outcome import Listener, TrainResult
 
 KEY = "request"  # in made_by: digest of everything asked for
-SKIPPED_FILE = "skipped.txt"  # images that could not be read
 MAKER = "made_for"  # in made_by, where the main job trained it
 
 
@@ -80,22 +80,18 @@ def train_process(
     if reuse and (old := _valid(root, plan.card, key)):
         watch.say(f"train: reused {old.checkpoint.path}, nothing it depends on has changed")
         return old
-    folder = root / TRAINING
-    if is_main():
-        if maker:
-            _require_own(root, maker)
-        refuse_existing(root, replace=replace, own=(TRAINING,))
-    for remark in plan.dataset.remarks:
-        watch.say(f"train: {remark}")
-    if is_main():
-        _name_skipped(folder / SKIPPED_FILE, plan.dataset.skipped, watch)
     control = dataclasses.replace(control, keep_unfinished=not replace)
-    left = left_behind(root) if is_main() else ()
-    result = _trained(plan, request, folder, watch, control, left)
     if not is_main():
+        _trained(plan, request, root, watch, control)
         return None
-    marks = {KEY: key, **({MAKER: maker} if maker else {})}
-    return _bundled(root, plan, result, marks, watch, replace=replace)
+    if maker:
+        _require_own(root, maker)
+    with claimed(root, replace=replace):
+        for remark in plan.dataset.remarks:
+            watch.say(f"train: {remark}")
+        result = _trained(plan, request, root, watch, control)
+        marks = {KEY: key, **({MAKER: maker} if maker else {})}
+        return _bundled(root, plan, result, marks, watch, replace=replace)
 
 
 def _name_skipped(path: Path, skipped: Sequence[str], watch: Watcher) -> None:
@@ -111,10 +107,9 @@ def _name_skipped(path: Path, skipped: Sequence[str], watch: Watcher) -> None:
 def _trained(
     plan: Plan,
     request: TrainRequest,
-    folder: Path,
+    root: Path,
     watch: Watcher,
     control: RunControl,
-    left: Sequence[Path],
 ) -> TrainResult:
     from vgg_deploy.model.checkpoint import load_state
     from vgg_deploy.train.loop import Start, train
@@ -129,23 +124,32 @@ def _trained(
         if plan.source.card.labels != plan.card.labels:  # other classes, even if as many
             state = {k: v for k, v in state.items() if not k.startswith(LAST_LAYER)}
         start = Start(state)
-    with _heard(folder, watch, control, left) as listener:
+    folder, skipped = root / TRAINING, plan.dataset.skipped
+    with _heard(root, skipped, watch, control) as listener:
         return train(plan.card, plan.dataset, request.options, folder, listener, control, start)
 
 
 @contextmanager
 def _heard(
-    folder: Path, watch: Watcher, control: RunControl, left: Sequence[Path]
+    root: Path, skipped: Sequence[str], watch: Watcher, control: RunControl
 ) -> Iterator[Listener]:
     """Who is told how training proceeds: the watcher, and event files where they are wanted."""
     from vgg_deploy.train.distributed import is_main
 
-    if not (control.tensorboard and is_main()):
-        yield Clearing(left, Told(watch))
+    if not is_main():
+        yield Told(watch)
         return
-    board = Board(folder, Told(watch))
+
+    def begins() -> None:
+        _name_skipped(root / TRAINING / SKIPPED_FILE, skipped, watch)
+
+    left = left_behind(root)
+    if not control.tensorboard:
+        yield Clearing(left, Told(watch), begins)
+        return
+    board = Board(root / TRAINING, Told(watch))
     try:
-        yield Clearing(left, board)
+        yield Clearing(left, board, begins)
     finally:
         board.close()
 

@@ -13,6 +13,7 @@ from vgg_deploy.bench.diff import other_hardware
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import Environment
 from vgg_deploy.errors import os_errors
+from vgg_deploy.files import sha256_of
 from vgg_deploy.report.asked import is_partial, qualifying
 from vgg_deploy.report.judged import digests, is_stale
 from vgg_deploy.report.quantities import count, listed
@@ -30,6 +31,8 @@ from vgg_deploy.results import (
 )
 
 METRICS_FILE = "training/metrics.jsonl"  # relative to the bundle
+_BEST_FILE = "training/best.safetensors"  # the checkpoint is a copy of it
+_UNFINISHED = "training/checkpoints/step-*"  # of a run that was not finished
 Metrics = tuple[Mapping[str, object], ...]
 _Report = TypeVar("_Report", VerifyReport, BenchReport)
 
@@ -45,6 +48,7 @@ class Findings:
     problems: Mapping[str, str]  # by path: what is wrong with a file
     current: Mapping[str, str]  # by path: SHA-256 in the manifest
     compared: BenchReport | None = None  # the last comparison in turns
+    withheld: str = ""  # why there are no metrics, where a training of other weights lies there
 
     @property
     def timed(self) -> BenchReport | None:
@@ -131,15 +135,42 @@ def gather(bundle: Bundle, hashed: Callable[[], object] = lambda: None) -> Findi
         if problem := bundle.problem(artifact):
             problems[str(artifact.path)] = problem
         hashed()
+    metrics = read_metrics(bundle.root / METRICS_FILE)
+    withheld = _other_training(bundle) if metrics else ""
     return Findings(
         bundle=bundle,
         verify=verify,
         bench=bench and with_verdicts(bench, verify),
-        metrics=read_metrics(bundle.root / METRICS_FILE),
+        metrics=() if withheld else metrics,
         problems=problems,
         current=digests(bundle),
         compared=compared and with_verdicts(compared, verify),
+        withheld=withheld,
     )
+
+
+def _other_training(bundle: Bundle) -> str:
+    """What to say where the training in a bundle's folder is not its checkpoint's.
+
+    A run that is to replace the bundle writes its best weights before its metrics.
+    """
+    unfinished = any(bundle.root.glob(_UNFINISHED))
+    best, checkpoint = bundle.root / _BEST_FILE, bundle.find("checkpoint")
+    if checkpoint is None:
+        return ""
+    if best.is_file():
+        with os_errors(f"read {best}"):
+            same = best.stat().st_size == checkpoint.size_bytes
+            if same and sha256_of(best) == checkpoint.sha256:
+                return ""
+    elif not unfinished:  # somebody made room
+        return ""
+    what = (
+        "A training that would replace this checkpoint is unfinished"
+        if unfinished
+        else "What lies in training/ is of other weights than this checkpoint"
+    )
+    return f"{what}; its metrics are not shown."
 
 
 def read_metrics(path: Path) -> Metrics:

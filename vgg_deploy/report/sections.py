@@ -153,6 +153,8 @@ def _whole(findings: Findings) -> tuple[Comparison, ...]:
 def _training(findings: Findings) -> Section:
     metrics = findings.metrics
     name, title = "training", "Training"
+    if findings.withheld:
+        return Section(name=name, title=title, lead=findings.withheld)
     if not metrics:
         lead = "No training is on record here: the weights were loaded, or the log is gone."
         command = "vgg-deploy train --help"

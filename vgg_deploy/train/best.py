@@ -10,6 +10,7 @@ to be damaged, the one before it needs the best weights of its own time.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -19,6 +20,7 @@ from vgg_deploy.files import atomic, commit, sha256_of, staged
 from vgg_deploy.train.outcome import BEST_FILE, EVALUATION_FILE
 
 _PREFIX, _DIGITS = "best-", 16
+_NAME = re.compile(rf"{_PREFIX}[0-9a-f]{{{_DIGITS}}}")
 _FILES = (EVALUATION_FILE, BEST_FILE)
 
 
@@ -57,7 +59,7 @@ def put_back(run: Path, checkpoints: Path, digest: str) -> bool:
 
 def kept(checkpoints: Path) -> list[Path]:
     """The folders of best epochs that are kept."""
-    return sorted(checkpoints.glob(f"{_PREFIX}*"))
+    return sorted(p for p in checkpoints.glob(f"{_PREFIX}*") if _NAME.fullmatch(p.name))
 
 
 def drop_unused(checkpoints: Path, digests: Collection[str]) -> None:

@@ -1,0 +1,83 @@
+"""The folder ``training`` of a bundle: taken by one run at a time, and never somebody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from vgg_deploy.bundle import TRAINING, refuse_existing
+from vgg_deploy.errors import RefusedInput, os_errors
+from vgg_deploy.manifest import has_manifest
+from vgg_deploy.pipeline.pictures import CONFUSION, CURVES, MISTAKES
+from vgg_deploy.train.outcome import (
+    BEST_FILE,
+    EVALUATION_FILE,
+    LAST_FILE,
+    METRICS_FILE,
+    PROFILE_FILE,
+)
+
+LOCK = ".run.lock"  # it stays behind a run that began: a sign that the folder is ours
+SKIPPED_FILE = "skipped.txt"  # images that could not be read
+_FILES = (METRICS_FILE, BEST_FILE, LAST_FILE, EVALUATION_FILE, PROFILE_FILE, SKIPPED_FILE)
+_NAMES = (*_FILES, CURVES, CONFUSION, MISTAKES)
+
+
+@contextmanager
+def claimed(root: Path, *, replace: bool) -> Iterator[None]:
+    """Hold the folder of ``root``'s training, so that no other run writes into it.
+
+    Raises ``RefusedInput`` where a new bundle must not go, where the folder is somebody else's,
+    and while another run holds it. The system frees the lock of a process that was killed.
+    """
+    refuse_existing(root, replace=replace, own=(TRAINING,))
+    _refuse_others(root)
+    folder = root / TRAINING
+    with os_errors(f"write to {folder}"):
+        folder.mkdir(exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RefusedInput(
+                f"another training is writing to {folder}",
+                "wait for it to end, stop it, or choose another folder with -o",
+            ) from error
+    try:
+        refuse_existing(root, replace=replace, own=(TRAINING,))  # it may have ended just now
+        yield
+    finally:
+        _tidy(folder)
+        lock.release()
+
+
+def _refuse_others(root: Path) -> None:
+    """Refuse a folder that no run of ours has made, but that holds what one would overwrite."""
+    from vgg_deploy.train.best import kept  # these import torch
+    from vgg_deploy.train.store import COMPLETE, FOLDER, JOB, STATE, TENSORS, Store
+
+    folder = root / TRAINING
+    steps = Store(folder).found()
+    ours = any((step / name).exists() for step in steps for name in (TENSORS, STATE, COMPLETE))
+    if ours or has_manifest(root) or (folder / LOCK).exists():
+        return
+    named = [folder / name for name in (*_NAMES, f"{FOLDER}/{JOB}")]
+    taken = [path for path in (*named, *kept(folder / FOLDER), *steps) if path.exists()]
+    if taken:
+        more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
+        raise RefusedInput(
+            f"{root} is no bundle, but holds {taken[0].relative_to(root)}{more}, as a training "
+            "would",
+            "choose another folder with -o, or move that away: it would be overwritten",
+        )
+
+
+def _tidy(folder: Path) -> None:
+    """Leave no folder behind where a run did not begin; the lock is still held."""
+    with suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
