@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, refuse_existing
+from vgg_deploy.data.image_tree import shown
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, require_file, unknown_choice
 from vgg_deploy.manifest import Draft
@@ -65,7 +66,7 @@ def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> B
         output=output_spec(card),
         parent=None,
         made_by={
-            "weights": loaded.source,
+            "weights": shown(loaded.source),
             **({"preprocessing": options.preprocessing} if options.preprocessing else {}),
             **({"ceil_mode": "True"} if options.ceil_mode else {}),
             **versions("vgg-deploy", "torch", "safetensors"),
