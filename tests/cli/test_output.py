@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,23 @@ def test_a_reader_that_goes_away_changes_no_verdict(as_json: bool) -> None:
         "vgg-deploy: error: 1 of 1 not equivalent",
         "  remedy: see the table",
     ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell's way")
+@pytest.mark.parametrize(
+    ("words", "closed", "code", "told"),
+    [
+        ("summary vgg11", ">&-", 0, ""),
+        ("recipes --json", ">&-", 0, ""),
+        ("summary nosuch", "2>&-", 2, ""),
+        ("summary nosuch", ">&- <&-", 2, "vgg-deploy: error: unknown architecture 'nosuch'"),
+        ("summary nosuch", ">&- 2>&- <&-", 2, ""),
+    ],
+)
+def test_closed_streams_change_no_exit_code(words: str, closed: str, code: int, told: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m vgg_deploy {words} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert not done.stdout
+    assert done.stderr.partition("\n")[0].startswith(told)
+    assert bool(done.stderr) == bool(told)
