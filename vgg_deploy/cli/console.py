@@ -94,7 +94,7 @@ def replace_closed() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             path = Path(os.devnull)
-            nowhere = path.open(mode, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            nowhere = path.open(mode, encoding="utf-8", errors="backslashreplace")
             setattr(sys, name, nowhere)
 
 
