@@ -10,6 +10,7 @@ from PIL import Image
 
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
+from vgg_deploy.data.images import read_image
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.pipeline import predict
 from vgg_deploy.pipeline.predict import predict_images
@@ -43,11 +44,10 @@ def test_one_image_at_a_time_is_in_memory(
     two_formats: Bundle, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = Counting()
-    read = predict.read_image
 
     def noted(path: Path, channels: int) -> object:
         watch.told.append(path.name)
-        return read(path, channels)
+        return read_image(path, channels)
 
     monkeypatch.setattr(predict, "read_image", noted)
     found = predict_images(two_formats, images, backend="ort-cpu", watch=watch)
