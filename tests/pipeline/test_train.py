@@ -121,6 +121,11 @@ def test_folders_whose_names_are_no_utf8(photos: Path, tmp_path: Path) -> None:
     assert open_bundle(two).card.labels == ("blue", "green", "red")
 
 
+def test_what_stores_its_options_refuses_such_names() -> None:
+    with pytest.raises(RefusedInput, match="not UTF-8 cannot be stored in a VerifyOptions"):
+        jsonio.dumps(VerifyOptions(data=os.fsdecode(b"caf\xe9")))
+
+
 def test_fine_tuning_with_frozen_features(trained: Bundle, tmp_path: Path) -> None:
     """Grey clothes for a network of coloured noise: other classes, the same preprocessing."""
     options = replace(OPTIONS, recipe="fine-tune", freeze="features", batch=16)
