@@ -56,6 +56,12 @@ def test_what_a_command_says_and_ends_with() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (3, "hello!\n", "")
 
 
+def test_bytes_that_are_no_text_are_replaced() -> None:
+    script = r"import sys; sys.stdout.buffer.write(b'a\xffb'); sys.stderr.buffer.write(b'\xe9')"
+    done = run_group([sys.executable, "-c", script], 30)
+    assert (done.stdout, done.stderr) == ("a\ufffdb", "\ufffd")
+
+
 def test_a_timeout_ends_the_whole_group(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     for seconds in (1, 5, 25):  # until both have started

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import re
+from dataclasses import replace
+
 import pytest
 
-from vgg_deploy.errors import UsageError
+from vgg_deploy import jsonio
+from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.spec import ARCHS, ModelCard, ModelSpec, Preprocessing
 
 PAPER = {  # Table 1: number of weight layers
@@ -88,11 +93,30 @@ def test_a_card_whose_parts_do_not_fit() -> None:
 
 
 def test_preprocessing_refuses_what_cannot_be() -> None:
+    scale = Preprocessing(size=32, channels=1, mean=(0.0,), std=(1.0,))
     with pytest.raises(UsageError):
         Preprocessing(size=32, channels=3, mean=(0.0,), std=(1.0,))
     with pytest.raises(UsageError):
         Preprocessing(size=32, channels=1, mean=(0.0,), std=(0.0,))
     with pytest.raises(UsageError):
         Preprocessing(size=32, channels=1, mean=(0.0,), std=(1.0,), resize=16)
+    for wrong in (math.nan, math.inf, -math.inf):
+        with pytest.raises(UsageError, match=r"mean .* is not finite"):
+            replace(scale, mean=(wrong,))
+        with pytest.raises(UsageError, match=r"std .* is not finite"):
+            replace(scale, std=(wrong,))
+    for ends in ((5.0, -5.0), (1.0, 1.0), (0.0, math.inf), (math.nan, 1.0)):
+        with pytest.raises(UsageError, match="range"):
+            replace(scale, value_range=ends)
     p = Preprocessing(size=32, channels=1, mean=(0.5,), std=(0.5,))
     assert p.input_range == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize("wrong", ['"mean":[NaN]', '"std":[1e999]', '"value_range":[5,-5]'])
+def test_a_card_that_was_edited_is_refused(wrong: str) -> None:
+    text = jsonio.dumps(Preprocessing(size=32, channels=1, mean=(0.0,), std=(1.0,)), indent=None)
+    key = wrong.partition(":")[0]
+    edited = re.sub(rf"{key}:\[[^]]*\]", wrong, text)
+    assert edited != text
+    with pytest.raises(RefusedInput, match="does not hold a valid Preprocessing"):
+        jsonio.loads(Preprocessing, edited, source="the card")

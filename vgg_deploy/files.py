@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vgg_deploy.errors import os_errors
@@ -49,6 +49,29 @@ def staged(path: Path) -> Iterator[Path]:
         yield folder / path.name
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def unfinished(root: Path) -> dict[Path, int]:
+    """Staging folders anywhere below ``root`` with the bytes of their files.
+
+    Each is of a command that is still writing, or that was killed.
+    """
+    found = [
+        Path(place, name)
+        for place, folders, _ in os.walk(root)
+        for name in folders
+        if name.startswith(PARTIAL)
+    ]
+    return {folder: _size_of(folder) for folder in sorted(found)}
+
+
+def _size_of(folder: Path) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # it may be finished at this moment
+                total += Path(place, name).lstat().st_size
+    return total
 
 
 def commit(partial: Path, path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from vgg_deploy.errors import RefusedInput, UsageError, os_errors, require_file
 from vgg_deploy.files import write_text
@@ -14,8 +15,19 @@ T = TypeVar("T")
 
 
 def dumps(value: object, *, indent: int | None = 2) -> str:
-    """A dataclass (paths, tuples and nested dataclasses included) as JSON text."""
-    return TypeAdapter(type(value)).dump_json(value, indent=indent).decode()
+    """A dataclass (paths, tuples and nested dataclasses included) as JSON text.
+
+    Raises ``RefusedInput`` for a name that is no UTF-8, which JSON cannot hold.
+    """
+    try:
+        return TypeAdapter(type(value)).dump_json(value, indent=indent).decode()
+    except PydanticSerializationError as error:
+        if "surrogates" not in str(error):
+            raise
+        raise RefusedInput(
+            f"a name that is not UTF-8 cannot be stored in a {type(value).__name__}",
+            "give the file or folder another name",
+        ) from error
 
 
 def loads(kind: type[T], text: str | bytes, *, source: str) -> T:

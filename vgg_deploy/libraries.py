@@ -38,7 +38,9 @@ def import_torchvision(name: str = "torchvision") -> Any:
         ) from error
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
-            raise
+            raise BackendNotAvailable(
+                f"torchvision cannot be imported: {error}", INSTALL_TORCH
+            ) from error
     _declare_missing_operators()
     _forget("torchvision")
     return importlib.import_module(name)

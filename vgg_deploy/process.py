@@ -34,6 +34,7 @@ def run_group(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        errors="replace",  # one byte that is no text must not lose the rest
         env=env,
         start_new_session=True,
     ) as process:

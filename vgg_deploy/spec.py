@@ -8,6 +8,7 @@ one ``(num_convs, out_channels)`` pair per block.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -233,6 +234,12 @@ class Preprocessing:
                 "standard deviations",
                 "give one mean and one standard deviation per channel",
             )
+        for name in ("mean", "std", "value_range"):
+            if not all(map(math.isfinite, getattr(self, name))):
+                raise UsageError(f"{name} {getattr(self, name)} is not finite", "use plain numbers")
+        low, high = self.value_range
+        if low >= high:
+            raise UsageError(f"value range {low:g} to {high:g}", "give the lower end first")
         if min(self.std) <= 0:
             raise UsageError(f"standard deviation {min(self.std)}", "use values above 0")
         if self.resize is not None and self.resize < self.size:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.cli import main
 from vgg_deploy.cli.console import print_json
 
 
@@ -87,3 +91,46 @@ def test_a_reader_that_goes_away_changes_no_verdict(as_json: bool) -> None:
         "vgg-deploy: error: 1 of 1 not equivalent",
         "  remedy: see the table",
     ]
+
+
+def test_what_a_killed_command_left_is_named(
+    tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["inspect", str(tiny_bundle.root), "--json"]
+    assert main(words) == 0
+    assert not capsys.readouterr().err
+    script = (
+        "import os, signal, sys, pathlib; from vgg_deploy.files import staged\n"
+        "with staged(pathlib.Path(sys.argv[1])) as partial:\n"
+        "    partial.write_bytes(bytes(3_000_000)); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    for name in ("model.onnx", "training/x"):
+        command = [sys.executable, "-c", script, str(tiny_bundle.root / name)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert not json.loads(out)["problems"]
+    said = " ".join(err.split())
+    for folder in (tiny_bundle.root, tiny_bundle.root / "training"):
+        (left,) = folder.glob(".partial-*")
+        assert f"{left} holds 3.0 MB that were never finished: delete it if" in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell's way")
+@pytest.mark.parametrize(
+    ("words", "closed", "code", "told"),
+    [
+        ("summary vgg11", ">&-", 0, ""),
+        ("recipes --json", ">&-", 0, ""),
+        ("summary nosuch", "2>&-", 2, ""),
+        ("summary nosuch", ">&- <&-", 2, "vgg-deploy: error: unknown architecture 'nosuch'"),
+        ("summary nosuch", ">&- 2>&- <&-", 2, ""),
+    ],
+)
+def test_closed_streams_change_no_exit_code(words: str, closed: str, code: int, told: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m vgg_deploy {words} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert not done.stdout
+    assert done.stderr.partition("\n")[0].startswith(told)
+    assert bool(done.stderr) == bool(told)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
+import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +15,14 @@ from vgg_deploy.data import fashion_mnist
 from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.data.idx import format_idx
 from vgg_deploy.data.published import LABELS, OFFICIAL, SAMPLE, Files, IdxFile, SplitFiles
-from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError, VggDeployError
+from vgg_deploy.errors import (
+    BackendNotAvailable,
+    DigestMismatch,
+    RefusedInput,
+    ResourceLimit,
+    UsageError,
+    VggDeployError,
+)
 
 NAMES = [file.name for split in OFFICIAL.values() for file in (split.images, split.labels)]
 
@@ -204,6 +214,57 @@ def test_a_failed_download_leaves_nothing(
     if kind is RefusedInput:
         for way in ("dataset-fashion-mnist", "--data-dir", "VGG_DEPLOY_DATA", "network", "sample"):
             assert way in caught.value.remedy
+
+
+def test_a_full_disk_is_no_failed_download(
+    downloads: Callable[[Callable[[Path], None]], None],
+) -> None:
+    def full(root: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    downloads(full)
+    with pytest.raises(ResourceLimit, match="No space left") as caught:
+        load_dataset("fashion-mnist")
+    assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (ImportError("no module"), "to download it this needs torchvision"),
+        (RuntimeError("undefined symbol: x"), "torchvision cannot be imported: undefined symbol"),
+    ],
+)
+def test_without_torchvision_the_other_ways_are_told(
+    monkeypatch: pytest.MonkeyPatch, broken: Exception, said: str
+) -> None:
+    real = importlib.import_module
+
+    def fails(name: str) -> object:
+        if name.startswith("torchvision"):
+            raise broken
+        return real(name)
+
+    monkeypatch.setattr(importlib, "import_module", fails)
+    with pytest.raises(BackendNotAvailable, match=said) as caught:
+        load_dataset("fashion-mnist")
+    for way in ("pip install", "dataset-fashion-mnist", "--data-dir", "--data sample"):
+        assert way in caught.value.remedy
+
+
+def test_torchvision_beside_a_torch_without_its_operators_downloads(
+    monkeypatch: pytest.MonkeyPatch, downloads: Callable[[Callable[[Path], None]], None]
+) -> None:
+    downloads(lambda root: void(put(root / "FashionMNIST" / "raw")))
+    asked: list[str] = []
+
+    def mended(name: str) -> object:
+        asked.append(name)
+        return importlib.import_module(name)
+
+    monkeypatch.setattr(fashion_mnist, "import_torchvision", mended)
+    assert len(load_dataset("fashion-mnist").train) == 20
+    assert asked == ["torchvision.datasets"]
 
 
 def test_unknown_name_suggests_the_nearest() -> None:

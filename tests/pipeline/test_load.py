@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import codecs
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
 from vgg_deploy.model import torchvision
+from vgg_deploy.model.checkpoint import load_state
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.pipeline import load
 from vgg_deploy.pipeline.load import LoadOptions, load_bundle
@@ -36,6 +41,21 @@ def test_labels_of_a_file_that_has_its_own(
     assert bundle.checkpoint.made_by["labels"] == "given"
     plain = load_bundle(tmp_path / "plain", LoadOptions(weights=weights_of(tiny_bundle)))
     assert plain.checkpoint.made_by["labels"] == "own"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_weights_whose_name_is_no_utf8(tiny_bundle: Bundle, tmp_path: Path, suffix: str) -> None:
+    weights = tmp_path / os.fsdecode(b"caf\xe9" + suffix.encode())
+    words = ["load", "--weights", str(weights), "-o", str(tmp_path / "b")]
+    if suffix == ".pth":
+        torch.save(load_state(tiny_bundle.path(tiny_bundle.checkpoint)), weights)
+        words += ["--arch", tiny_bundle.card.spec.arch, "--size", "32"]
+    else:
+        shutil.copy(weights_of(tiny_bundle), weights)
+    assert main(words) == 0
+    made_by = open_bundle(tmp_path / "b").checkpoint.made_by
+    assert made_by["weights"] == f"{tmp_path}/caf\\udce9{suffix}"
 
 
 @pytest.mark.parametrize(

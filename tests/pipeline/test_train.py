@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,9 @@ OPTIONS = TrainOptions(epochs=2, batch=32, device="cpu", precision="fp32", max_i
 SAMPLE = TrainRequest(
     arch="1x4-1x8", width=1.0, size=16, fc_width=32, data="sample", options=OPTIONS
 )
+
+
+TINY = ["--arch", "1x4-1x8", "--width", "1", "--size", "16", "--fc-width", "32"]
 
 
 class Heard(Silent):
@@ -106,6 +110,22 @@ def test_what_is_wrong_with_the_images_is_said(photos: Path, tmp_path: Path) -> 
     assert names.read_text("utf-8").startswith("red/broken.jpg (")
     train_bundle(tmp_path / "b", SAMPLE, replace=True)
     assert not names.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_folders_whose_names_are_no_utf8(photos: Path, tmp_path: Path) -> None:
+    """The images, the bundle that is made, and the one that is fine-tuned."""
+    images, one, two = (tmp_path / os.fsdecode(b"caf\xe9%d" % n) for n in range(3))
+    shutil.copytree(photos, images)
+    words = ["train", "--data", str(images), "--epochs", "1", "--device", "cpu"]
+    assert main([*words, *TINY, "-o", str(one)]) == 0
+    assert main([*words, "--from", str(one), "-o", str(two)]) == 0
+    assert open_bundle(two).card.labels == ("blue", "green", "red")
+
+
+def test_what_stores_its_options_refuses_such_names() -> None:
+    with pytest.raises(RefusedInput, match="not UTF-8 cannot be stored in a VerifyOptions"):
+        jsonio.dumps(VerifyOptions(data=os.fsdecode(b"caf\xe9")))
 
 
 def test_fine_tuning_with_frozen_features(trained: Bundle, tmp_path: Path) -> None:

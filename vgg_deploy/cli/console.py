@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -84,6 +84,18 @@ def silence(stream: IO[str]) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def replace_closed() -> None:
+    """A standard stream that the shell closed (``>&-``) leads nowhere; Python has None for it.
+
+    In the order of their descriptors, so that no file that is opened later gets one of those.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            path = Path(os.devnull)
+            nowhere = path.open(mode, encoding="utf-8", errors="backslashreplace")
+            setattr(sys, name, nowhere)
 
 
 def _finite(value: object) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from vgg_deploy.cli.console import readers_may_go, silence
+from vgg_deploy.cli.console import readers_may_go, replace_closed, silence
 from vgg_deploy.cli.interrupt import remembered
 from vgg_deploy.errors import (
     EXIT_INTERNAL,
@@ -21,6 +21,7 @@ def run(args: Sequence[str] | None) -> int:
     """Parse and run; never raises for what a user or a machine can do wrong."""
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
+    replace_closed()
     try:
         with remembered():
             code = _invoke([word for word in words if word != "--debug"])

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vgg_deploy.cli.console import print_json, show
+from vgg_deploy.cli.console import print_json, remark, show
 from vgg_deploy.cli.options import BundleArgument, JsonOption
+from vgg_deploy.files import unfinished
 
 if TYPE_CHECKING:
     from vgg_deploy.bundle import Bundle
@@ -39,8 +40,18 @@ def inspect(
         print_json({"manifest": opened.manifest, "problems": problems})
     else:
         show(artifacts_table(opened, problems))
+    _name_unfinished(opened)
     opened.check(a for a in opened.artifacts if str(a.path) in problems)
     opened.check_golden()
+
+
+def _name_unfinished(bundle: Bundle) -> None:
+    """Hidden folders of a killed command: nothing else tells of their megabytes."""
+    for folder, size in unfinished(bundle.root).items():
+        remark(
+            f"{folder} holds {size / 1e6:,.1f} MB that were never finished: "
+            "delete it if no command is writing to the bundle"
+        )
 
 
 def _layers(bundle: Bundle, name: str, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vgg_deploy.cli.console import print_json, show
+from vgg_deploy.cli.console import print_json, show, watching
 from vgg_deploy.cli.options import BundleArgument, JsonOption, precision_of
 
 
@@ -35,13 +35,15 @@ def predict(
     from vgg_deploy.pipeline.predict import predict_images
     from vgg_deploy.report.predict_tables import prediction_table
 
-    predictions = predict_images(
-        open_bundle(bundle),
-        images,
-        backend=backend,
-        precision=precision_of(precision) if precision else None,
-        top=top,
-    )
+    with watching() as watch:
+        predictions = predict_images(
+            open_bundle(bundle),
+            images,
+            backend=backend,
+            precision=precision_of(precision) if precision else None,
+            top=top,
+            watch=watch,
+        )
     if as_json:
         print_json(predictions)
     else:

@@ -11,15 +11,26 @@ import os
 import warnings
 from importlib import resources
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from vgg_deploy.data.dataset import Dataset, Split
 from vgg_deploy.data.idx import parse_idx, read_content
 from vgg_deploy.data.published import LABELS, OFFICIAL, SAMPLE, Files, IdxFile
-from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError, os_errors, unknown_choice
+from vgg_deploy.errors import (
+    BackendNotAvailable,
+    DigestMismatch,
+    RefusedInput,
+    ResourceLimit,
+    UsageError,
+    VggDeployError,
+    from_os_error,
+    os_errors,
+    unknown_choice,
+)
 from vgg_deploy.files import commit, staged, user_cache
+from vgg_deploy.libraries import import_torchvision
 
 DatasetName = Literal["auto", "fashion-mnist", "sample"]
 DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)
@@ -146,20 +157,13 @@ def _read(folder: Path, file: IdxFile) -> np.ndarray[tuple[int, ...], np.dtype[n
 def _download(folder: Path) -> Path:
     """Let torchvision fetch the four files; they enter ``folder`` only when all are right."""
     with staged(folder) as partial:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                from torchvision.datasets import FashionMNIST
-
-                FashionMNIST(str(partial), download=True)
-        except (ImportError, OSError, RuntimeError) as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise RefusedInput(
-                f"Fashion-MNIST is not on this machine and its download failed: {reason[0]}",
-                "install the Debian or Ubuntu package dataset-fashion-mnist; or put the four "
-                f".gz files into a folder and give it with --data-dir or ${DATA_VARIABLE}; or "
-                "try again with a network connection. --data sample needs none of these",
-            ) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fetch = _torchvisions()
+            try:
+                fetch(str(partial), download=True)
+            except (OSError, RuntimeError) as error:
+                raise _not_fetched(folder, error) from error
         raw = partial / TORCHVISION_LAYOUT
         _load("fashion-mnist", str(raw), raw, OFFICIAL)
         with os_errors(f"write {folder}"):
@@ -167,3 +171,32 @@ def _download(folder: Path) -> Path:
         for name in _names():
             commit(raw / f"{name}.gz", folder / f"{name}.gz")
     return folder
+
+
+def _torchvisions() -> Any:
+    """torchvision's ``FashionMNIST``, which downloads."""
+    try:
+        return import_torchvision("torchvision.datasets").FashionMNIST
+    except BackendNotAvailable as error:
+        raise BackendNotAvailable(
+            f"Fashion-MNIST is not on this machine; to download it {error.cause}",
+            f"{error.remedy}; or {_OTHER_WAYS}",
+        ) from error
+
+
+def _not_fetched(folder: Path, error: OSError | RuntimeError) -> VggDeployError:
+    if isinstance(error, OSError):
+        known = from_os_error(error, f"write {folder}")
+        if isinstance(known, ResourceLimit):
+            return known
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return RefusedInput(
+        f"Fashion-MNIST is not on this machine and its download failed: {reason[0]}",
+        f"try again with a network connection; or {_OTHER_WAYS}",
+    )
+
+
+_OTHER_WAYS = (
+    "install the Debian or Ubuntu package dataset-fashion-mnist; or put the four .gz files into a "
+    f"folder and give it with --data-dir or ${DATA_VARIABLE}. --data sample needs none of these"
+)

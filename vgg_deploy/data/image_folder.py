@@ -9,6 +9,7 @@ train, val and test the best epoch is chosen on val.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -114,19 +115,34 @@ def _read(root: Path, files: Sequence[ImageFile], geometry: Geometry, skipped: l
 
 
 def squared(image: Pixels, geometry: Geometry) -> Pixels:
-    """uint8 ``[H, W, C]`` as ``[side, side, C]``; resizing is bilinear and antialiased."""
+    """uint8 ``[H, W, C]`` as ``[side, side, C]``; resizing is bilinear and antialiased.
+
+    Only what the crop keeps is resized: all of a long strip would be gigabytes.
+    """
     height, width, channels = image.shape
     side = geometry.side
-    size = (side, side)
-    if geometry.cropped:
-        scale = side / min(height, width)
-        size = (max(side, round(width * scale)), max(side, round(height * scale)))
-    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    if picture.size != size:
-        picture = picture.resize(size, Image.Resampling.BILINEAR)
-    left, top = (size[0] - side) // 2, (size[1] - side) // 2
-    cut = picture.crop((left, top, left + side, top + side))
-    return np.asarray(cut, np.uint8).reshape(side, side, channels)
+    short = min(height, width)
+    rows, top, bottom = _kept(height, short if geometry.cropped else height, side)
+    columns, left, right = _kept(width, short if geometry.cropped else width, side)
+    cut = np.ascontiguousarray(image[rows, columns])
+    picture = Image.fromarray(cut[..., 0] if channels == 1 else cut).resize(
+        (side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
+    )
+    return np.asarray(picture, np.uint8).reshape(side, side, channels)
+
+
+def _kept(length: int, short: int, side: int) -> tuple[slice, float, float]:
+    """The pixels of an axis that the crop is made from, and where in them it starts and ends.
+
+    ``short`` is the length that becomes ``side``. Pillow's box is float32: counted from the slice
+    it stays exact however long the axis is.
+    """
+    resized = max(side, round(length * (side / short)))
+    before = (resized - side) // 2
+    start, end = before * length / resized, (before + side) * length / resized
+    reach = math.ceil(max(1.0, length / resized)) + 1  # of the filter, beyond the box
+    first, last = max(0, int(start) - reach), min(length, math.ceil(end) + reach)
+    return slice(first, last), start - first, end - first
 
 
 def _require_all(

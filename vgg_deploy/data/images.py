@@ -8,6 +8,8 @@ pixels are laid over black. Floating point images have no defined range and are 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,23 @@ def read_image(path: Path, channels: int) -> Pixels:
 
     Raises ``RefusedInput`` for a file that is no image, is damaged, or is too large.
     """
+    with _opened(path) as image:
+        try:
+            image.load()
+            oriented = ImageOps.exif_transpose(image)
+        except Exception as error:
+            raise _no_image(path, "is a truncated or damaged image") from error
+        return to_channels(_pixels(path, oriented)[np.newaxis], channels)
+
+
+def require_image(path: Path) -> None:
+    """Refuse by its header what is no image or is too large; nothing is decoded."""
+    with _opened(path):
+        pass
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     require_file(path, "image")
     with os_errors(f"read {path}"):
         content = path.open("rb")
@@ -43,12 +62,7 @@ def read_image(path: Path, channels: int) -> Pixels:
             raise _no_image(path, "is not an image that Pillow can read") from error
         if size[0] * size[1] > MAX_PIXELS:
             raise _too_large(path, f"{size[0]}×{size[1]}")
-        try:
-            image.load()
-            oriented = ImageOps.exif_transpose(image)
-        except Exception as error:
-            raise _no_image(path, "is a truncated or damaged image") from error
-        return to_channels(_pixels(path, oriented)[np.newaxis], channels)
+        yield image
 
 
 def to_channels(images: Pixels, channels: int) -> Pixels:

@@ -90,11 +90,12 @@ def read_header(path: Path) -> dict[str, str]:
 def load_state(path: Path) -> dict[str, torch.Tensor]:
     """All tensors of a safetensors file, on the CPU."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file  # imports torch
+    from safetensors.torch import load, load_file  # imports torch
 
     require_file(path, "checkpoint")
+    text = not any("\udc80" <= letter <= "\udcff" for letter in str(path))
     try:
-        return load_file(path)
+        return load_file(path) if text else load(path.read_bytes())  # it opens only UTF-8 names
     except SafetensorError as error:
         raise _not_safetensors(path) from error
 

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, refuse_existing
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, require_file, unknown_choice
+from vgg_deploy.files import shown
 from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
 from vgg_deploy.model.state_file import read_state
@@ -65,7 +66,7 @@ def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> B
         output=output_spec(card),
         parent=None,
         made_by={
-            "weights": loaded.source,
+            "weights": shown(loaded.source),
             "labels": "given" if options.labels else "own",
             **({"preprocessing": options.preprocessing} if options.preprocessing else {}),
             **({"ceil_mode": "True"} if options.ceil_mode else {}),

@@ -10,10 +10,11 @@ from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.backends import BACKENDS, get_backend
 from vgg_deploy.backends.base import Backend
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.data.images import read_image
+from vgg_deploy.data.images import read_image, require_image
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
 from vgg_deploy.pipeline.cells import how_for, is_for, main_format, refusal
+from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.verify.compare import softmax
 
 # Deployed runtimes first: they start fast and need no torch.
@@ -37,8 +38,9 @@ def predict_images(
     backend: str | None = None,
     precision: Precision | None = None,
     top: int = 5,
+    watch: Watcher | None = None,
 ) -> list[Prediction]:
-    """Classify ``images``; all are read before the first is run.
+    """Classify ``images``, one in memory at a time; all are opened before the first is run.
 
     Without ``precision`` fp32 is taken where there is a choice.
 
@@ -47,14 +49,18 @@ def predict_images(
     """
     if top < 1:
         raise UsageError(f"--top {top} is below 1", "show at least one class")
+    watch = watch or Silent()
     card = bundle.card
     chosen, artifact = _choose(bundle, backend, precision)
-    pixels = [read_image(path, card.spec.channels) for path in images]
+    for path in images:
+        require_image(path)
     bundle.check([artifact])
     raw = artifact.format == "embedded"  # it preprocesses itself
     predictions = []
     with chosen.open(artifact, bundle.root) as session:
-        for path, image in zip(images, pixels, strict=True):
+        watch.begin("predict", len(images), "images")
+        for path in images:
+            image = read_image(path, card.spec.channels)
             given = image if raw else preprocess(image, card.preprocessing)
             probabilities = softmax(session(given))[0]
             best = probabilities.argsort()[::-1][:top]
@@ -66,6 +72,7 @@ def predict_images(
                     classes=tuple((card.labels[i], float(probabilities[i])) for i in best),
                 )
             )
+            watch.advance()
     return predictions
 
 

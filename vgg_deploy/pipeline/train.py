@@ -14,7 +14,7 @@ from vgg_deploy import jsonio
 from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, open_bundle
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError, os_errors
-from vgg_deploy.files import write_text
+from vgg_deploy.files import shown, write_text
 from vgg_deploy.libraries import import_torch
 from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec
@@ -212,12 +212,18 @@ def _copy(source: Path, target: Path) -> None:
 def _key(request: TrainRequest, plan: Plan) -> str:
     """Digest of all that decides the weights: the request, the images, the start, the versions."""
     parts = [
-        jsonio.dumps(request, indent=None),
+        jsonio.dumps(_storable(request), indent=None),
         plan.dataset.fingerprint(),
         plan.source.checkpoint.sha256 if plan.source else "",
         json.dumps(versions("vgg-deploy", "numpy", "torch")),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _storable(request: TrainRequest) -> TrainRequest:
+    """The request with names that JSON can hold: on Linux a path need not be UTF-8."""
+    data_dir, start = (path and Path(shown(path)) for path in (request.data_dir, request.start))
+    return dataclasses.replace(request, data=shown(request.data), data_dir=data_dir, start=start)
 
 
 def _valid(root: Path, card: ModelCard, key: str) -> Bundle | None:

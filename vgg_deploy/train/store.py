@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from vgg_deploy import jsonio
 from vgg_deploy.errors import DigestMismatch, RefusedInput, ResourceLimit, VggDeployError, os_errors
 from vgg_deploy.files import PARTIAL, sha256_of, staged, usual_mode
+from vgg_deploy.model.checkpoint import load_state
 from vgg_deploy.train import best
 from vgg_deploy.train.state import SCHEMA_VERSION, TrainState
 
@@ -170,8 +171,6 @@ def _problem(path: Path) -> str | None:
 
 
 def _read(path: Path) -> tuple[TrainState, dict[str, torch.Tensor]]:
-    from safetensors.torch import load_file
-
     state = jsonio.load(TrainState, path / STATE)
     if state.schema_version != SCHEMA_VERSION:
         raise RefusedInput(
@@ -179,7 +178,7 @@ def _read(path: Path) -> tuple[TrainState, dict[str, torch.Tensor]]:
             f"{SCHEMA_VERSION}",
             "go on with the version that made it, or start afresh with --replace",
         )
-    return state, load_file(path / TENSORS)
+    return state, load_state(path / TENSORS)
 
 
 def _to_disk(*paths: Path) -> None:

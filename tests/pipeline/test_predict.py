@@ -1,0 +1,78 @@
+"""``predict``: images one at a time, and none is told of where one cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.cli import main
+from vgg_deploy.data.images import read_image
+from vgg_deploy.errors import RefusedInput
+from vgg_deploy.pipeline import predict
+from vgg_deploy.pipeline.predict import predict_images
+from vgg_deploy.pipeline.watch import Silent
+
+
+class Counting(Silent):
+    """What a watcher is told, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def begin(
+        self, what: str, total: int | None = None, unit: str = "", *, seconds: float | None = None
+    ) -> None:
+        self.told.append(f"{what} {total} {unit}")
+
+    def advance(self, done: int = 1) -> None:
+        self.told.append(f"{done} done")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{shade}.png" for shade in (10, 120, 250)]
+    for path in paths:
+        Image.fromarray(np.full((40, 30), int(path.stem), np.uint8)).save(path)
+    return paths
+
+
+def test_one_image_at_a_time_is_in_memory(
+    two_formats: Bundle, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Counting()
+
+    def noted(path: Path, channels: int) -> object:
+        watch.told.append(path.name)
+        return read_image(path, channels)
+
+    monkeypatch.setattr(predict, "read_image", noted)
+    found = predict_images(two_formats, images, backend="ort-cpu", watch=watch)
+    assert [p.image for p in found] == [str(path) for path in images]
+    each = [line for path in images for line in (path.name, "1 done")]
+    assert watch.told == ["predict 3 images", *each]
+
+
+def test_what_is_no_image_is_refused_before_any_is_run(
+    two_formats: Bundle, images: list[Path]
+) -> None:
+    images[-1].write_bytes(b"no image")
+    watch = Counting()
+    with pytest.raises(RefusedInput, match=r"250\.png is not an image"):
+        predict_images(two_formats, images, backend="ort-cpu", watch=watch)
+    assert not watch.told
+
+
+def test_a_damaged_image_leaves_nothing_printed(
+    two_formats: Bundle, images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = images[-1].read_bytes()
+    images[-1].write_bytes(whole[: len(whole) // 2])
+    words = ["predict", str(two_formats.root), *map(str, images), "-b", "ort-cpu"]
+    assert main(words) == 3
+    out, err = capsys.readouterr()
+    assert not out
+    assert "250.png is a truncated or damaged image" in err
