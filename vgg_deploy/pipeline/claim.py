@@ -76,8 +76,12 @@ def _refuse_others(root: Path) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Leave no folder behind where a run did not begin; the lock is still held."""
+    """Leave nothing behind where a run wrote no file; the lock is still held."""
+    from vgg_deploy.train.store import FOLDER  # imports torch
+
     with suppress(OSError):
-        if [path.name for path in folder.iterdir()] == [LOCK]:
+        if [path for path in folder.rglob("*") if not path.is_dir()] == [folder / LOCK]:
             (folder / LOCK).unlink()
+            with suppress(OSError):
+                (folder / FOLDER).rmdir()
             folder.rmdir()
