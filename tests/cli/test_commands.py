@@ -318,4 +318,4 @@ def test_an_empty_path_is_not_the_current_folder(
     monkeypatch.chdir(here)
     code, said = failure([names.get(word, word) for word in words], capsys)
     assert (code, list(here.iterdir())) == (2, [])
-    assert "the path to write to is empty" in said
+    assert "the path is empty" in said

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from tests.heard import Heard
 from vgg_deploy import stored
 from vgg_deploy.artifact import Artifact, Target
 from vgg_deploy.backends.fake import FakeBackend
@@ -21,7 +22,6 @@ from vgg_deploy.pipeline.benchinput import not_taken
 from vgg_deploy.pipeline.cells import Cell, Selection
 from vgg_deploy.pipeline.diff import diff_runs
 from vgg_deploy.pipeline.verified import NOT_VERIFIED, as_shown
-from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.report.bench_tables import startup_table
 from vgg_deploy.report.reproduce import _bench_options
 from vgg_deploy.results import BENCH_FILE, BenchReport
@@ -124,7 +124,7 @@ def test_start_up_figures_that_are_missing_are_said(
     planted(monkeypatch, tiny_bundle)
     late = partial(cold_start, timeout_s=0.01)
     monkeypatch.setattr("vgg_deploy.bench.cell.cold_start", late)
-    watch = Told()
+    watch = Heard()
     report = bench_bundle(tiny_bundle, replace(QUICK, batches=(1,)), watch)
     why = "no start-up figures: cold start took longer than 0.01 s"
     assert watch.said == [f"bench: fake:{tiny_bundle.checkpoint.path} measured ({why})"]
@@ -132,45 +132,22 @@ def test_start_up_figures_that_are_missing_are_said(
     assert bench_error(report) is None
 
 
-class Told(Silent):
-    """Keeps the lengths of steps, how far the last one is, and what was said."""
-
-    def __init__(self) -> None:
-        self.totals: list[int | None] = []
-        self.done = 0
-        self.said: list[str] = []
-
-    def begin(
-        self,
-        what: str,
-        total: int | None = None,
-        unit: str = "",
-        *,
-        seconds: float | None = None,
-    ) -> None:
-        self.totals.append(total)
-        self.done = 0
-
-    def advance(self, done: int = 1) -> None:
-        self.done += done
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-
 def test_a_slow_cell_gets_its_length_after_the_first_run() -> None:
-    watch = Told()
+    watch = Heard()
     tick = bench._watched(watch, "bench", BenchOptions(seconds=3))
     for second in range(4):
         tick(1.0, 63.0 - second)
-    assert watch.totals == [40, 640]  # tenths: at first the least, calls included
-    assert watch.done == 40
+    assert [step.total for step in watch.steps] == [
+        40,
+        640,
+    ]  # tenths: at first the least, calls included
+    assert watch.steps[-1].done == 40
 
 
 def test_a_quick_cell_keeps_its_length() -> None:
-    watch = Told()
+    watch = Heard()
     tick = bench._watched(watch, "bench", BenchOptions(seconds=3))
     for quarter in range(16):
         tick(0.26, 4.0 - 0.25 * (quarter + 1))
-    assert watch.totals == [40]
-    assert watch.done == 40  # not beyond its end
+    assert [step.total for step in watch.steps] == [40]
+    assert watch.steps[-1].done == 40  # not beyond its end

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.heard import Heard
 from tests.trt.fake_cuda import H100
 from tests.trt.helpers import fake_of, place_of
 from vgg_deploy.bundle import Bundle
@@ -13,32 +14,21 @@ from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.pipeline import build
 from vgg_deploy.pipeline.build import build_here
 from vgg_deploy.pipeline.export import export_bundle
-from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.trt.options import BuildOptions
 from vgg_deploy.trt.place import Place
-
-
-class Listener(Silent):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def test_without_a_gpu_an_engine_is_built_for_a_named_one(tiny_bundle: Bundle) -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="no TensorRT-RTX: pip install [rtx]")
     bundle, _, _ = export_bundle(tiny_bundle, ("onnx",))
-    heard = Listener()
+    heard = Heard()
     built = build_here(bundle, ("fp32",), heard)
     (engine,) = [a for a in built.artifacts if a.format == "engine"]
     assert engine.target is not None
     assert engine.target.flavour.startswith("tensorrt")
     built.check([engine])
     again = build_here(built, ("fp32",), heard)
-    assert "reused" in heard.lines[-1]
+    assert "reused" in heard.said[-1]
     assert again.artifacts == built.artifacts
 
 
@@ -53,9 +43,9 @@ def test_no_engine_is_built_for_a_gpu_that_is_not_the_one_here(
         return place_of(fake_of("rtx", H100))
 
     monkeypatch.setattr(build, "find_place", find)
-    heard = Listener()
+    heard = Heard()
     assert build_here(tiny_bundle, ("fp32",), heard) == tiny_bundle
-    assert heard.lines == ["skipped: engines: tensorrt is not installed; pip install it"]
+    assert heard.said == ["skipped: engines: tensorrt is not installed; pip install it"]
 
 
 def test_without_any_tensorrt_a_line_says_so(
@@ -63,7 +53,7 @@ def test_without_any_tensorrt_a_line_says_so(
 ) -> None:
     for name in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"):
         monkeypatch.setitem(sys.modules, name, None)  # Python's way to make an import fail
-    heard = Listener()
+    heard = Heard()
     assert build_here(tiny_bundle, ("fp32",), heard) == tiny_bundle
-    assert heard.lines[-1].startswith("skipped: engines: tensorrt")
-    assert "pip install" in heard.lines[-1]
+    assert heard.said[-1].startswith("skipped: engines: tensorrt")
+    assert "pip install" in heard.said[-1]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.bench.rows import passed
+from tests.heard import Heard
 from vgg_deploy import stored
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.bench.capacity import CapacityOptions
@@ -19,7 +20,6 @@ from vgg_deploy.environment import capture, now
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.pipeline.capacity import plan_capacity, service_times
 from vgg_deploy.pipeline.verified import NOT_VERIFIED
-from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.results import (
     BENCH_FILE,
     SCHEMA_VERSION,
@@ -112,27 +112,11 @@ def test_the_first_plan_alone_tells_of_other_loads(timed: Bundle) -> None:
     assert slow.by_load == slow.by_limit == ()
 
 
-class Counting(Silent):
-    """Notes how far each step came."""
-
-    def __init__(self) -> None:
-        self.steps: dict[str, list[int | None]] = {}
-
-    def begin(
-        self, what: str, total: int | None = None, unit: str = "", *, seconds: float | None = None
-    ) -> None:
-        del unit, seconds
-        self.steps[what] = [0, total]
-
-    def advance(self, done: int = 1) -> None:
-        step = list(self.steps.values())[-1]
-        step[0] = (step[0] or 0) + done
-
-
 def test_progress_is_told_for_each_file(timed: Bundle) -> None:
-    watch = Counting()
+    watch = Heard()
     plan_capacity(timed, OPTIONS, watch=watch)
-    assert watch.steps == {"check the files": [1, 1], "plan": [4, 4]}  # three, and other loads
+    found = [(step.what, step.done, step.total) for step in watch.steps]
+    assert found == [("check the files", 1, 1), ("plan", 4, 4)]  # three, and other loads
 
 
 def test_the_nearest_is_named_when_nothing_fits(timed: Bundle) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.bench.rows import MACHINE, passed, report, row
+from tests.heard import Heard, Step
 from vgg_deploy import stored
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.pipeline.choose import Choice, ChooseOptions, choice_error, choose
-from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.results import (
     BENCH_FILE,
     VERIFY_FILE,
@@ -199,32 +199,11 @@ def test_limits_are_finite_numbers() -> None:
     assert ChooseOptions(max_top1_drop=0).max_top1_drop == 0
 
 
-class Heard(Silent):
-    """Notes the steps with their lengths, and how far the last one is."""
-
-    def __init__(self) -> None:
-        self.steps: list[tuple[str, int | None, str]] = []
-        self.done = 0
-
-    def begin(
-        self,
-        what: str,
-        total: int | None = None,
-        unit: str = "",
-        *,
-        seconds: float | None = None,
-    ) -> None:
-        self.steps.append((what, total, unit))
-
-    def advance(self, done: int = 1) -> None:
-        self.done += done
-
-
 def test_hashing_is_told_once_per_file_that_may_fit(tiny_bundle: Bundle) -> None:
     chosen(tiny_bundle, [SLOW, EXACT, FAST], VERDICTS)  # three pairs of one file
     heard = Heard()
     choose(tiny_bundle, ChooseOptions(), heard)
-    assert (heard.steps, heard.done) == ([("check the files", 1, "files")], 1)
+    assert heard.steps == [Step("check the files", 1, "files", None, done=1)]
     none = Heard()
     choose(tiny_bundle, ChooseOptions(latency_ms=1e-6), none)
-    assert (none.steps, none.done) == ([], 0)
+    assert none.steps == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import photos
+from tests.heard import Heard
 from vgg_deploy import stored
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
@@ -21,22 +22,11 @@ from vgg_deploy.pipeline.verify import (
     tripped_gates,
     verify_bundle,
 )
-from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, Figure, Timing, VerifyReport
 
 ORT = Selection(backends=("ort-cpu",), formats=("onnx",))
 BENCH = BenchOptions(selection=ORT, batches=(1,), seconds=0.05, ceilings=False, layers=False)
 VERIFY = VerifyOptions(selection=ORT, images=8, accuracy=False, data="sample")
-
-
-class Heard(Silent):
-    """A watcher that keeps what was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_bundle, make_card
+from tests.heard import Heard
 from vgg_deploy.backends import get_backend
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import capture
@@ -21,7 +22,6 @@ from vgg_deploy.pipeline.cells import Cell, Selection, without_cuda_graphs
 from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.pipeline.images import images_for
 from vgg_deploy.pipeline.verify import VerifyOptions, verdict_error, verify_bundle
-from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.results import Comparison
 
 ORT = Selection(backends=("ort-cpu",))
@@ -29,21 +29,7 @@ VERIFY = VerifyOptions(selection=ORT, images=8, accuracy=False)
 BENCH = BenchOptions(selection=ORT, batches=(1,), seconds=0.05, ceilings=False, layers=False)
 
 
-class Told(Silent):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
-
-    @property
-    def reused(self) -> bool:
-        return any("reused" in line for line in self.lines)
-
-
-Stage = Callable[[Bundle, Told], object]
+Stage = Callable[[Bundle, Heard], object]
 STAGES: dict[str, Stage] = {
     "verify": lambda bundle, told: verify_bundle(bundle, VERIFY, told, reuse=True),
     "bench": lambda bundle, told: bench_bundle(bundle, BENCH, told, reuse=True),
@@ -51,9 +37,9 @@ STAGES: dict[str, Stage] = {
 
 
 def reuses(stage: str, bundle: Bundle) -> bool:
-    told = Told()
+    told = Heard()
     STAGES[stage](bundle, told)
-    return told.reused
+    return any("reused" in text for text in told.said)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -126,9 +112,9 @@ def test_failed_rows_gate_like_different_ones(onnx_bundle: Bundle) -> None:
 
 
 def test_why_accuracy_is_not_compared_is_said(onnx_bundle: Bundle) -> None:
-    told = Told()
+    told = Heard()
     verify_bundle(onnx_bundle, replace(VERIFY, accuracy=True), told)
-    assert any("other classes" in line for line in told.lines)
+    assert any("other classes" in line for line in told.said)
 
 
 @pytest.mark.parametrize("trained_on", ["sample", "fashion-mnist"])

@@ -7,23 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.heard import Heard
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.pipeline import usual
 from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.pipeline.usual import begin_usual
 from vgg_deploy.pipeline.watch import Silent
-
-
-class Told(Silent):
-    """Keeps what every step was begun with."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float | None] = {}
-
-    def begin(
-        self, what: str, total: int | None = None, unit: str = "", *, seconds: float | None = None
-    ) -> None:
-        self.seconds[what] = seconds
 
 
 @pytest.fixture
@@ -34,9 +23,9 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def usual_of(like: str) -> float | None:
-    told = Told()
+    told = Heard()
     begin_usual(told, "step", like)
-    return told.seconds["step"]
+    return told.steps[-1].seconds
 
 
 def test_nothing_is_known_of_a_new_step(file: Path) -> None:
@@ -81,7 +70,7 @@ def test_only_the_newest_are_kept(file: Path) -> None:
 def test_an_export_is_remembered_when_it_was_made(tiny_bundle: Bundle, file: Path) -> None:
     bundle, _, _ = export_bundle(tiny_bundle, ["torchscript"])
     (first,) = json.loads(file.read_text()).items()
-    told = Told()
+    told = Heard()
     export_bundle(bundle, ["torchscript"], told)
-    assert told.seconds["export torchscript"] == first[1]
+    assert {step.what: step.seconds for step in told.steps}["export torchscript"] == first[1]
     assert dict([first]) == json.loads(file.read_text())  # reused: nothing new is learned

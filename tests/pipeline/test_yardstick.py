@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from tests.faults import in_graph
 from tests.faults.bases import card
 from tests.faults.catalogue import record
 from tests.faults.graph import Graph
+from tests.heard import Heard
 from vgg_deploy.backends.reference import eager, reference
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
@@ -24,22 +24,11 @@ from vgg_deploy.pipeline import yardstick
 from vgg_deploy.pipeline.cells import Selection
 from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.pipeline.verify import VerifyOptions, verify_bundle
-from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.results import Comparison
 
 QUICK = VerifyOptions(
     selection=Selection(backends=("ort-cpu",), formats=("onnx",)), images=8, accuracy=False
 )
-
-
-@dataclass
-class Told(Silent):
-    """Keeps what is said."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 @pytest.fixture
@@ -73,10 +62,10 @@ def test_the_yardstick_is_kept_and_checked(bundle: Bundle, monkeypatch: pytest.M
         edited = {**arrays, name: arrays[name] * 1.001}
         np.savez(path, **edited)
         calls.clear()
-        told = Told()
+        told = Heard()
         verify_bundle(open_bundle(bundle.root), QUICK, told)
         assert calls == [every], "an edited yardstick is made again"
-        assert any("was edited or damaged, it is made again" in line for line in told.lines)
+        assert any("was edited or damaged, it is made again" in line for line in told.said)
     for name, before in ((yardstick.EXACT, [1, every]), ("fp32", [1, every])):
         edited = {k: v for k, v in arrays.items() if k not in ("key", "digest")}
         edited[name] = edited[name] * 1.001

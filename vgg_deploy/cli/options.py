@@ -52,9 +52,7 @@ def _precisions() -> Iterable[str]:
 def written_path(text: str) -> Path:
     """A path that a command writes to; an empty one, of a variable that is not set, is refused."""
     if not text.strip():
-        raise UsageError(
-            "the path to write to is empty", 'give one; for the current folder write "."'
-        )
+        raise UsageError("the path is empty", 'give one; for the current folder write "."')
     return Path(text)
 
 
