@@ -20,6 +20,7 @@ Head = Literal["book", "torchvision"]
 HEADS: tuple[Head, ...] = get_args(Head)
 ConvArch = tuple[tuple[int, int], ...]
 _MOST_CONVOLUTIONS, _MOST_CHANNELS = 1000, 65_536
+NAMED_DATA = ("fashion-mnist", "sample")  # data sets that are had by their name alone
 
 _A: ConvArch = ((1, 64), (1, 128), (2, 256), (2, 512), (2, 512))
 _B: ConvArch = ((2, 64), (2, 128), (2, 256), (2, 512), (2, 512))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.data.sources import open_dataset
-from vgg_deploy.spec import ModelCard
+from vgg_deploy.spec import NAMED_DATA, ModelCard
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,7 @@ def images_for(card: ModelCard, name: str | None = None, data_dir: Path | None =
     A data set asked for by ``name``, or by the path of a folder of images, must be there; without
     one the sample inside the package always is.
     """
-    wanted = name or (
-        "auto" if card.dataset in ("fashion-mnist", "sample") or data_dir else "sample"
-    )
+    wanted = name or ("auto" if card.dataset in NAMED_DATA or data_dir else "sample")
     dataset = open_dataset(wanted, data_dir, card.preprocessing)
     if card.labels == dataset.labels:
         return Images(dataset, "")

@@ -15,7 +15,7 @@ from vgg_deploy.data.sources import open_dataset
 from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.precision.observe import BINS, Histogram
 from vgg_deploy.precision.options import CalibrationOptions
-from vgg_deploy.spec import ModelCard, Preprocessing
+from vgg_deploy.spec import NAMED_DATA, ModelCard, Preprocessing
 
 LEVELS = 128  # magnitudes of a symmetric int8
 BATCH = 8  # TensorRT's advice: never calibrate with batch 1
@@ -58,7 +58,7 @@ def calibration_set(card: ModelCard, options: CalibrationOptions) -> Calibration
 
 def has_own_data(card: ModelCard) -> bool:
     """Whether the images that the model was trained on can be had without being named."""
-    return card.dataset in ("fashion-mnist", "sample")
+    return card.dataset in NAMED_DATA
 
 
 def source_of(card: ModelCard, options: CalibrationOptions) -> str:

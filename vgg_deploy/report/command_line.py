@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.files import shown
 
-NAMED = ("fashion-mnist", "sample")  # data sets that a command line can name
 COMMAND = "vgg-deploy"
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.report.command_line import COMMAND, NAMED, line, untold
-from vgg_deploy.spec import ModelCard, unnamed_labels
+from vgg_deploy.report.command_line import COMMAND, line, untold
+from vgg_deploy.spec import NAMED_DATA, ModelCard, unnamed_labels
 
 _OPTIONS = {  # of train: option by its name in made_by
     "epochs": "--epochs",
@@ -105,4 +105,4 @@ def _missing(made_by: Mapping[str, str]) -> str:
     if "fine_tuned_from" in made_by:
         return f"the bundle it started from (checkpoint {made_by['fine_tuned_from'][:12]}…)"
     data = made_by.get("dataset", "")
-    return f"the path of the data ({data})" if data and data not in NAMED else ""
+    return f"the path of the data ({data})" if data and data not in NAMED_DATA else ""

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.report.command_line import NAMED, each, line
+from vgg_deploy.report.command_line import each, line
+from vgg_deploy.spec import NAMED_DATA
 
 EXPORTED = ("torchscript", "program", "aoti", "onnx")  # what export --format takes
 _FP32_ONLY = ["--precision", "fp32", "--embedded"]  # the precision goes without saying
@@ -63,7 +64,7 @@ def _calibration(one: Artifact, dataset: str | None) -> tuple[str, ...]:
     """What a file's ranges were measured on, where it is not what export would take by itself."""
     words: list[str] = []
     data, images = (one.made_by.get(f"calibration_{key}") for key in ("wanted", "images"))
-    if data and (data != dataset or dataset not in NAMED):
+    if data and (data != dataset or dataset not in NAMED_DATA):
         words += ["--calibration-data", data]
     if images and images != _CALIBRATION_IMAGES:
         words += ["--calibration-images", images]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vgg_deploy.report.command_line import NAMED, bundle_name, each, line, untold
+from vgg_deploy.report.command_line import bundle_name, each, line, untold
 from vgg_deploy.report.findings import Findings
 from vgg_deploy.report.remade_checkpoint import checkpoint_command
 from vgg_deploy.report.remade_files import build_commands, export_commands
 from vgg_deploy.results import BenchReport, VerifyReport
+from vgg_deploy.spec import NAMED_DATA
 
 
 def commands(findings: Findings) -> tuple[str, ...]:
@@ -42,7 +43,7 @@ def _verify(report: VerifyReport, name: str) -> str:
     words += ["--no-accuracy"] if told.get("accuracy") == "off" else []
     words += ["--locate"] if told.get("locate") else []
     command = line("verify", name, *words, *each("--fail-if", report.gates))
-    if "data_dir" in told or told.get("data", NAMED[0]) not in NAMED:
+    if "data_dir" in told or told.get("data", NAMED_DATA[0]) not in NAMED_DATA:
         return untold(command, "the path of the images")
     return command
 
