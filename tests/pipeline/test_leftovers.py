@@ -67,6 +67,20 @@ def test_only_the_new_runs_event_files_stay(old: Path) -> None:
     assert names(old) >= NAMED
 
 
+def test_event_files_of_the_same_second_are_told_apart(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file's name holds the second in which it was opened."""
+    (before,) = (old / FOLDER).iterdir()
+    content, second = before.read_bytes(), float(before.name.split(".")[3])
+    with monkeypatch.context() as patch:
+        patch.setattr("tensorboardX.event_file_writer.time.time", lambda: second)
+        train_bundle(old.parent, OTHER, replace=True, control=EVERYTHING)
+    (after,) = (old / FOLDER).iterdir()
+    assert after.name == before.name
+    assert after.read_bytes() != content
+
+
 def test_a_run_that_does_not_start_removes_nothing(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

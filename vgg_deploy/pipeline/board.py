@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +40,14 @@ class Board:
                 'pip install "vgg-deploy[tensorboard]"',
             ) from error
         self._listener = listener
-        self._writer: Any = SummaryWriter(str(folder / FOLDER), write_to_disk=True)
+        self._open: Callable[[], Any] = partial(
+            SummaryWriter, str(folder / FOLDER), write_to_disk=True
+        )
+        self._writer: Any = None
 
     def on_start(self, plan: RunPlan, /) -> None:
-        """Pass it on."""
+        """Open the file: not before, as one of an earlier run may have its name till then."""
+        self._writer = self._open()
         self._listener.on_start(plan)
 
     def on_step(self, done_images: int, total_images: int, loss: float, /) -> None:
@@ -62,5 +68,6 @@ class Board:
         self._listener.on_note(text)
 
     def close(self) -> None:
-        """Write what is left."""
-        self._writer.close()
+        """Write what is left, if the run has begun."""
+        if self._writer is not None:
+            self._writer.close()

@@ -48,7 +48,7 @@ class Clearing:
                 with os_errors(f"remove {path}"):
                     path.unlink(missing_ok=True)
             for folder in {path.parent for path in self._left if path.parent.name == BOARD}:
-                with suppress(OSError):  # the new run's events are there, or files of others
+                with suppress(OSError):  # files of others are there
                     folder.rmdir()
         self._begins()
         self._listener.on_start(plan)
