@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.test_bundle import draft, writes
 from vgg_deploy import manifest as manifest_module
 from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.cli import main
-from vgg_deploy.errors import ResourceLimit
+from vgg_deploy.errors import RefusedInput, ResourceLimit
 
 
 def state_of(bundle: Bundle) -> dict[str, bytes]:
@@ -73,6 +74,16 @@ def test_what_the_manifest_cannot_tell_does_not_stay(
     assert state_of(tiny_bundle) == before
     ADDING[what](tiny_bundle, b"new one")
     assert state_of(tiny_bundle) != before
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_a_manifest_that_could_not_be_read_again_is_not_written(tiny_bundle: Bundle) -> None:
+    bad = replace(draft(tiny_bundle, "onnx", None), made_by={"torch": None})  # type: ignore[dict-item]
+    before = state_of(tiny_bundle)
+    with pytest.raises(RefusedInput, match=r"made_by\.torch"):
+        tiny_bundle.add(bad, writes(b"x"))
+    assert state_of(tiny_bundle) == before
+    assert open_bundle(tiny_bundle.root) == tiny_bundle
 
 
 @pytest.mark.parametrize("what", ADDING)

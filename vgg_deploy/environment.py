@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 # Distributions whose version can change a file's bytes, an output or a timing.
@@ -28,8 +29,16 @@ PACKAGES = (
     "tensorrt-rtx-cu13-bindings",
     "cuda-bindings",
 )
-# Instruction sets that decide which kernels a CPU backend can use.
-_CPU_FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16")
+# Modules that come in builds of many names, and the names above that they may have.
+_BUILDS = {
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "tensorrt": ("tensorrt", "tensorrt-cu13-bindings"),
+}
+# Instruction sets that decide which kernels a CPU backend can use, of x86 and of ARM.
+_CPU_FLAGS = (
+    *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16"),
+    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +57,31 @@ class Environment:
 
 
 def versions(*names: str) -> dict[str, str]:
-    """Installed versions of distributions, without importing them; absent ones are left out."""
-    found = {}
-    for name in names or PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    """Installed versions of distributions, without importing them; absent ones are left out.
+
+    Of a build with another name, such as onnxruntime-openvino, that name is told with its version.
+    """
+    found = ((name, _version(name) or _other_build(name)) for name in names or PACKAGES)
+    return {name: version for name, version in found if version}
+
+
+def _version(name: str) -> str | None:
+    try:
+        # None, or an error of its own, where an uninstall left a folder without METADATA
+        return metadata.version(name) or None
+    except (metadata.PackageNotFoundError, KeyError):
+        return None
+
+
+@cache
+def _other_build(module: str) -> str | None:
+    """Version and name of what brings a module that none of its usual distributions does."""
+    usual = _BUILDS.get(module)
+    if not usual or any(map(_version, usual)) or PathFinder.find_spec(module) is None:
+        return None
+    names = sorted(metadata.packages_distributions().get(module, ()))  # reads every record: slow
+    found = ((_version(name), name) for name in names)
+    return next((f"{version} ({name})" for version, name in found if version), None)
 
 
 @cache
@@ -67,7 +93,7 @@ def capture() -> Environment:
         python=platform.python_version(),
         system=f"{platform.system()} {platform.machine()}",
         cpu=_cpu_name(),
-        cpu_flags=tuple(f for f in _CPU_FLAGS if f in _cpuinfo().get("flags", "").split()),
+        cpu_flags=_cpu_flags(),
         cores=usable_cores(),
         memory_bytes=_memory_bytes(),
         gpu=gpu,
@@ -83,8 +109,11 @@ def usable_cores() -> int:
 
 
 def threads() -> int:
-    """Threads every CPU backend gets: ``OMP_NUM_THREADS`` where set, else the usable cores."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    """Threads every CPU backend gets: ``OMP_NUM_THREADS`` where set, else the usable cores.
+
+    Of a list, which OpenMP allows for nested levels, the first counts.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else usable_cores()
 
 
@@ -104,7 +133,16 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def _cpu_name() -> str:
-    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+    known = _cpuinfo()
+    arm = [f"{key} {known[key]}" for key in ("CPU implementer", "CPU part") if key in known]
+    name = known.get("model name") or ", ".join(arm)
+    return name or platform.processor() or platform.machine()
+
+
+def _cpu_flags() -> tuple[str, ...]:
+    known = _cpuinfo()
+    has = (known.get("flags") or known.get("Features", "")).split()
+    return tuple(flag for flag in _CPU_FLAGS if flag in has)
 
 
 def _memory_bytes() -> int:

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact, Format, Precision, Target, TensorSpec, file_name
 from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError, os_errors
-from vgg_deploy.files import commit, sha256_of
+from vgg_deploy.files import commit, sha256_of, write_text
 from vgg_deploy.golden import GoldenRecord
 from vgg_deploy.spec import ModelCard
 
@@ -107,8 +107,10 @@ def read_manifest(root: Path) -> Manifest:
 
 
 def save_manifest(root: Path, manifest: Manifest) -> None:
-    """Replace the manifest on disk, atomically."""
-    jsonio.save(root / MANIFEST, manifest)
+    """Replace the manifest on disk, atomically; never by one that could not be read again."""
+    text = jsonio.dumps(manifest)
+    jsonio.loads(Manifest, text, source=f"what was to be written to {root / MANIFEST}")
+    write_text(root / MANIFEST, text + "\n")
 
 
 def put_in_place(root: Path, manifest: Manifest, partial: Path, target: Path) -> None:

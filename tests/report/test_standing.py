@@ -32,7 +32,7 @@ def updated(**versions: str) -> Environment:
     ("here", "on_cpu", "on_gpu"),
     [
         (BOTH, "", ""),
-        (updated(onnxruntime="2"), "onnxruntime 1, not 2", ""),
+        (updated(onnxruntime="2"), *["onnxruntime 1, not 2"] * 2),
         (updated(openvino="2"), "", ""),
         (replace(BOTH, cpu="Another"), "cpu Some CPU, not Another", ""),
         (replace(BOTH, cpu_flags=("avx2",)), "cpu_flags none, not avx2", ""),

@@ -12,15 +12,16 @@ NOT_VERIFIED = "not verified: run vgg-deploy verify first"
 ELSEWHERE = "verified with other versions or on another machine"
 _VERDICT = "verify: "
 _OURS = "vgg-deploy"
+_ORT = ("onnxruntime", "onnxruntime-gpu")  # one module: a build of another name is the first
 _TRT = ("tensorrt", "tensorrt-cu13-bindings", "cuda-bindings")
 # Distributions that decide what a backend computes, by the start of its name; the first counts.
 _LIBRARIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("torch", ("torch",)),
     ("aoti", ("torch",)),
     ("openvino", ("openvino",)),
-    ("ort-cpu", ("onnxruntime", "onnxruntime-gpu")),
-    ("ort-cuda", ("onnxruntime-gpu",)),
-    ("ort-trt", ("onnxruntime-gpu", *_TRT)),
+    ("ort-cpu", _ORT),
+    ("ort-cuda", _ORT),
+    ("ort-trt", (*_ORT, *_TRT)),
     ("trt-rtx", ("tensorrt-rtx-cu13-bindings", "cuda-bindings")),
     ("trt", _TRT),
 )
