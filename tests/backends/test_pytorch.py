@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,12 @@ import pytest
 import torch
 
 from vgg_deploy.backends import get_backend
-from vgg_deploy.backends.pytorch import missing_compiler, place_with
+from vgg_deploy.backends.pytorch import _includes, missing_compiler, place_with
 from vgg_deploy.backends.reference import reference
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput
+from vgg_deploy.export import ExportOptions
+from vgg_deploy.export.to_program import aoti_made_by
 
 BATCH = np.random.default_rng(0).normal(size=(9, 1, 32, 32)).astype(np.float32)
 
@@ -99,6 +104,46 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_backend("torch-compile").probe() == missing
 
 
+CLANG = """#!/bin/sh
+# g++ by another name, without the options that only clang++ has
+PATH={path}
+echo "$@" >> {called}
+for option; do
+    shift
+    case $option in
+        -gline-tables-only | -Werror=ignored-optimization-argument) ;;
+        *) set -- "$@" "$option" ;;
+    esac
+done
+exec g++ "$@"
+"""
+
+
+@pytest.mark.parametrize("command", [None, "{}", "ccache {}"])
+def test_the_compiler_that_was_found_is_the_one_that_compiles(
+    command: str | None, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where only clang++ is there, and behind a launcher: inductor itself would look for g++."""
+    called, only = tmp_path / "called", tmp_path / "clang++"
+    only.write_text(CLANG.format(path=os.environ["PATH"], called=called))
+    only.chmod(0o755)
+    if openssl := shutil.which("openssl"):  # inductor calls it where it is
+        (tmp_path / "openssl").symlink_to(openssl)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    if command:
+        monkeypatch.setenv("CXX", command.format(only))
+    torch._dynamo.reset()
+    expected = reference(tiny_bundle.path(tiny_bundle.checkpoint), BATCH[:2])
+    assert missing_compiler() is None
+    with (
+        torch._inductor.utils.fresh_cache(),
+        get_backend("torch-compile").open(tiny_bundle.checkpoint, tiny_bundle.root) as session,
+    ):
+        np.testing.assert_allclose(session(BATCH[:2]), expected, rtol=1e-4, atol=1e-4)
+    assert ".cpp" in called.read_text()
+
+
 def test_without_pythons_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     missing = missing_compiler()
@@ -106,14 +151,55 @@ def test_without_pythons_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert "python3-dev" in missing.remedy
 
 
-def test_a_compiler_that_fails_is_not_the_files_fault(tiny_bundle: Bundle) -> None:
+def test_a_compiler_that_fails_is_not_the_files_fault(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch._dynamo.reset()
+    monkeypatch.setenv("CXX", "false")
     with (
-        # not monkeypatch: its undo deletes the setting for the rest of the process
-        torch._inductor.config.patch({"cpp.cxx": (None, "false")}),
         torch._inductor.utils.fresh_cache(),
         get_backend("torch-compile").open(tiny_bundle.checkpoint, tiny_bundle.root) as session,
         pytest.raises(BackendNotAvailable, match="could not compile") as caught,
     ):
         session(BATCH[:1])
     assert "C++ compiler" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("made", "here", "runs"),
+    [
+        ("AVX2", "AVX512", True),
+        ("DEFAULT", "AVX2", True),
+        ("NO AVX", "AVX2", True),
+        ("AVX512", "AVX512", True),
+        ("AVX512", "AVX2", False),
+        ("AVX2", "NO AVX", False),
+        ("SVE256", "SVE256", True),
+        ("SVE256", "AVX512", False),
+        ("AVX2", "SVE256", False),
+        (None, "AVX2", True),
+    ],
+)
+def test_code_for_another_processor_is_not_run(
+    made: str | None,
+    here: str,
+    runs: bool,
+    tiny_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the processor is a stand-in; the file is none, so that an open that goes on says so."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: here)
+    made_by = {} if made is None else {"cpu_capability": made}
+    package = replace(tiny_bundle.checkpoint, format="aoti", made_by=made_by)
+    expected = RefusedInput if runs else BackendNotAvailable
+    with pytest.raises(expected) as caught, get_backend("aoti").open(package, tiny_bundle.root):
+        pass
+    if not runs:
+        assert f"for processors with {made}, this one has {here}" in str(caught.value)
+        assert "export --format aoti" in caught.value.remedy
+
+
+def test_a_package_that_was_made_here_runs_here() -> None:
+    made = aoti_made_by(ExportOptions())
+    assert made["cpu_capability"]
+    assert _includes(torch.backends.cpu.get_cpu_capability(), made["cpu_capability"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -29,6 +27,7 @@ from vgg_deploy.backends.session import (
     importable,
     opened,
 )
+from vgg_deploy.compiler import compiler, for_inductor, sought
 from vgg_deploy.environment import threads
 from vgg_deploy.errors import BackendNotAvailable
 
@@ -102,9 +101,35 @@ class Aoti:
         """Needs torch, but no compiler: that ran at export."""
         return importable("torch", TORCH_REMEDY)
 
+    def refuses(self, artifact: Artifact, /) -> Missing | None:
+        """Instructions that this processor does not have: the process would die of SIGILL."""
+        made = artifact.made_by.get("cpu_capability")
+        if made is None or self.probe():
+            return None
+        import torch
+
+        here = torch.backends.cpu.get_cpu_capability()
+        if _includes(here, made):
+            return None
+        return Missing(
+            f"{artifact.path} was compiled for processors with {made}, this one has {here}",
+            "make it again: export --format aoti",
+        )
+
     def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
         """Unpacks and loads the shared library; only for packages that you trust."""
         return opened(self, artifact, root, lambda path: place_with(load_package(path), _as_is))
+
+
+# A processor runs what was made for those of a lower number; torch has two names for the lowest.
+_X86 = {"NO AVX": 0, "DEFAULT": 0, "AVX2": 1, "AVX512": 2}
+
+
+def _includes(here: str, made: str) -> bool:
+    """Whether a processor of torch's capability ``here`` runs code that was made for ``made``."""
+    if here in _X86 and made in _X86:
+        return _X86[made] <= _X86[here]
+    return here == made
 
 
 def channels_last(images: torch.Tensor) -> torch.Tensor:
@@ -158,10 +183,12 @@ def exact_float32() -> None:
 
 def missing_compiler() -> Missing | None:
     """What ``torch.compile`` lacks on this machine, or None."""
-    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
-    if not any(shutil.which(name) for name in names):
+    if not compiler():
         how = "xcode-select --install" if sys.platform == "darwin" else "apt install g++"
-        return Missing(f"no C++ compiler ({', '.join(names)})", f"install one: {how}")
+        return Missing(
+            f"no C++ compiler: {sought()} was found",
+            f"install one: {how}; or point $CXX to yours, without options",
+        )
     if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
         return Missing("Python's C headers are not installed", "apt install python3-dev")
     return None
@@ -180,7 +207,7 @@ def _load_compiled(path: Path) -> Place:
     import torch
 
     # fullgraph: where dynamo gives up it would otherwise run eager without a word.
-    compiled = torch.compile(_channels_last_network(path), fullgraph=True)
+    compiled = torch.compile(_channels_last_network(path), fullgraph=True, options=for_inductor())
 
     place = place_with(compiled, _batch_of_any_size)
     known: set[tuple[int, ...]] = set()

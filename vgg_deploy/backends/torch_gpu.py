@@ -22,6 +22,7 @@ from vgg_deploy.backends.networks import Network, load_script, quiet_compiler
 from vgg_deploy.backends.pytorch import exact_float32, missing_compiler
 from vgg_deploy.backends.session import TORCH_REMEDY, importable, opened
 from vgg_deploy.backends.torch_network import Card, Cuda, Graph, TorchNetwork
+from vgg_deploy.compiler import for_inductor
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +140,7 @@ def _compiled(network: Network, _example: torch.Tensor) -> Network:
     import torch
     import torch._inductor
 
-    options = torch._inductor.list_mode_options("max-autotune") | _no_tables()
+    options = torch._inductor.list_mode_options("max-autotune") | _no_tables() | for_inductor()
     made: Network = torch.compile(network, options=options, fullgraph=True, dynamic=False)
     return made
 
@@ -165,7 +166,7 @@ def _packaged(network: Network, example: torch.Tensor) -> Network:
         package = torch._inductor.aoti_compile_and_package(
             program,
             package_path=str(Path(folder) / "model.pt2"),
-            inductor_configs={"max_autotune": example.is_cuda, **_no_tables()},
+            inductor_configs={"max_autotune": example.is_cuda, **_no_tables(), **for_inductor()},
         )
         # The other kind of runner asks events of its own while it runs, which no capture allows.
         loaded: Network = torch._inductor.aoti_load_package(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import mmap
 import os
-import shlex
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vgg_deploy.compiler import compiler, compiler_version, for_inductor, sought
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.export.guard import lacks_resources, quiet
@@ -20,8 +18,6 @@ from vgg_deploy.export.source import ExportOptions, Source
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-_COMPILERS = ("g++", "clang++")
-_LAUNCHERS = ("ccache", "sccache", "distcc", "icecc")
 _LOGGERS = ("torch.utils.cpp_extension", "torch._inductor")  # "No CUDA runtime is found, ..."
 _AOTI_KEPT = (".so", ".json")  # the generated C++ is left out: it holds paths of this machine
 
@@ -42,22 +38,20 @@ def aoti_made_by(options: ExportOptions) -> dict[str, str]:
     """Versions and options that shape a package: this processor and compiler included."""
     import torch
 
-    compiler = _compiler() or "none"
+    path = compiler() or "none"
     return made_by(options) | {
         "freezing": "true",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "compiler": f"{Path(compiler).name} {_compiler_version(compiler)}",
+        "compiler": f"{Path(path).name} {compiler_version(path)}",
     }
 
 
 def aoti_missing() -> BackendNotAvailable | None:
     """None where a package can be made, else the error that says why not."""
-    if _compiler():
+    if compiler():
         return None
-    wanted = os.environ.get("CXX")
-    sought = f"$CXX ({wanted})" if wanted else " nor ".join(_COMPILERS)
     return BackendNotAvailable(
-        f"AOTInductor needs a C++ compiler: {'no ' if wanted else 'neither '}{sought} was found",
+        f"AOTInductor needs a C++ compiler: {sought()} was found",
         "install one, for example apt-get install g++, or point $CXX to yours, without options",
     )
 
@@ -95,9 +89,8 @@ def _options() -> dict[str, object]:
         "aot_inductor.package": True,
         "aot_inductor.enable_line_tables": False,
         "aot_inductor.precompile_headers": False,  # slower for a single model
-        "cpp.cxx": (None, _compiler()),
         "freezing": True,
-    }
+    } | for_inductor()
     known = config.get_config_copy()
     return {name: value for name, value in wanted.items() if name in known}
 
@@ -142,33 +135,3 @@ def _compile_errors() -> Iterator[None]:
             f"AOTInductor could not compile: {first}",
             "install a C++ compiler with C++20 and OpenMP (g++ 11 or newer), or point $CXX to one",
         ) from error
-
-
-def _compiler() -> str | None:
-    """Path of the C++ compiler: ``$CXX`` where it is set, else g++, else clang++.
-
-    Of ``ccache g++`` it is g++: inductor takes one path, and no options.
-    """
-    wanted = os.environ.get("CXX")
-    names = (wanted, _program_of(wanted)) if wanted else _COMPILERS
-    return next(filter(None, map(shutil.which, names)), None)
-
-
-def _program_of(command: str) -> str:
-    """The compiler behind launchers; a command with options stays what it is, a name of none."""
-    try:
-        words = shlex.split(command)
-    except ValueError:  # an open quote
-        return command
-    programs = [word for word in words if Path(word).name not in _LAUNCHERS]
-    return programs[0] if len(programs) == 1 else command
-
-
-def _compiler_version(compiler: str) -> str:
-    try:
-        done = subprocess.run(
-            [compiler, "-dumpversion"], capture_output=True, text=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
