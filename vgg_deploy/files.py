@@ -10,16 +10,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vgg_deploy.errors import os_errors
+from vgg_deploy.errors import RefusedInput, os_errors
 
 PARTIAL = ".partial-"  # prefix of files that are not finished
 _CHUNK = 1 << 20  # bytes
 
 
 def user_cache(name: str) -> Path:
-    """A folder of ours below ``$XDG_CACHE_HOME``, or ``~/.cache``; it need not exist yet."""
+    """A folder of ours below ``$XDG_CACHE_HOME``, or ``~/.cache``; it need not exist yet.
+
+    Raises ``RefusedInput`` for a user without either, as in a container with a uid of its own.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "vgg-deploy" / name
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "vgg-deploy" / name
+    except RuntimeError as error:
+        raise RefusedInput(
+            "this user has no home directory, where the cache would be",
+            "set XDG_CACHE_HOME to a folder that you may write to",
+        ) from error
 
 
 def shown(name: object) -> str:

@@ -47,7 +47,8 @@ class OrtCpu:
         return opened(self, artifact, root, lambda path: _load(path, artifact.precision))
 
 
-def _load(path: Path, precision: Precision) -> Place:
+def session_options(precision: Precision) -> Any:
+    """How a file of that precision is run here, profiled or not."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -56,7 +57,13 @@ def _load(path: Path, precision: Precision) -> Place:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.intra_op_num_threads = threads()
     options.log_severity_level = _ERRORS_ONLY
-    session = ort.InferenceSession(str(path), options, providers=[PROVIDER])
+    return options
+
+
+def _load(path: Path, precision: Precision) -> Place:
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(str(path), session_options(precision), providers=[PROVIDER])
     if session.get_providers() != [PROVIDER]:
         raise BackendNotAvailable(
             f"ort-cpu runs on {', '.join(session.get_providers())} instead of {PROVIDER}",

@@ -7,17 +7,20 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from vgg_deploy.artifact import Precision
 from vgg_deploy.backends.base import Array
+from vgg_deploy.backends.ort import PROVIDER, session_options
 from vgg_deploy.backends.session import translated
-from vgg_deploy.environment import threads
 
-PROVIDER = "CPUExecutionProvider"
-_ERRORS_ONLY = 3
 _ENDING = "_kernel_time"
 
 
 def operator_times(
-    path: Path, batch: Array, runs: int, told: Callable[[], object] = lambda: None
+    path: Path,
+    precision: Precision,
+    batch: Array,
+    runs: int,
+    told: Callable[[], object] = lambda: None,
 ) -> list[list[tuple[str, int]]]:
     """Operator type and nanoseconds in order, for each of ``runs`` runs after a warm one.
 
@@ -26,9 +29,7 @@ def operator_times(
     import onnxruntime as ort
 
     with tempfile.TemporaryDirectory() as folder, translated(f"could not profile {path}"):
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads()
-        options.log_severity_level = _ERRORS_ONLY
+        options = session_options(precision)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = ort.InferenceSession(str(path), options, providers=[PROVIDER])

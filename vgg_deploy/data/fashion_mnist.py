@@ -83,10 +83,12 @@ def find_fashion_mnist(data_dir: Path | None = None) -> Path | None:
     ):
         if folder is not None:
             return _require(folder, how)
-    for folder in (DEBIAN_FOLDER, cache_folder()):
-        if found := _complete(folder):
-            return found
-    return None
+    if found := _complete(DEBIAN_FOLDER):
+        return found
+    try:
+        return _complete(cache_folder())
+    except RefusedInput:  # no home, so no cache
+        return None
 
 
 def cache_folder() -> Path:

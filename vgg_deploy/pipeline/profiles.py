@@ -36,11 +36,11 @@ def profiles(
             continue
         watch.begin(f"layers of {cell.subject.id}", RUNS, "runs")
         try:
-            traces = operator_times(
-                bundle.path(artifact), make_input(bundle, batch, artifact), RUNS, watch.advance
-            )
+            given = make_input(bundle, batch, artifact)
+            path = bundle.path(artifact)
+            traces = operator_times(path, artifact.precision, given, RUNS, watch.advance)
             timings = layer_timings(layers, traces)
-        except (VggDeployError, ValueError, MemoryError) as error:
+        except (VggDeployError, OSError, ValueError, MemoryError) as error:
             watch.say(f"bench: no profile of {cell.subject.id}: {error}")
             continue
         how = f"ONNX Runtime's profiler, {RUNS} runs"

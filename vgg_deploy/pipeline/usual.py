@@ -36,7 +36,7 @@ def _known() -> dict[str, float]:
     try:
         content = json.loads(_file().read_text(encoding="utf-8"))
         return {str(like): float(seconds) for like, seconds in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, VggDeployError):
         return {}
 
 
@@ -47,4 +47,4 @@ def _keep(like: str, seconds: float) -> None:
     try:
         write_text(_file(), json.dumps(dict(list(known.items())[-_MOST:]), indent=0))
     except VggDeployError:
-        return  # a home that cannot be written to: nothing is known next time either
+        return  # no home, or one that cannot be written to: nothing is known next time either
