@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -42,6 +43,10 @@ def rows_of(bundle: Bundle, options: VerifyOptions = QUICK) -> dict[str, Compari
     return {row.subject.id: row for row in report.rows}
 
 
+def flipped(content: bytes, at: int, bit: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
+
+
 def test_the_yardstick_is_kept_and_checked(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
@@ -75,7 +80,17 @@ def test_the_yardstick_is_kept_and_checked(bundle: Bundle, monkeypatch: pytest.M
         rows_of(bundle)
         assert calls == before, "with a digest to it, too"
     whole = path.read_bytes()
-    for damaged in (b"PK nothing", whole[: len(whole) // 2], whole.replace(b"\x00", b"\x01")):
+    record = whole.index(b"PK\x01\x02")  # of the zip's directory
+    npy = io.BytesIO()
+    np.save(npy, np.zeros(3))
+    for damaged in (
+        b"PK nothing",
+        whole[: len(whole) // 2],
+        whole.replace(b"\x00", b"\x01"),
+        flipped(whole, record + 8, 0),  # "encrypted"
+        flipped(whole, record + 10, 1),  # a method that zipfile does not know
+        npy.getvalue(),
+    ):
         path.write_bytes(damaged)
         calls.clear()
         rows_of(bundle)
