@@ -17,6 +17,7 @@ from vgg_deploy.cli import main
 from vgg_deploy.cli.app import COMMANDS
 
 TINY = ["--arch", "1x4-1x8", "--width", "1", "--size", "32", "--fc-width", "16"]
+ORT_AND_TORCH = ["-b", "torch", "-b", "ort-cpu"]
 PAIR = ["--compare", "torch", "--compare", "torchscript"]
 
 
@@ -231,6 +232,8 @@ def test_load_a_local_file(tiny_bundle: Bundle, tmp_path: Path) -> None:
         (["plan-capacity", "BUNDLE", "--qps", "1", "--p99-ms", "9", "--seed", "-1"], 2, "--seed"),
         (["verify", "BUNDLE", "-b", "ort-cpu", "-f", "checkpoint"], 2, "is for ort-cpu"),
         (["bench", "BUNDLE", "-b", "ort-cpu", "-f", "checkpoint"], 2, "is for ort-cpu"),
+        (["bench", "BUNDLE", *ORT_AND_TORCH, "-f", "checkpoint"], 2, "checkpoint file is for ort"),
+        (["verify", "BUNDLE", *ORT_AND_TORCH, "-f", "checkpoint"], 2, "checkpoint file is for ort"),
         (["diff", "BUNDLE", "FILE"], 3, "does not exist"),
         (["diff", "FILE", "FILE"], 3, "does not hold a BenchReport"),
         (["run", "--preset", "fashion"], 2, "fashion-mnist"),

@@ -107,21 +107,16 @@ def selection_of(backends: Sequence[str] | None, formats: Sequence[str] | None) 
 def plan(bundle: Bundle, selection: Selection) -> tuple[Cell, ...]:
     """All wanted cells in the order of the backend table.
 
-    Raises ``UsageError`` for an unknown name and where no wanted format is for a wanted backend,
-    ``BackendNotAvailable`` for a backend that was asked for by name and cannot run,
-    ``RefusedInput`` for a format the bundle does not hold.
+    Raises ``UsageError`` for an unknown name, for a backend that was asked for by name and opens
+    no wanted format, and for a format that none of those opens; ``BackendNotAvailable`` for a
+    named backend that cannot run, ``RefusedInput`` for a format the bundle does not hold.
     """
     _check(bundle, selection)
     backends = [get_backend(n) for n in selection.backends] or _all_backends()
+    _check_pairs(backends, selection)
     cells: list[Cell] = []
     for backend in dict.fromkeys(backends):
         cells += _cells(bundle, backend, selection)
-    if not cells:
-        raise UsageError(
-            f"no {' or '.join(selection.formats)} file is for "
-            f"{' or '.join(selection.backends) or 'any backend here'}",
-            "leave out --format, or name a backend that opens it: vgg-deploy doctor",
-        )
     able = {cell.backend.name for cell in cells if not cell.missing}
     for cell in cells:
         name = cell.backend.name
@@ -159,6 +154,24 @@ def _check(bundle: Bundle, selection: Selection) -> None:
                 f"{bundle.root} holds no {name} artifact",
                 how_to_make(bundle.root, name),
             )
+
+
+def _check_pairs(backends: Sequence[Backend], selection: Selection) -> None:
+    """Each backend that was named has a format to open, and each format a backend; or usage."""
+    wanted = frozenset(selection.formats)
+    for backend in backends if wanted and selection.backends else ():
+        if not backend.formats & wanted:
+            raise _no_pair(selection.formats, [backend.name])
+    for format in selection.formats:
+        if not any(format in backend.formats for backend in backends):
+            raise _no_pair([format], selection.backends)
+
+
+def _no_pair(formats: Sequence[str], backends: Sequence[str]) -> UsageError:
+    return UsageError(
+        f"no {' or '.join(formats)} file is for {' or '.join(backends) or 'any backend here'}",
+        "leave out --format, or name a backend that opens it: vgg-deploy doctor",
+    )
 
 
 def _cells(bundle: Bundle, backend: Backend, selection: Selection) -> list[Cell]:
