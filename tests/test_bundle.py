@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -198,6 +199,43 @@ def test_records_of_the_model_that_was_replaced_go_with_it(
     assert left == ["checkpoint.safetensors", MANIFEST, "notes.txt"]
 
 
+def test_records_that_are_linked_go_and_what_they_link_to_stays(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    shutil.copyfile(tiny_bundle.path(tiny_bundle.checkpoint), weights)
+    stored = tmp_path / "stored"
+    stored.mkdir()
+    (stored / "verify.json").write_text("of the old one")
+    (tiny_bundle.root / "results").symlink_to(stored)
+    assert main(["load", "--weights", str(weights), "-o", str(tiny_bundle.root), "--replace"]) == 0
+    assert not (tiny_bundle.root / "results").is_symlink()
+    assert [path.name for path in stored.iterdir()] == ["verify.json"]
+
+
+def test_records_that_cannot_be_removed_are_told(
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    shutil.copyfile(tiny_bundle.path(tiny_bundle.checkpoint), weights)
+    record = tiny_bundle.root / "results" / "verify.json"
+    record.parent.mkdir()
+    record.touch()
+    remove = os.unlink
+
+    def kept(path: str, **where: int) -> None:  # as on a disk that is read only by now
+        if Path(path).name == record.name:
+            raise OSError(errno.EROFS, "Read-only file system", path)
+        remove(path, **where)
+
+    monkeypatch.setattr(os, "unlink", kept)
+    assert main(["load", "--weights", str(weights), "-o", str(tiny_bundle.root), "--replace"]) == 3
+    assert "could not remove" in capsys.readouterr().err
+
+
 def test_of_two_that_make_the_same_bundle_the_second_is_refused(tiny_bundle: Bundle) -> None:
     """The other one comes in while this one's weights are being written."""
     root = tiny_bundle.root.parent / "both"
@@ -254,12 +292,36 @@ def test_a_manifest_that_does_not_fit(
         open_bundle(tiny_bundle.root)
 
 
-def test_a_manifest_cannot_point_outside(tiny_bundle: Bundle) -> None:
+def test_a_newer_manifest_is_told_as_such_whatever_else_is_new(tiny_bundle: Bundle) -> None:
     path = tiny_bundle.root / MANIFEST
-    text = path.read_text().replace('"checkpoint.safetensors"', '"../secret"')
-    path.write_text(text)
-    with pytest.raises(RefusedInput, match="outside the bundle"):
+    document = {"schema_version": 2, "models": [json.loads(path.read_text())["card"]]}
+    path.write_text(json.dumps(document))
+    with pytest.raises(RefusedInput, match="has schema version 2, this vgg-deploy reads 1"):
         open_bundle(tiny_bundle.root)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../secret", "linked/precious.txt", "model.d/precious.txt", MANIFEST, ".lock", "results",
+     "report", ".", "", "model.\\..\\x", "model.\0.onnx", "model."],
+)  # fmt: skip
+def test_a_manifest_names_artifacts_only(tiny_bundle: Bundle, tmp_path: Path, name: str) -> None:
+    """What was made from weights that are gone is removed by the name that the manifest has."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious.txt").touch()
+    for link in ("linked", "model.d"):
+        (tiny_bundle.root / link).symlink_to(outside)
+    (tiny_bundle.root / "results").mkdir()
+    path = tiny_bundle.root / MANIFEST
+    document = json.loads(path.read_text())
+    orphan = {**document["artifacts"][0], "path": name, "parent": "0" * 64, "sha256": "1" * 64}
+    document["artifacts"].append(orphan | {"format": "engine"})
+    path.write_text(json.dumps(document))
+    with pytest.raises(RefusedInput, match="no artifact, or lies outside the bundle"):
+        tiny_bundle.add(draft(tiny_bundle, "checkpoint", None), writes(b"other weights"))
+    assert (outside / "precious.txt").exists()
+    assert json.loads(path.read_text()) == document
 
 
 def test_a_manifest_whose_values_do_not_fit_each_other_is_refused_input(

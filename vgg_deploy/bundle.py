@@ -227,10 +227,11 @@ def _drop_records(root: Path, own: Collection[str]) -> None:
         path = root / name
         if name in own:
             continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        with os_errors(f"remove {path}"):
+            if path.is_symlink() or not path.is_dir():
+                path.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(path)
 
 
 def _replaced(root: Path) -> tuple[Artifact, ...]:

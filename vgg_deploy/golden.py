@@ -23,6 +23,9 @@ from vgg_deploy.spec import Preprocessing
 FOLDER = "golden"  # in the bundle
 INDEX = "index.json"
 VERSION = 1
+_INDEX_VERSION = jsonio.Version(
+    "version", VERSION, "use the version of vgg-deploy that made it, or export again"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,13 +143,7 @@ def load_index(folder: Path) -> GoldenIndex:
             f"{folder} holds no golden vectors",
             f"make them: vgg-deploy export {folder.parent} --format onnx",
         )
-    index = jsonio.load(GoldenIndex, path)
-    if index.version != VERSION:
-        raise RefusedInput(
-            f"{path} has version {index.version}, this vgg-deploy reads {VERSION}",
-            "use the version of vgg-deploy that made it, or export again",
-        )
-    return index
+    return jsonio.load(GoldenIndex, path, _INDEX_VERSION)
 
 
 def blind_passes(values: NDArray[np.float64], bound: float) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +14,15 @@ from vgg_deploy.errors import RefusedInput, UsageError, os_errors, require_file
 from vgg_deploy.files import write_text
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Version:
+    """Where a document tells its version, the one that is read, and what helps with others."""
+
+    key: str
+    known: int
+    remedy: str
 
 
 def dumps(value: object, *, indent: int | None = 2) -> str:
@@ -52,9 +63,26 @@ def save(path: Path, value: object) -> None:
     write_text(path, dumps(value) + "\n")
 
 
-def load(kind: type[T], path: Path) -> T:
-    """Read a dataclass from a file."""
+def load(kind: type[T], path: Path, version: Version | None = None) -> T:
+    """Read a dataclass from a file, of no other ``version``."""
     require_file(path, kind.__name__)
     with os_errors(f"read {path}"):
         text = path.read_bytes()
+    if version:
+        _require(version, text, path)
     return loads(kind, text, source=str(path))
+
+
+def _require(version: Version, text: bytes, path: Path) -> None:
+    """Refuse another version before anything else: what has changed since would say less."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return  # the validation says what is wrong
+    found = document.get(version.key) if isinstance(document, dict) else None
+    if isinstance(found, int) and found != version.known:
+        raise RefusedInput(
+            f"{path} has {version.key.replace('_', ' ')} {found}, "
+            f"this vgg-deploy reads {version.known}",
+            version.remedy,
+        )

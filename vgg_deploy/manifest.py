@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -14,14 +15,21 @@ from filelock import FileLock, Timeout
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact, Format, Precision, Target, TensorSpec, file_name
 from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError, os_errors
-from vgg_deploy.files import commit, sha256_of, write_text
+from vgg_deploy.files import commit, sha256_of, shown, write_text
 from vgg_deploy.golden import GoldenRecord
 from vgg_deploy.spec import ModelCard
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
+_VERSION = jsonio.Version(
+    "schema_version",
+    SCHEMA_VERSION,
+    "use the version of vgg-deploy that made the bundle, or make it again",
+)
 _LOCK = ".lock"
 _LOCK_SECONDS = 60
+# What `file_name` gives. Such a file may be removed; the manifest, records and folders may not.
+_NAME = re.compile(r"(checkpoint|model)(\.[A-Za-z0-9_+-]+)+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,18 +97,18 @@ def has_manifest(root: Path) -> bool:
 
 
 def read_manifest(root: Path) -> Manifest:
-    """The manifest of the bundle in ``root``; of another schema, or with paths outside: refused."""
-    manifest = jsonio.load(Manifest, root / MANIFEST)
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise RefusedInput(
-            f"{root / MANIFEST} has schema version {manifest.schema_version}, "
-            f"this vgg-deploy reads {SCHEMA_VERSION}",
-            "use the version of vgg-deploy that made the bundle, or make it again",
-        )
+    """The manifest of the bundle in ``root``.
+
+    Raises ``RefusedInput`` for one of another schema, or whose artifacts have names that none has:
+    what is no longer made of the checkpoint is removed by its name.
+    """
+    path = root / MANIFEST
+    manifest = jsonio.load(Manifest, path, _VERSION)
     for artifact in manifest.artifacts:
-        if artifact.path.is_absolute() or ".." in artifact.path.parts:
+        if not _NAME.fullmatch(str(artifact.path)):
             raise RefusedInput(
-                f"{root / MANIFEST} names a file outside the bundle: {artifact.path}",
+                f"{path} names a file that is no artifact, or lies outside the bundle: "
+                f"{shown(artifact.path)}",
                 "use a bundle from a source you trust",
             )
     return manifest
@@ -204,6 +212,7 @@ def drop_files(root: Path, before: Iterable[Artifact], after: Iterable[Artifact]
     for artifact in before:
         if artifact.path not in kept:
             path = root / artifact.path
-            path.unlink(missing_ok=True)
-            if artifact.format == "engine":
-                notes_path(path).unlink(missing_ok=True)
+            with os_errors(f"remove {path}"):
+                path.unlink(missing_ok=True)
+                if artifact.format == "engine":
+                    notes_path(path).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import make_bundle, make_card
+from tests.conftest import make_bundle, make_card, photos
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.cli.app import COMMANDS
@@ -302,6 +302,9 @@ def test_doctor_lists_every_backend(capsys: pytest.CaptureFixture[str]) -> None:
         ["report", "BUNDLE", "-o", ""],
         ["embed", "BUNDLE", "-t", "node", "-o", ""],
         ["export", ""],
+        ["train", *TINY, "--epochs", "1", "--from", "", "-o", "trained"],
+        ["train", *TINY, "--epochs", "1", "--data-dir", "", "-o", "trained"],
+        ["verify", "BUNDLE", "--data-dir", " "],
     ],
 )
 def test_an_empty_path_is_not_the_current_folder(
@@ -322,3 +325,39 @@ def test_an_empty_path_is_not_the_current_folder(
     code, said = failure([names.get(word, word) for word in words], capsys)
     assert (code, list(here.iterdir())) == (2, [])
     assert "the path is empty" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["train", *TINY, "--epochs", "1", "--data", "", "-o", "trained"], "data set is empty"),
+        (["verify", "BUNDLE", "-b", "torch", "--data="], "data set is empty"),
+        (["verify", "BUNDLE", "-b", "torch", "--data", " "], "data set is empty"),
+        (["export", "BUNDLE", "-p", "int8", "--calibration-data", ""], "data set is empty"),
+        (["train", *TINY, "--recipe", "", "-o", "trained"], "unknown recipe ''"),
+        (["load", "--weights", "WEIGHTS", "--head", "", "-o", "loaded"], "unknown head ''"),
+        (["predict", "BUNDLE", "IMAGE", "-p", ""], "unknown precision ''"),
+        (["summary", "vgg11", "--versus", ""], "unknown architecture ''"),
+    ],
+)
+def test_an_empty_word_is_not_an_option_that_was_left_out(
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    text: str,
+) -> None:
+    """As the variable that is not set in ``--data "$DATA"``."""
+    here = photos(tmp_path / "here", 0)
+    monkeypatch.chdir(here)
+    names = {
+        "WEIGHTS": str(tiny_bundle.path(tiny_bundle.checkpoint)),
+        "BUNDLE": str(tiny_bundle.root),
+        "IMAGE": "cat/0.png",
+    }
+    before = sorted(tmp_path.rglob("*"))
+    code, said = failure([names.get(word, word) for word in words], capsys)
+    assert code == 2
+    assert text in said
+    assert sorted(tmp_path.rglob("*")) == before

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import importlib
 import os
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -214,6 +215,15 @@ def test_a_failed_download_leaves_nothing(
     if kind is RefusedInput:
         for way in ("dataset-fashion-mnist", "--data-dir", "VGG_DEPLOY_DATA", "network", "sample"):
             assert way in caught.value.remedy
+
+
+def test_a_proxy_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its port was meant to be filled in: an exception that is no ``OSError``."""
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies it saw first
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://proxy:port/")
+    with pytest.raises(RefusedInput, match="its download failed: nonnumeric port"):
+        load_dataset("fashion-mnist")
 
 
 def test_a_full_disk_is_no_failed_download(

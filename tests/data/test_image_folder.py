@@ -176,6 +176,20 @@ def test_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
     assert load_image_folder(deeper, RGB).labels == ("a", "b")
 
 
+@pytest.mark.parametrize("hidden", ["cat/.thumbs", "cat/deep/.@__thumb", ".picasaoriginals", "cat"])
+def test_what_is_hidden_is_no_image(tmp_path: Path, hidden: str) -> None:
+    root = tree(tmp_path / "data")
+    draw(root / hidden / (".001.png" if hidden == "cat" else "001.png"), (1, 2, 3))
+    data = load_image_folder(root, RGB)
+    assert (len(data.train) + len(data.test), data.labels, data.remarks) == (20, ("cat", "dog"), ())
+
+
+def test_a_hidden_link_is_not_followed(tmp_path: Path) -> None:
+    root = tree(tmp_path / "data")
+    (root / "cat" / ".again").symlink_to(root / "dog")
+    assert len(load_image_folder(root, RGB).train) == 16
+
+
 def test_linked_folders_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     root = tree(tmp_path / "data")
     before = load_image_folder(root, RGB)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import EpsImagePlugin, Image, ImageOps
 
 from vgg_deploy.data import images as module
-from vgg_deploy.data.images import read_image, to_channels
+from vgg_deploy.data.images import read_image, require_image, to_channels
 from vgg_deploy.errors import RefusedInput
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -86,6 +86,53 @@ def test_exif_orientation(tmp_path: Path) -> None:
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     Image.fromarray(RGB).save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(read_image(tmp_path / "turned.png", 3)[0], np.rot90(RGB, -1))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_pillows(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(RGB).save(tmp_path / "x.png", exif=exif)
+    with Image.open(tmp_path / "x.png") as image:
+        wanted = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png", 3)[0], wanted)
+
+
+def tiff_tags(*tags: tuple[int, int, int, bytes]) -> bytes:
+    """EXIF of these tags: number, type, count, four bytes."""
+    entries = b"".join(struct.pack("<HHI4s", *tag) for tag in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+
+
+TURNED = (0x0112, 3, 1, b"\x06\0")
+
+
+@pytest.mark.parametrize(
+    ("exif", "turns"),
+    [
+        (tiff_tags(TURNED, (0x011A, 2, 4, b"72\0\0")), 1),  # a resolution as text
+        (tiff_tags(TURNED, (0x0100, 9, 1, b"\xff\xff\xff\xff")), 1),  # a width of -1
+        (tiff_tags(TURNED, (0x0103, 2, 4, b"abc\0")), 1),
+        (tiff_tags((0x0112, 2, 2, b"6\0")), 0),
+        (b"rubbish!", 0),
+    ],
+    ids=["resolution", "width", "compression", "orientation", "rubbish"],
+)
+def test_odd_exif_is_no_damaged_image(tmp_path: Path, exif: bytes, turns: int) -> None:
+    Image.fromarray(RGB).save(tmp_path / "x.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png", 3)[0], np.rot90(RGB, -turns))
+
+
+def test_a_program_that_calls_itself_a_photo_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(RGB).save(tmp_path / "x.jpg", format="EPS")
+    started: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **_: started.append(given))
+    for use in (require_image, lambda path: read_image(path, 3)):
+        with pytest.raises(RefusedInput, match=r"x\.jpg is PostScript"):
+            use(tmp_path / "x.jpg")
+    assert not started
 
 
 def header_only_png(width: int, height: int) -> bytes:

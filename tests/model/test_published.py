@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from tests.model.test_torchvision import theirs
+from vgg_deploy.cli import main
 from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError
 from vgg_deploy.files import sha256_of
 from vgg_deploy.libraries import import_torchvision
@@ -36,6 +38,19 @@ def test_offline_says_where_to_put_the_file(
         load_torchvision("VGG11_Weights.IMAGENET1K_V1")
     assert "vgg11-8a719046.pth" in caught.value.remedy
     assert "checkpoints" in caught.value.remedy
+
+
+def test_a_proxy_that_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its port was meant to be filled in: an exception that is no ``OSError``."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies it saw first
+    monkeypatch.setenv("https_proxy", "http://proxy:port/")
+    words = ["load", "--weights", "VGG11_Weights.IMAGENET1K_V1", "-o", str(tmp_path / "b")]
+    assert main(words) == 3
+    assert "could not fetch VGG11_Weights.IMAGENET1K_V1: nonnumeric" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
 
 
 Served = Callable[[Path], Path]

@@ -127,6 +127,9 @@ def test_an_index_that_points_elsewhere_or_is_of_another_version(colour_bundle: 
     (folder / INDEX).write_text(text)
     with pytest.raises(RefusedInput, match="version 9"):
         load_index(folder)
+    (folder / INDEX).write_text(text.replace('"images"', '"pictures"'))
+    with pytest.raises(RefusedInput, match="version 9"):
+        load_index(folder)
     with pytest.raises(RefusedInput, match="no golden vectors"):
         load_index(folder / "nowhere")
 

@@ -223,6 +223,7 @@ def test_probabilities_alone_are_enough(
         (lambda d: d["images"].append(d["images"][0]), 3, "twice"),
         (lambda d: d.update(images=[]), 3, "no image"),
         (lambda d: d.update(version=2), 3, "version 2"),
+        (lambda d: d.update(version=2, pictures=d.pop("images")), 3, "version 2"),
         (lambda d: d.update(format="other"), 3, "format"),
         (lambda d: d.update(precision="fp12"), 3, "precision"),
         (lambda d: d["images"][0].update(logits=None, probabilities=None), 3, "neither"),

@@ -156,7 +156,7 @@ def test_a_run_from_before_there_were_averages(
 
 def test_an_earlier_versions_run(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
     stop_after(tmp_path, card, few, 2)
-    change_states(tmp_path, lambda state: state.update(schema_version=1))
+    change_states(tmp_path, lambda state: state.update(schema_version=1, rows="none"))
     with pytest.raises(RefusedInput, match="schema version 1"):
         train(card, few, quick(), tmp_path, control=MUST)
     with pytest.raises(RefusedInput, match="schema version 1"):

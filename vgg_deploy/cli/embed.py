@@ -12,9 +12,9 @@ from vgg_deploy.cli.options import (
     BundleArgument,
     JsonOption,
     complete,
+    given_path,
     precision_of,
     target_of,
-    written_path,
 )
 
 
@@ -44,7 +44,7 @@ def embed(
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", help="Folder of the new app.", metavar="FOLDER", parser=written_path
+            "--out", "-o", help="Folder of the new app.", metavar="FOLDER", parser=given_path
         ),
     ],
     precision: Annotated[

@@ -52,7 +52,7 @@ def load(
         arch=arch,
         size=size,
         classes=classes,
-        head=head_of(head) if head else None,
+        head=head_of(head) if head is not None else None,
         labels=labels,
         ceil_mode=ceil_mode,
         preprocessing=cast("PreprocessingName | None", preprocessing),

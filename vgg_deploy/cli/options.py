@@ -49,23 +49,33 @@ def _precisions() -> Iterable[str]:
     return ONNX_PRECISIONS
 
 
-def written_path(text: str) -> Path:
-    """A path that a command writes to; an empty one, of a variable that is not set, is refused."""
+def given_path(text: str) -> Path:
+    """A path; an empty one, of a variable that is not set, is refused."""
     if not text.strip():
         raise UsageError("the path is empty", 'give one; for the current folder write "."')
     return Path(text)
 
 
+def named_data(text: str) -> str:
+    """A data set's name or folder; an empty one, of a variable that is not set, is refused."""
+    if not text.strip():
+        raise UsageError(
+            "the name of the data set is empty",
+            'give a name or a folder, or leave the option out; for the current folder write "."',
+        )
+    return text
+
+
 BundleArgument = Annotated[
     Path,
     typer.Argument(
-        help="Folder of the bundle.", metavar="BUNDLE", show_default=False, parser=written_path
+        help="Folder of the bundle.", metavar="BUNDLE", show_default=False, parser=given_path
     ),
 ]
 OutOption = Annotated[
     Path,
     typer.Option(
-        "--out", "-o", help="Folder of the new bundle.", metavar="BUNDLE", parser=written_path
+        "--out", "-o", help="Folder of the new bundle.", metavar="BUNDLE", parser=given_path
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -96,23 +106,21 @@ CeilOption = Annotated[
     bool, typer.Option("--ceil-mode", help="Pooling keeps the last row of an odd map.")
 ]
 FcWidthOption = Annotated[int, typer.Option(help="Width of the two hidden fully connected layers.")]
-DataOption = Annotated[
-    str,
-    typer.Option(
-        help="fashion-mnist, sample (6,000 images, always there), or auto.",
-        autocompletion=complete(_datasets),
-    ),
-]
 OptionalDataOption = Annotated[
     str | None,
     typer.Option(
         help="Data set of the images, by name or as a folder with one per class. Without it "
         "Fashion-MNIST or its sample; a model of other data needs its own for the accuracy.",
+        metavar="<str>",
+        parser=named_data,
         autocompletion=complete(_datasets),
     ),
 ]
 DataDirOption = Annotated[
-    Path | None, typer.Option(help="Folder with the four Fashion-MNIST files.")
+    Path | None,
+    typer.Option(
+        help="Folder with the four Fashion-MNIST files.", metavar="<path>", parser=given_path
+    ),
 ]
 FormatsOption = Annotated[
     list[str] | None,
@@ -138,6 +146,8 @@ CalibrationDataOption = Annotated[
     typer.Option(
         help="Data set, or folder of images, whose training images int8, fp8 and fp16 are "
         "measured on; without it the data set the model was trained on.",
+        metavar="<str>",
+        parser=named_data,
         autocompletion=complete(_datasets),
     ),
 ]

@@ -40,7 +40,7 @@ def predict(
             open_bundle(bundle),
             images,
             backend=backend,
-            precision=precision_of(precision) if precision else None,
+            precision=precision_of(precision) if precision is not None else None,
             top=top,
             watch=watch,
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vgg_deploy.cli.console import print_json, remark, watching
-from vgg_deploy.cli.options import BundleArgument, JsonOption, written_path
+from vgg_deploy.cli.options import BundleArgument, JsonOption, given_path
 
 
 def report(
@@ -20,7 +20,7 @@ def report(
             "-o",
             help="The file; default: report.* in the bundle.",
             metavar="<path>",
-            parser=written_path,
+            parser=given_path,
         ),
     ] = None,
     kind: Annotated[

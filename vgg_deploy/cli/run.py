@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vgg_deploy.cli.console import print_json, remark, show, watching
-from vgg_deploy.cli.options import JsonOption, written_path
+from vgg_deploy.cli.options import JsonOption, given_path
 
 
 def run(
@@ -22,7 +22,7 @@ def run(
             "-o",
             help="Folder of the bundle; default: below artifacts/.",
             metavar="<path>",
-            parser=written_path,
+            parser=given_path,
         ),
     ] = None,
     as_json: JsonOption = False,

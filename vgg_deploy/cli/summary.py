@@ -59,7 +59,7 @@ def summary(
         ceil_mode=ceil_mode,
     )
     ours = summarise(spec)
-    other = against(spec, versus) if versus else None
+    other = against(spec, versus) if versus is not None else None
     if as_json:
         print_json({"network": ours, "versus": other})
         return

@@ -21,7 +21,9 @@ from vgg_deploy.cli.options import (
     SizeOption,
     WidthOption,
     complete,
+    given_path,
     head_of,
+    named_data,
     refuse_given,
 )
 
@@ -37,6 +39,8 @@ TrainDataOption = Annotated[
     typer.Option(
         help="fashion-mnist, sample (6,000 images, always there), auto, or the path of a folder "
         "of images with a folder per class.",
+        metavar="<str>",
+        parser=named_data,
     ),
 ]
 
@@ -58,7 +62,9 @@ def train(
     data_dir: DataDirOption = None,
     start: Annotated[
         Path | None,
-        typer.Option("--from", metavar="BUNDLE", help="Fine-tune this bundle's weights."),
+        typer.Option(
+            "--from", metavar="BUNDLE", help="Fine-tune this bundle's weights.", parser=given_path
+        ),
     ] = None,
     freeze: Annotated[
         str | None, typer.Option(help="features: leave the convolutions of --from as they are.")
@@ -133,7 +139,7 @@ def train(
     if start is not None:
         refuse_given(context, _OF_THE_WEIGHTS, "cannot be chosen with --from")
     options = TrainOptions(
-        recipe=recipe or default_recipe(arch, fine_tune=start is not None),
+        recipe=default_recipe(arch, fine_tune=start is not None) if recipe is None else recipe,
         epochs=epochs,
         batch=batch,
         accumulate=accumulate,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from http.client import HTTPException
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -164,7 +165,7 @@ def _download(folder: Path) -> Path:
             fetch = _torchvisions()
             try:
                 fetch(str(partial), download=True)
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError, HTTPException) as error:
                 raise _not_fetched(folder, error) from error
         raw = partial / TORCHVISION_LAYOUT
         _load("fashion-mnist", str(raw), raw, OFFICIAL)
@@ -186,7 +187,7 @@ def _torchvisions() -> Any:
         ) from error
 
 
-def _not_fetched(folder: Path, error: OSError | RuntimeError) -> VggDeployError:
+def _not_fetched(folder: Path, error: Exception) -> VggDeployError:
     if isinstance(error, OSError):
         known = from_os_error(error, f"write {folder}")
         if isinstance(known, ResourceLimit):

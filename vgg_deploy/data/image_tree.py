@@ -112,9 +112,9 @@ def _split(folders: Mapping[str, Path], names: Sequence[str]) -> Path | None:
 def _classes(folder: Path, others: Counter[str]) -> dict[str, list[Path]]:
     """Images by class, classes in the order of their names."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(p for p in folder.iterdir() if p.is_dir()):
-        files = [p for p in _below(path) if not p.name.startswith(".")]
-        if path.name.startswith(".") or not files:
+    for path in sorted(p for p in folder.iterdir() if _seen(p.name) and p.is_dir()):
+        files = _below(path)
+        if not files:
             continue
         found[path.name] = [p for p in files if p.suffix.lower() in SUFFIXES]
         rest = Counter(shown(p.suffix.lower()) or "without an ending" for p in files)
@@ -148,8 +148,13 @@ def listed(endings: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {ending}" for ending, count in ordered[:5])
 
 
+def _seen(name: str) -> bool:
+    """Whether a file or folder is not hidden, as the small copies are that photo programs keep."""
+    return not name.startswith(".")
+
+
 def _below(folder: Path) -> list[Path]:
-    """All files below a folder, linked folders too; each folder once, real ones first.
+    """All files below a folder that are not hidden; each folder once, linked ones after real ones.
 
     A link to a folder that this one lies in leads nowhere new and is not followed.
     """
@@ -162,7 +167,8 @@ def _below(folder: Path) -> list[Path]:
                 folders.clear()
                 continue
             seen.add(identity)
-            found += [Path(place, name) for name in files]
+            folders[:] = filter(_seen, folders)
+            found += [Path(place, name) for name in filter(_seen, files)]
             starts += [p for name in sorted(folders) if (p := Path(place, name)).is_symlink()]
     return sorted(found)
 

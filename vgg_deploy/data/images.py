@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from vgg_deploy.errors import RefusedInput, os_errors, require_file
 
@@ -24,6 +24,15 @@ MAX_PIXELS = 100_000_000  # more is refused before decoding: 300 MB as RGB
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B")
 # ITU-R 601-2 luma in 16-bit fixed point, as Pillow's convert("L")
 _LUMA = np.array((19595, 38470, 7471), np.uint32)
+_TURNS = {  # by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_image(path: Path, channels: int) -> Pixels:
@@ -34,7 +43,7 @@ def read_image(path: Path, channels: int) -> Pixels:
     with _opened(path) as image:
         try:
             image.load()
-            oriented = ImageOps.exif_transpose(image)
+            oriented = _upright(image)
         except Exception as error:
             raise _no_image(path, "is a truncated or damaged image") from error
         return to_channels(_pixels(path, oriented)[np.newaxis], channels)
@@ -60,9 +69,23 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             raise _too_large(path, "far more") from error
         except Exception as error:  # a decoder fed with rubbish raises anything
             raise _no_image(path, "is not an image that Pillow can read") from error
+        if image.format == "EPS":
+            raise _no_image(path, "is PostScript, which is a program")
         if size[0] * size[1] > MAX_PIXELS:
             raise _too_large(path, f"{size[0]}×{size[1]}")
         yield image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as its EXIF says it is to be seen; as it is stored where that cannot be read.
+
+    Pillow's ``exif_transpose`` writes EXIF anew, which fails for tags of another type than usual.
+    """
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # the pixels are whole, and only they matter
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def to_channels(images: Pixels, channels: int) -> Pixels:

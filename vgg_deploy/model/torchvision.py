@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,7 @@ def _fetched(name: str, url: str) -> Path:
         try:
             with redirect_stdout(sys.stderr):  # torch announces it on stdout
                 torch.hub.download_url_to_file(url, str(path), hash_prefix=begins, progress=shown)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, HTTPException) as error:
             raise _not_fetched(name, path, error) from error
     with os_errors(f"read {path}"):
         digest = sha256_of(path)
@@ -101,7 +102,7 @@ def _fetched(name: str, url: str) -> Path:
 def _not_fetched(name: str, path: Path, error: Exception) -> VggDeployError:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return from_os_error(error, f"write {path}")
-    reason = getattr(error, "reason", None) or error
+    reason = getattr(error, "reason", None) or str(error) or type(error).__name__
     return RefusedInput(
         f"could not fetch {name}: {reason}",
         f"without a network, put {path.name} into {path.parent} and run this again",

@@ -52,12 +52,14 @@ def planned(request: TrainRequest) -> Plan:
             raise UsageError(
                 "random features cannot be frozen", "name what they are of: --from BUNDLE"
             )
+        _spec(request, channels=3, classes=2)  # refused before a folder of images is decoded
         folder = is_folder(request.data)
         want = Preprocessing(
             size=request.size, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3, resize=request.size
         )
         dataset = open_dataset(request.data, request.data_dir, want)
-        spec = _spec(request, dataset)
+        channels = dataset.train.images.shape[3]
+        spec = _spec(request, channels=channels, classes=len(dataset.labels))
         return Plan(dataset, card_for(spec, request.options.chosen, dataset, cropped=folder), None)
     return _fine_tuning(request, request.start)
 
@@ -72,13 +74,13 @@ def _fine_tuning(request: TrainRequest, start: Path) -> Plan:
     return Plan(dataset, card, source)
 
 
-def _spec(request: TrainRequest, dataset: Dataset) -> ModelSpec:
+def _spec(request: TrainRequest, *, channels: int, classes: int) -> ModelSpec:
     return ModelSpec.named(
         request.arch,
         width=request.width,
         size=request.size,
-        channels=dataset.train.images.shape[3],
-        classes=len(dataset.labels),
+        channels=channels,
+        classes=classes,
         fc_width=request.fc_width,
         head=request.head,
         ceil_mode=request.ceil_mode,

@@ -10,7 +10,7 @@ import numpy as np
 from vgg_deploy import jsonio
 from vgg_deploy.backends.reference import eager_blocks
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import NotEquivalent, RefusedInput, StaleEngine
+from vgg_deploy.errors import NotEquivalent, StaleEngine
 from vgg_deploy.golden import VERSION, AppResults, Selfcheck, load_image, load_index
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.verify.mistakes import Floats
@@ -32,12 +32,8 @@ def selfcheck(bundle: Bundle, results: Path, watch: Watcher | None = None) -> Se
             f"the golden vectors in {bundle.root} are those of other weights",
             f"make them again: vgg-deploy export {bundle.root} --format onnx",
         )
-    given = jsonio.load(AppResults, results)
-    if given.version != VERSION:
-        raise RefusedInput(
-            f"{results} has version {given.version}, this vgg-deploy reads {VERSION}",
-            "write the version that docs/golden.md tells",
-        )
+    version = jsonio.Version("version", VERSION, "write the version that docs/golden.md tells")
+    given = jsonio.load(AppResults, results, version)
     found = judge_results(index, given)
     if found.verdict == "equivalent":
         return found

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vgg_deploy import jsonio
-from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, open_bundle
+from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, open_bundle, refuse_existing
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError, os_errors
 from vgg_deploy.files import shown, write_text
@@ -75,6 +75,8 @@ def train_process(
     from vgg_deploy.train.distributed import is_main
 
     watch = (watch if is_main() else None) or Silent()
+    if is_main() and not reuse:  # before the images are decoded
+        refuse_existing(root, replace=replace, make=False, own=(TRAINING,))
     plan = planned(request)
     key = _key(request, plan)
     if reuse and (old := _valid(root, plan.card, key)):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vgg_deploy import jsonio
-from vgg_deploy.errors import DigestMismatch, RefusedInput, ResourceLimit, VggDeployError, os_errors
+from vgg_deploy.errors import DigestMismatch, ResourceLimit, VggDeployError, os_errors
 from vgg_deploy.files import PARTIAL, sha256_of, staged, usual_mode
 from vgg_deploy.model.checkpoint import load_state
 from vgg_deploy.train import best
@@ -171,14 +171,12 @@ def _problem(path: Path) -> str | None:
 
 
 def _read(path: Path) -> tuple[TrainState, dict[str, torch.Tensor]]:
-    state = jsonio.load(TrainState, path / STATE)
-    if state.schema_version != SCHEMA_VERSION:
-        raise RefusedInput(
-            f"{path} has schema version {state.schema_version}, this vgg-deploy reads "
-            f"{SCHEMA_VERSION}",
-            "go on with the version that made it, or start afresh with --replace",
-        )
-    return state, load_state(path / TENSORS)
+    version = jsonio.Version(
+        "schema_version",
+        SCHEMA_VERSION,
+        "go on with the version that made it, or start afresh with --replace",
+    )
+    return jsonio.load(TrainState, path / STATE, version), load_state(path / TENSORS)
 
 
 def _to_disk(*paths: Path) -> None:
