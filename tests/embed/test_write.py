@@ -103,6 +103,77 @@ def test_a_used_folder_is_refused_and_an_empty_one_taken(bundle: Bundle, tmp_pat
         embed_bundle(bundle, out / "README.md", EmbedOptions(target="node"))
 
 
+def test_the_current_folder_is_filled_and_stays(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "app"
+    out.mkdir(mode=0o700)
+    monkeypatch.chdir(out)
+    before = out.stat()
+    written = embed_bundle(bundle, Path(), EmbedOptions(target="python"))
+    assert (out.stat().st_ino, out.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert set(written.files) == {str(path.relative_to(out)) for path in out.rglob("*")}
+    with pytest.raises(RefusedInput, match=r"not empty: it holds \S+"):
+        embed_bundle(bundle, Path("new/.."), EmbedOptions(target="node"))
+    assert not Path("new").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["app", "bundle"]
+
+
+def test_a_folder_that_is_not_filled_whole_stays_empty(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name == "main.py":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    out, rename = tmp_path / "app", Path.rename
+    out.mkdir()
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        embed_bundle(bundle, out, EmbedOptions(target="python"))
+    assert list(out.iterdir()) == []
+
+
+def test_a_folder_that_somebody_fills_meanwhile_is_left_alone(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "app"
+    out.mkdir()
+    monkeypatch.setattr(write, "_check_copies", lambda *_: (out / "main.py").touch())
+    with pytest.raises(RefusedInput, match=r"not empty: it holds main\.py"):
+        embed_bundle(bundle, out, EmbedOptions(target="python"))
+    assert [(path.name, path.stat().st_size) for path in out.iterdir()] == [("main.py", 0)]
+
+
+def test_an_app_of_a_read_only_bundle_can_be_changed(bundle: Bundle, tmp_path: Path) -> None:
+    paths = [bundle.root, *bundle.root.rglob("*")]
+    for path in paths:
+        path.chmod(path.stat().st_mode & ~0o222)
+    embed_bundle(bundle, tmp_path / "app", EmbedOptions(target="c"))
+    for path in paths:
+        path.chmod(path.stat().st_mode | 0o200)
+    fixed = [path for path in (tmp_path / "app").rglob("*") if not path.stat().st_mode & 0o200]
+    assert fixed == []
+
+
+@pytest.mark.parametrize("changed", ["model", "image"])
+def test_a_bundle_that_changes_while_it_is_read_is_refused(
+    changed: str, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for another command that writes between the check and the copy."""
+    artifact = bundle.find("embedded")
+    assert artifact is not None
+    image = bundle.golden_folder / load_index(bundle.golden_folder).images[0].file
+    path = bundle.path(artifact) if changed == "model" else image
+    monkeypatch.setattr(
+        write, "_limits", lambda *_: path.write_bytes(path.read_bytes()[:-1] + b"!")
+    )
+    with pytest.raises(DigestMismatch, match="changed while it was read"):
+        embed_bundle(bundle, tmp_path / "app", EmbedOptions(target="browser"))
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
 def test_what_a_bundle_lacks_is_said(bundle: Bundle, tmp_path: Path) -> None:
     options, out = EmbedOptions(target="c"), tmp_path / "app"
     others = tuple(a for a in bundle.artifacts if (a.format, a.precision) != ("embedded", "fp32"))
