@@ -67,7 +67,7 @@ def test_a_step_that_cannot_be_started_is_named(tmp_path: Path) -> None:
     ("said", "cause"),
     [
         (
-            "ok 1\n✖ second (3ms)\n  TypeError: no\n\nfail 1\nms 4\n",
+            "ok 1\n✖ second (3ms)\n  TypeError: no\n\nms 4\n✖ failing tests:\n",
             "✖ second (3ms) | TypeError: no",
         ),
         ("a ... ok\nFAIL: b (c)\nx.KeyError: 3\nRan 2\n", "FAIL: b (c) | x.KeyError: 3"),

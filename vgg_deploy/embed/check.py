@@ -18,8 +18,8 @@ _LINES = 3
 # How Node.js, unittest, pip, the C programs, compilers, Playwright, what it starts, and exceptions
 # begin to tell a failure.
 _FAILURE = re.compile(
-    r"✖ |(FAIL|ERROR): |FAILED |\S+: (fatal )?error: |browserType\.|\[pid=\d+\]\[err\] |"
-    r"[\w.]*(Error|Exception)\b[^:]*: "
+    r"✖ (?!failing tests:)|(FAIL|ERROR): |FAILED |\S+: (fatal )?error: |"
+    r"browserType\.|\[pid=\d+\]\[err\] |[\w.]*(Error|Exception)\b[^:]*: "
 )
 
 
