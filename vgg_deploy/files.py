@@ -89,10 +89,33 @@ def commit(partial: Path, path: Path) -> None:
     The bytes, of all files in a folder, reach the disk before the name does.
     """
     with os_errors(f"write {path}"):
-        for inside in partial.rglob("*") if partial.is_dir() else ():
-            _sync(inside)
-        _sync(partial)
+        _sync_all(partial)
         partial.replace(path)
+
+
+def commit_into(partial: Path, folder: Path) -> None:
+    """Move what a finished temporary folder holds into an empty one: all of it or nothing.
+
+    The empty one stays what it is: it may be a mount, or somebody's current folder.
+    """
+    with os_errors(f"write {folder}"):
+        _sync_all(partial)
+        names = sorted(path.name for path in partial.iterdir())
+        try:
+            for name in names:
+                (partial / name).rename(folder / name)
+        except BaseException:
+            for name in names:
+                if not (partial / name).exists():
+                    (folder / name).rename(partial / name)
+            raise
+        _sync(folder)
+
+
+def _sync_all(partial: Path) -> None:
+    for inside in partial.rglob("*") if partial.is_dir() else ():
+        _sync(inside)
+    _sync(partial)
 
 
 def _sync(path: Path) -> None:

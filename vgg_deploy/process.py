@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -22,27 +23,30 @@ def run_group(
     *,
     given: str | None = None,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    merged: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in a process group of its own; ``given`` is its standard input.
 
-    ``TimeoutExpired`` after ``timeout_s``. By then, and whenever else an exception leaves this
-    call, the whole group has been killed: Ctrl-C reaches no other group by itself.
+    With ``merged`` standard error goes where standard output does, in the order of writing.
+    ``TimeoutExpired`` after ``timeout_s``. However this call ends, by then the whole group has
+    been killed: Ctrl-C reaches no other group by itself.
     """
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.STDOUT if merged else subprocess.PIPE,
         text=True,
         errors="replace",  # one byte that is no text must not lose the rest
         env=env,
+        cwd=cwd,
         start_new_session=True,
     ) as process:
         try:
             out, err = process.communicate(given, timeout=timeout_s)
-        except BaseException:
+        finally:
             _kill_group(process)
-            raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
@@ -58,7 +62,7 @@ def end_with_parent() -> None:
 
 
 def _kill_group(process: subprocess.Popen[str]) -> None:
-    """Its leader is not reaped yet, so that the number still means this group and no other."""
+    """The number still means this group: its leader is not reaped yet, or was a moment ago."""
     if not hasattr(os, "killpg"):  # Windows
         process.kill()
         return

@@ -55,3 +55,12 @@ def bundle(made: Path, tmp_path: Path) -> Bundle:
     root = tmp_path / "bundle"
     shutil.copytree(made, root)
     return open_bundle(root)
+
+
+def program(folder: Path, name: str, script: str) -> Path:
+    """A stand-in for a tool."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path

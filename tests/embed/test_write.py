@@ -103,6 +103,77 @@ def test_a_used_folder_is_refused_and_an_empty_one_taken(bundle: Bundle, tmp_pat
         embed_bundle(bundle, out / "README.md", EmbedOptions(target="node"))
 
 
+def test_the_current_folder_is_filled_and_stays(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "app"
+    out.mkdir(mode=0o700)
+    monkeypatch.chdir(out)
+    before = out.stat()
+    written = embed_bundle(bundle, Path(), EmbedOptions(target="python"))
+    assert (out.stat().st_ino, out.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert set(written.files) == {str(path.relative_to(out)) for path in out.rglob("*")}
+    with pytest.raises(RefusedInput, match=r"not empty: it holds \S+"):
+        embed_bundle(bundle, Path("new/.."), EmbedOptions(target="node"))
+    assert not Path("new").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["app", "bundle"]
+
+
+def test_a_folder_that_is_not_filled_whole_stays_empty(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name == "main.py":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    out, rename = tmp_path / "app", Path.rename
+    out.mkdir()
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        embed_bundle(bundle, out, EmbedOptions(target="python"))
+    assert list(out.iterdir()) == []
+
+
+def test_a_folder_that_somebody_fills_meanwhile_is_left_alone(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "app"
+    out.mkdir()
+    monkeypatch.setattr(write, "_check_copies", lambda *_: (out / "main.py").touch())
+    with pytest.raises(RefusedInput, match=r"not empty: it holds main\.py"):
+        embed_bundle(bundle, out, EmbedOptions(target="python"))
+    assert [(path.name, path.stat().st_size) for path in out.iterdir()] == [("main.py", 0)]
+
+
+def test_an_app_of_a_read_only_bundle_can_be_changed(bundle: Bundle, tmp_path: Path) -> None:
+    paths = [bundle.root, *bundle.root.rglob("*")]
+    for path in paths:
+        path.chmod(path.stat().st_mode & ~0o222)
+    embed_bundle(bundle, tmp_path / "app", EmbedOptions(target="c"))
+    for path in paths:
+        path.chmod(path.stat().st_mode | 0o200)
+    fixed = [path for path in (tmp_path / "app").rglob("*") if not path.stat().st_mode & 0o200]
+    assert fixed == []
+
+
+@pytest.mark.parametrize("changed", ["model", "image"])
+def test_a_bundle_that_changes_while_it_is_read_is_refused(
+    changed: str, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for another command that writes between the check and the copy."""
+    artifact = bundle.find("embedded")
+    assert artifact is not None
+    image = bundle.golden_folder / load_index(bundle.golden_folder).images[0].file
+    path = bundle.path(artifact) if changed == "model" else image
+    monkeypatch.setattr(
+        write, "_limits", lambda *_: path.write_bytes(path.read_bytes()[:-1] + b"!")
+    )
+    with pytest.raises(DigestMismatch, match="changed while it was read"):
+        embed_bundle(bundle, tmp_path / "app", EmbedOptions(target="browser"))
+    assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
+
+
 def test_what_a_bundle_lacks_is_said(bundle: Bundle, tmp_path: Path) -> None:
     options, out = EmbedOptions(target="c"), tmp_path / "app"
     others = tuple(a for a in bundle.artifacts if (a.format, a.precision) != ("embedded", "fp32"))
@@ -188,115 +259,3 @@ def test_the_command(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "is not empty" in capsys.readouterr().err
     assert main([*words[:3], "pyhton", *words[4:]]) == 2
     assert "did you mean 'python'" in capsys.readouterr().err
-
-
-def test_a_missing_tool_is_named_before_anything_is_written(
-    bundle: Bundle,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    out = tmp_path / "app"
-    words = ["embed", str(bundle.root), "--target", "c", "-o", str(out)]
-    assert main([*words, "--test"]) == 10
-    said = capsys.readouterr().err
-    assert "needs cmake" in said
-    assert "apt-get install cmake" in said
-    assert not out.exists()
-    assert main(words) == 0  # writing needs no tool
-    assert "apt-get install cmake" in capsys.readouterr().err
-
-
-def program(folder: Path, name: str, script: str) -> Path:
-    """A stand-in for a tool."""
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-    path.chmod(0o755)
-    return path
-
-
-NODE = ("node", "node", "npm")  # target, the tool that is too old, another one
-CMAKE = ("c", "cmake", "cc")
-
-
-@pytest.mark.parametrize(
-    ("tools", "version", "said"),
-    [
-        (NODE, "v18.19.0", "needs node 20 or newer; {path} is version 18.19"),
-        (NODE, "v20.0.0", ""),
-        (NODE, "nothing", ""),
-        (CMAKE, "cmake version 3.18.4", "needs cmake 3.20 or newer; {path} is version 3.18"),
-        (CMAKE, "cmake version 3.20.0", ""),
-        (CMAKE, "cmake version 4.0.1", ""),
-    ],
-)
-def test_an_older_tool_is_refused(
-    bundle: Bundle,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tools: tuple[str, str, str],
-    version: str,
-    said: str,
-) -> None:
-    """Stand-ins for the tools: old ones are not at hand."""
-    target, old, other = tools
-    folder = tmp_path / "tools"
-    builds = "; [ $1 = --build ] && /bin/mkdir build && /bin/ln -s /bin/true build/test_classifier"
-    program(folder, old, f"echo {version}{builds if target == 'c' else ''}; true")
-    program(folder, other, "echo 9.2.0")
-    program(folder, "ctest", "")
-    monkeypatch.setenv("PATH", str(folder))
-    out = tmp_path / "app"
-    words = ["embed", str(bundle.root), "--target", target, "-o", str(out), "--test"]
-    assert main(words) == (10 if said else 0), capsys.readouterr().err
-    assert said.format(path=folder / old) in capsys.readouterr().err
-    assert out.exists() == (not said)
-
-
-STUB = "Command '/usr/bin/chromium-browser' requires the chromium snap to be installed."
-
-
-def browser_test(bundle: Bundle, out: Path) -> int:
-    return main(["embed", str(bundle.root), "--target", "browser", "-o", str(out), "--test"])
-
-
-def test_a_tool_that_does_not_run_is_named(
-    bundle: Bundle,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Ubuntu's chromium-browser only says that a snap is needed."""
-    folder, out = tmp_path / "tools", tmp_path / "app"
-    for name in ("node", "npm"):
-        program(folder, name, "echo v22.0.0")
-    stub = program(folder, "chromium-browser", f'echo "{STUB}" >&2; exit 1')
-    monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.delenv("CHROMIUM", raising=False)
-    assert browser_test(bundle, out) == 10
-    said = " ".join(capsys.readouterr().err.split())
-    assert f"{stub} --version ends with exit code 1 and says: {STUB}" in said
-    assert "set CHROMIUM to its program" in said
-    assert not out.exists()
-
-
-def test_the_browser_that_chromium_names_is_taken(
-    bundle: Bundle,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    folder, out = tmp_path / "tools", tmp_path / "app"
-    for name in ("node", "npm"):
-        program(folder, name, "echo v22.0.0")
-    monkeypatch.setenv("PATH", str(folder))
-    own = program(tmp_path / "elsewhere", "my-browser", "echo Chromium 140.0")
-    monkeypatch.setenv("CHROMIUM", str(own))
-    assert browser_test(bundle, out) == 0, capsys.readouterr().err
-    program(folder, "chromium", "echo Chromium 140.0")
-    monkeypatch.setenv("CHROMIUM", str(own.with_name("gone")))
-    assert browser_test(bundle, tmp_path / "other") == 10  # as the app's own test would
-    assert "gone, which is not on this machine" in " ".join(capsys.readouterr().err.split())

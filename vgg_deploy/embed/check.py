@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from vgg_deploy.embed.targets import Target
 from vgg_deploy.errors import BackendNotAvailable, NotEquivalent, ResourceLimit
+from vgg_deploy.process import run_group
 
 _SECONDS = 900  # for one step; installing packages is the longest
-_LAST_LINES = 3
+_LINES = 3
+# How Node.js, unittest, pip, the C programs, compilers, Playwright, what it starts, and exceptions
+# begin to tell a failure.
+_FAILURE = re.compile(
+    r"✖ (?!failing tests:)|(FAIL|ERROR): |FAILED |\S+: (fatal )?error: |"
+    r"browserType\.|\[pid=\d+\]\[err\] |[\w.]*(Error|Exception)\b[^:]*: "
+)
 
 
 def require_tools(target: Target, *, refuse: bool) -> tuple[str, ...]:
@@ -30,21 +38,21 @@ def check_app(target: Target, folder: Path) -> None:
     """Install, build and test the app in ``folder``, and remove what that made.
 
     Raises ``NotEquivalent`` when the test fails, which is the last step, and
-    ``BackendNotAvailable`` when one before it does, both with the last lines it said.
+    ``BackendNotAvailable`` when one before it does, both with what it said of the failure.
     """
-    before = set(folder.iterdir())
+    before, env = set(folder.iterdir()), _environment(target)
     *preparing, test = target.test()
     for command in preparing:
-        code, last = _run(command, folder)
+        code, said = _run(command, folder, env)
         if code:
             raise BackendNotAvailable(
-                f"the app's test cannot be prepared here: {' '.join(command)} failed: {last}",
+                f"the app's test cannot be prepared here: {' '.join(command)} failed: {said}",
                 "install what it names; or leave out --test",
             )
-    code, last = _run(test, folder)
+    code, said = _run(test, folder, env)
     if code:
         raise NotEquivalent(
-            f"the app's own test failed at {' '.join(test)}: {last}",
+            f"the app's own test failed at {' '.join(test)}: {said}",
             "write it without --test and run that command in its folder to see all",
         )
     for path in set(folder.iterdir()) - before:
@@ -54,26 +62,31 @@ def check_app(target: Target, folder: Path) -> None:
             path.unlink()
 
 
-def _run(command: tuple[str, ...], folder: Path) -> tuple[int, str]:
-    """Exit code and last lines of a step; what it started ends with it."""
+def _environment(target: Target) -> Mapping[str, str]:
+    """The tools that variables name, as the steps find them: these run in another folder."""
+    named = {tool.variable: tool.path() for tool in target.tools if tool.variable in os.environ}
+    return os.environ | {name: str(Path(path).absolute()) for name, path in named.items() if path}
+
+
+def _run(command: tuple[str, ...], folder: Path, env: Mapping[str, str]) -> tuple[int, str]:
+    """Exit code of a step, and what it said of a failure; what it started ends with it."""
+    words = " ".join(command)
     try:
-        process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
-    except FileNotFoundError as error:
+        ended = run_group(command, _SECONDS, cwd=folder, env=env, merged=True)
+    except OSError as error:
         raise BackendNotAvailable(
-            f"{command[0]} is not on this machine", "install it, or leave out --test"
+            f"{words} does not start: {error.strerror}",
+            f"see to it that {command[0]} runs on this machine; or leave out --test",
         ) from error
-    with process:
-        try:
-            said, _ = process.communicate(timeout=_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise ResourceLimit(
-                f"{' '.join(command)} did not end in {_SECONDS} s",
-                "try it by hand: leave out --test",
-            ) from error
-        finally:
-            if process.poll() is None:  # Ctrl-C does not reach another session either
-                os.killpg(process.pid, signal.SIGKILL)
-    return process.returncode, " | ".join(said.strip().splitlines()[-_LAST_LINES:])
+    except subprocess.TimeoutExpired as error:
+        raise ResourceLimit(
+            f"{words} did not end in {_SECONDS} s", "try it by hand: leave out --test"
+        ) from error
+    return ended.returncode, _cause(ended.stdout)
+
+
+def _cause(said: str) -> str:
+    """The first lines that tell a failure; where none does, the last ones."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    failures = [line for line in lines if _FAILURE.match(line)]
+    return " | ".join(failures[:_LINES] or lines[-_LINES:])

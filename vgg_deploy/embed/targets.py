@@ -28,11 +28,13 @@ class Tool:
     oldest: Version | None = None
     variable: str = ""  # of the environment: where set, it names the program instead
 
+    def path(self) -> str | None:
+        """Where the program is on this machine."""
+        return next((path for name in self._wanted() if (path := shutil.which(name))), None)
+
     def problem(self) -> str:
         """Why the program cannot be used here; empty if it can."""
-        named = os.environ.get(self.variable) if self.variable else None
-        names = (named,) if named else self.names
-        path = next((path for name in names if (path := shutil.which(name))), None)
+        names, path = self._wanted(), self.path()
         if path is None:
             return f"{names[0]}, which is not on this machine"
         said, reason = _told_version(path)
@@ -42,6 +44,10 @@ class Tool:
         if self.oldest is None or found is None or found >= self.oldest:
             return ""
         return f"{names[0]} {_dotted(self.oldest)} or newer; {path} is version {_dotted(found)}"
+
+    def _wanted(self) -> tuple[str, ...]:
+        named = os.environ.get(self.variable) if self.variable else None
+        return (named,) if named else self.names
 
 
 def _dotted(version: Version) -> str:
@@ -102,27 +108,39 @@ _CHROMIUM = Tool(
     remedy="install Chromium or Chrome (apt-get install chromium), or set CHROMIUM to its program",
     variable="CHROMIUM",
 )
-_NPM_TEST: tuple[Command, ...] = (("npm", "ci"), ("npm", "test"))
+# A runtime that does not start is no verdict on the app: each opens it once before the test.
+_OPEN_NODE = "import { Classifier } from './classifier.js'; await Classifier.load()"
+_OPEN_BROWSER = "import { launch } from './chromium.js'; await (await launch()).close()"
+_OPEN_PYTHON = "import classifier; classifier.Classifier()"
+_OPEN_TRITON = "import client, local_server; local_server.Model()"
 
 
-def _npm() -> tuple[Command, ...]:
-    return _NPM_TEST
-
-
-def _python() -> tuple[Command, ...]:
-    """An environment of the app's own, so that exactly its pinned versions are tested."""
-    return (
-        (sys.executable, "-m", "venv", ".venv"),
-        (".venv/bin/python", "-m", "pip", "install", "--quiet", "-r", "requirements.txt"),
-        (".venv/bin/python", "-m", "unittest", "--verbose"),
+def _npm(opening: str) -> Callable[[], tuple[Command, ...]]:
+    steps: tuple[Command, ...] = (
+        ("npm", "ci"),
+        ("node", "--input-type=module", "-e", opening),
+        ("npm", "test"),
     )
+    return lambda: steps
+
+
+def _python(opening: str) -> Callable[[], tuple[Command, ...]]:
+    """An environment of the app's own, so that exactly its pinned versions are tested."""
+    own = (".venv/bin/python", "-E")  # PYTHONPATH may hold other versions
+    steps: tuple[Command, ...] = (
+        (sys.executable, "-m", "venv", ".venv"),
+        (*own, "-m", "pip", "install", "--quiet", "-r", "requirements.txt"),
+        (*own, "-c", opening),
+        (*own, "-m", "unittest", "--verbose"),
+    )
+    return lambda: steps
 
 
 def _cmake() -> tuple[Command, ...]:
     return (
         ("cmake", "-S", ".", "-B", "build", f"-DPython3_EXECUTABLE={sys.executable}"),
         ("cmake", "--build", "build"),
-        ("build/test_classifier", ".", "open"),  # a runtime that cannot is no verdict on the app
+        ("build/test_classifier", ".", "open"),
         ("ctest", "--test-dir", "build", "--output-on-failure", "--no-tests=error"),
     )
 
@@ -131,13 +149,13 @@ TABLE: Mapping[TargetName, Target] = {
     "python": Target(
         title="Python (numpy and ONNX Runtime)",
         parts=(("_py", ""), ("python", "")),
-        test=_python,
+        test=_python(_OPEN_PYTHON),
     ),
     "node": Target(
         title="Node.js (onnxruntime-node)",
         parts=(("_js", ""), ("node", "")),
         tools=(_NODE, _NPM),
-        test=_npm,
+        test=_npm(_OPEN_NODE),
     ),
     "browser": Target(
         title="a web page (onnxruntime-web)",
@@ -145,7 +163,7 @@ TABLE: Mapping[TargetName, Target] = {
         model="public/model.onnx",
         labels="public/labels.json",
         tools=(_NODE, _NPM, _CHROMIUM),
-        test=_npm,
+        test=_npm(_OPEN_BROWSER),
     ),
     "c": Target(
         title="C (ONNX Runtime's C API)",
@@ -167,6 +185,6 @@ TABLE: Mapping[TargetName, Target] = {
         parts=(("_py", ""), ("triton", "")),
         model="models/classifier/1/model.onnx",
         labels="models/classifier/labels.txt",
-        test=_python,
+        test=_python(_OPEN_TRITON),
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.embed.check import check_app, require_tools
 from vgg_deploy.embed.targets import TABLE, TARGETS, Target, TargetName
-from vgg_deploy.errors import RefusedInput, os_errors, unknown_choice
-from vgg_deploy.files import commit, staged
+from vgg_deploy.errors import DigestMismatch, RefusedInput, os_errors, unknown_choice
+from vgg_deploy.files import commit, commit_into, sha256_of, staged
 from vgg_deploy.golden import FOLDER as GOLDEN
-from vgg_deploy.golden import GoldenIndex, GoldenTolerance, load_index, refuse_vacuous
+from vgg_deploy.golden import GoldenIndex, GoldenTolerance, load_index, problem_of, refuse_vacuous
 from vgg_deploy.spec import unnamed_labels
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -63,8 +64,7 @@ def embed_bundle(bundle: Bundle, out: Path, options: EmbedOptions) -> Written:
     ``DigestMismatch`` for an edited model or golden vector; ``BackendNotAvailable`` when the app
     is to be tested and a tool is missing; ``NotEquivalent`` when its test fails.
     """
-    target = TABLE[options.target]
-    _refuse_used(out)
+    target, place = TABLE[options.target], _place(out)
     missing = require_tools(target, refuse=options.test)
     artifact = _embedded(bundle, options)
     _check_resize(bundle, artifact, options.target)
@@ -72,12 +72,13 @@ def embed_bundle(bundle: Bundle, out: Path, options: EmbedOptions) -> Written:
     bundle.check([artifact])
     bundle.check_golden()
     values = _values(bundle, artifact, options.target)
-    with staged(out.absolute()) as partial, os_errors(f"write {out}"):
+    beside = place / options.target if place.is_dir() else place  # on the same disk
+    with staged(beside) as partial, os_errors(f"write {out}"):
         _fill(partial, target, bundle, artifact, values)
         files = tuple(str(p.relative_to(partial)) for p in sorted(partial.rglob("*")))
         if options.test:
             check_app(target, partial)
-        commit(partial, out.absolute())
+        _commit(partial, place)
     return Written(
         folder=out,
         target=options.target,
@@ -89,13 +90,32 @@ def embed_bundle(bundle: Bundle, out: Path, options: EmbedOptions) -> Written:
     )
 
 
-def _refuse_used(out: Path) -> None:
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise RefusedInput(f"{out} is not a folder", "choose a new folder with -o")
+def _place(out: Path) -> Path:
+    """Where ``out`` is, whatever ``..`` in it means; it is new or an empty folder."""
     with os_errors(f"read {out}"):
-        used = out.is_dir() and any(out.iterdir())
-    if used:
-        raise RefusedInput(f"{out} is not empty", "choose a new or an empty folder with -o")
+        place = Path(os.path.realpath(out))
+    if out.is_symlink() or (place.exists() and not place.is_dir()):
+        raise RefusedInput(f"{out} is not a folder", "choose a new folder with -o")
+    if place.is_dir():
+        _refuse_used(place)
+    return place
+
+
+def _refuse_used(folder: Path, *, besides: Path | None = None) -> None:
+    with os_errors(f"read {folder}"):
+        held = next((path.name for path in folder.iterdir() if path != besides), None)
+    if held is not None:
+        raise RefusedInput(
+            f"{folder} is not empty: it holds {held}", "choose a new or an empty folder with -o"
+        )
+
+
+def _commit(partial: Path, place: Path) -> None:
+    if place.is_dir():
+        _refuse_used(place, besides=partial.parent)
+        commit_into(partial, place)
+    else:
+        commit(partial, place)
 
 
 def _embedded(bundle: Bundle, options: EmbedOptions) -> Artifact:
@@ -189,7 +209,19 @@ def _copy_model(folder: Path, target: Target, bundle: Bundle, artifact: Artifact
     model.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(bundle.path(artifact), model)
     labels.write_text(_label_text(bundle.card.labels, labels.suffix), encoding="utf-8")
-    shutil.copytree(bundle.root / GOLDEN, folder / GOLDEN)
+    (folder / GOLDEN).mkdir()
+    for source in _files(bundle.golden_folder):  # without its rights: it may be read-only
+        shutil.copyfile(source, folder / GOLDEN / source.name)
+    _check_copies(model, folder / GOLDEN, bundle, artifact)
+
+
+def _check_copies(model: Path, golden: Path, bundle: Bundle, artifact: Artifact) -> None:
+    """The bundle may have changed since it was checked."""
+    record = bundle.manifest.golden
+    if sha256_of(model) != artifact.sha256 or (record and problem_of(golden, record)):
+        raise DigestMismatch(
+            f"{bundle.root} changed while it was read", "wait until nothing writes to it"
+        )
 
 
 def _label_text(labels: tuple[str, ...], suffix: str) -> str:

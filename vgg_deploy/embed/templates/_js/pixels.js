@@ -57,10 +57,11 @@ function channelsOf(data, width, height) {
  *
  * @param {Float32Array} probabilities
  * @param {string[]} labels
- * @param {number} top
+ * @param {number} top  1 or more
  * @returns {[label: string, score: number][]}
  */
 export function best(probabilities, labels, top) {
+  if (!(top >= 1)) throw new RangeError(`top is ${top}; give 1 or more`);
   const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
   return order.slice(0, top).map((i) => [labels[i], probabilities[i]]);
 }

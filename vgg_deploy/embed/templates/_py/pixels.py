@@ -9,8 +9,10 @@ _LUMA = np.array((19595, 38470, 7471), np.uint32)  # ITU-R 601-2 in 16-bit fixed
 
 
 def eight_bits(samples: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """16-bit samples, 0 to 65535, as 8-bit ones."""
-    return ((np.clip(samples, 0, 65535).astype(np.uint32) + 128) // 257).astype(np.uint8)
+    """16-bit samples as 8-bit ones; ``ValueError`` outside 0 to 65535."""
+    if samples.min() < 0 or samples.max() > 65535:
+        raise ValueError("values outside 0..65535; give an image of 8 or 16 bits")
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def to_channels(image: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ The model resizes and normalises by itself: give it the image as it is.
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -38,8 +39,10 @@ class Classifier:
         """The ``top`` most probable labels of one image with their probabilities, best first.
 
         ``image`` is uint8 ``[H, W, C]`` or ``[H, W]``: grey, grey + alpha, RGB or RGBA, any size.
-        Raises ``ValueError`` for anything else.
+        Raises ``ValueError`` for anything else, and for a ``top`` below 1.
         """
+        if top < 1:
+            raise ValueError(f"top is {top}; give 1 or more")
         probabilities, _ = self.run(to_channels(image, self._channels)[np.newaxis])
         best = np.argsort(-probabilities[0], kind="stable")[:top]
         return [(self.labels[i], float(probabilities[0, i])) for i in best]
@@ -61,7 +64,8 @@ def _default() -> Classifier:
 
 
 def _refuse_old_runtime(version: str) -> None:
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_RUNTIME:
+    numbers = re.findall(r"\d+", version)[:2]  # of 1.24rc1 too
+    if tuple(map(int, numbers)) < OLDEST_RUNTIME:
         oldest = ".".join(map(str, OLDEST_RUNTIME))
         raise RuntimeError(
             f"onnxruntime {version} is too old for this model: use {oldest} or newer"

@@ -1,0 +1,31 @@
+/** What image files hold. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import sharp from 'sharp';
+
+import { readImage } from '../read_image.js';
+
+const made = (samples, channels) =>
+  sharp(samples, { raw: { width: samples.length / channels, height: 1, channels } });
+
+test('8 bits stay as they are, whatever the colour profile', async () => {
+  const plain = await readImage(await made(Uint8Array.of(255, 0, 0), 3).png().toBuffer());
+  assert.deepEqual([...plain.data], [255, 0, 0]);
+  const profiled = await made(Uint8Array.of(255, 0, 0), 3).withIccProfile('p3').png().toBuffer();
+  assert.deepEqual([...(await readImage(profiled)).data], [234, 51, 34]); // red in Display P3
+});
+
+test('16 bits are rounded to 8', async () => {
+  const samples = Uint16Array.of(0, 128, 129, 65535, 385, 386);
+  const grey = await made(samples, 1).toColourspace('grey16').png().toBuffer();
+  assert.deepEqual([...(await readImage(grey)).data], [0, 0, 1, 255, 1, 2]);
+  const colours = await made(samples, 3).toColourspace('rgb16').png().toBuffer();
+  const { data, width, height } = await readImage(colours);
+  assert.deepEqual([[...data], width, height], [[0, 0, 1, 255, 1, 2], 2, 1]);
+});
+
+test('floating-point pixels are refused', async () => {
+  const deep = made(Float32Array.of(0, 0.5, 1), 3).toColourspace('scrgb');
+  const file = await deep.tiff({ compression: 'none' }).toBuffer();
+  await assert.rejects(readImage(file), /float samples, whose range is not defined/);
+});
