@@ -179,6 +179,14 @@ def test_a_size_that_is_not_planned_with_is_told(timed: Bundle) -> None:
     assert plan_capacity(timed, OPTIONS).candidates[0].marks[0] == NOT_VERIFIED
 
 
+def test_calls_that_are_noisy_are_told_beside_the_plan(timed: Bundle) -> None:
+    row = timing(timed.checkpoint, "one", 1, 2.0)
+    save(timed, replace(row, end_to_end_ns=(2_000_000, 3_000_000) * 10))
+    (one,) = plan_capacity(timed, OPTIONS).candidates
+    assert one.plan is not None
+    assert one.marks == ("calls noisy: quartiles ±20.0 %",)
+
+
 def test_a_backend_that_never_ran_here_is_no_candidate(timed: Bundle) -> None:
     artifact = timed.checkpoint
     absent = replace(timing(artifact, "trt", 0, 1.0, 0), status="skipped", reason="no GPU")

@@ -126,7 +126,7 @@ def _spread(samples: Sequence[int]) -> tuple[float, int]:
     """Variance of the log median, from consecutive parts; and how many parts.
 
     Neighbours in time are alike, parts hardly are. Only the width comes from them: with a tail to
-    the right the median of a small part lies above that of the whole run, by more the smaller it is.
+    the right the median of a part lies above that of the whole run, more so the smaller the part.
     """
     size = max(1, len(samples) // _PARTS)
     parts = [samples[i : i + size] for i in range(0, len(samples) - size + 1, size)]

@@ -19,6 +19,7 @@ from vgg_deploy.bench.capacity import (
     grown,
     plan,
 )
+from vgg_deploy.bench.rules import calls_mark
 from vgg_deploy.bench.stats import MIN_QUERIES, NS
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput
@@ -177,6 +178,7 @@ def _candidate(
 
 
 def _marks(rows: Iterable[Timing]) -> tuple[str, ...]:
-    """What bench said of any of the rows, one of each kind: "noisy: quartiles ±12 %"."""
-    kinds = {mark.partition(":")[0]: mark for row in rows for mark in row.marks}
+    """What speaks against any of the rows, one of each kind: "noisy: quartiles ±12 %"."""
+    said = (mark for row in rows for mark in (*row.marks, *calls_mark(row.end_to_end_ns)))
+    kinds = {mark.partition(":")[0]: mark for mark in said}
     return tuple(kinds.values())
