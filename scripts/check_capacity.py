@@ -130,8 +130,8 @@ def check(
 ) -> dict[str, list[dict[str, object]]]:
     """Measured beside predicted, for each policy and share of what a replica can do at most."""
     rows = _timings(bundle, backend)
-    service = service_times(rows)
     artifact = next(a for a in bundle.artifacts if a.sha256 == rows[0].subject.sha256)
+    service = service_times(rows, artifact)
     largest = service.batches[-1]
     policies = [
         Policy(max_batch=1),
