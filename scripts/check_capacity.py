@@ -35,7 +35,7 @@ from vgg_deploy.bench.batching import (
     simulate,
     traffic,
 )
-from vgg_deploy.bench.load import cores_of_others, look
+from vgg_deploy.bench.load import between, cores_of_others, look
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.files import write_text
 from vgg_deploy.pipeline.capacity import service_times
@@ -177,7 +177,7 @@ def _compared(
     moments = _moments(rate, seconds)
     before = look()
     measured = _measured(session, image, policy, moments)
-    others = cores_of_others(before, look())
+    others = cores_of_others(between(before, look()))
     drawn = service.draw(np.random.default_rng(0), 4096)
     same = replay(moments.tolist(), drawn, policy)
     other = simulate(traffic(service, requests=200_000, seed=1), rate, policy)

@@ -12,7 +12,7 @@ from statistics import median
 from vgg_deploy.backends.base import Answering, Array, Session
 from vgg_deploy.bench.answers import apart
 from vgg_deploy.bench.clock import HostStopwatch, Now, Run, Stopwatch
-from vgg_deploy.bench.load import Load, cores_of_others, look
+from vgg_deploy.bench.load import Load, between, cores_of_others, look
 from vgg_deploy.bench.nvml import NoProbe, Probe
 from vgg_deploy.bench.rules import marks_of
 from vgg_deploy.bench.stats import MIN_QUERIES, NS
@@ -90,7 +90,7 @@ def measure(
         burst = _burst(run, sync, samples, using) if using.stopwatch.name != "host" else (0, 0)
         timed = session.output() if isinstance(session, Answering) else None
         calls, called = _calls(session, batch, options, using)
-        others = cores_of_others(before, using.look())
+        others = cores_of_others(between(before, using.look()))
     gpu = using.probe.seen()
     return Measurement(
         clock=using.stopwatch.name,
