@@ -35,7 +35,7 @@ from vgg_deploy.bench.batching import (
     simulate,
     traffic,
 )
-from vgg_deploy.bench.load import cores_of_others, look
+from vgg_deploy.bench.load import between, cores_of_others, look
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.files import write_text
 from vgg_deploy.pipeline.capacity import service_times
@@ -130,8 +130,8 @@ def check(
 ) -> dict[str, list[dict[str, object]]]:
     """Measured beside predicted, for each policy and share of what a replica can do at most."""
     rows = _timings(bundle, backend)
-    service = service_times(rows)
     artifact = next(a for a in bundle.artifacts if a.sha256 == rows[0].subject.sha256)
+    service = service_times(rows, artifact)
     largest = service.batches[-1]
     policies = [
         Policy(max_batch=1),
@@ -177,7 +177,7 @@ def _compared(
     moments = _moments(rate, seconds)
     before = look()
     measured = _measured(session, image, policy, moments)
-    others = cores_of_others(before, look())
+    others = cores_of_others(between(before, look()))
     drawn = service.draw(np.random.default_rng(0), 4096)
     same = replay(moments.tolist(), drawn, policy)
     other = simulate(traffic(service, requests=200_000, seed=1), rate, policy)

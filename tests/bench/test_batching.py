@@ -97,6 +97,19 @@ def test_sizes_between_the_measured_ones() -> None:
         ServiceTimes([])
 
 
+def test_a_size_that_is_not_taken_takes_the_time_of_the_next_that_is() -> None:
+    """An engine of two profiles, 1 and 8 to 16."""
+    pairs = [(1, np.full(10, 0.01)), (16, np.full(10, 0.16))]
+    service = ServiceTimes(pairs, lambda size: size == 1 or size >= 8)
+    assert [service.median(size) for size in (1, 2, 7, 8, 9, 16)] == pytest.approx(
+        [0.01, 0.08, 0.08, 0.08, 0.09, 0.16]
+    )
+    assert service.draw(np.random.default_rng(0), 1)[2:8, 0] == pytest.approx(0.08)
+    assert service.mean(3) == pytest.approx(0.08)
+    assert service.padded == {8: (2, 7)}
+    assert ServiceTimes(pairs).padded == {}
+
+
 def test_drawn_times_take_eight_bytes_each() -> None:
     service = ServiceTimes([(1, np.full(10, 1.0)), (256, np.full(10, 2.0))])
     assert service.draw(np.random.default_rng(0), 100).nbytes == 8 * 257 * 100

@@ -61,6 +61,16 @@ def test_a_figure_that_breaks_a_rule_is_no_gate() -> None:
     assert gate_error(marked, []) is None
 
 
+def test_calls_that_are_noisy_make_no_gate_on_them_and_none_other_fail() -> None:
+    uneven = report([row("a", 10, end_to_end_ns=(12_000_000, 16_000_000) * 10)])
+    error = gate_error(uneven, [gate("end_to_end_ms>40")])
+    assert isinstance(error, MeasurementNotValid)
+    assert "calls noisy: quartiles ±14.3 %" in error.cause
+    assert gate_error(uneven, [gate("p90_ms>40")]) is None
+    even = report([row("a", 10, end_to_end_ns=(12_000_000, 12_500_000) * 10)])
+    assert gate_error(even, [gate("end_to_end_ms>40")]) is None
+
+
 def test_a_size_is_judged_however_noisy_the_timing() -> None:
     marked = report([row("a", 10, marks=("noisy: quartiles ±40 %",), peak_memory_bytes=3_000_000)])
     assert gate_error(marked, [gate("file_mb>100"), gate("peak_memory_mb>100")]) is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vgg_deploy.bench import load
-from vgg_deploy.bench.load import Load, cores_of_others, look
+from vgg_deploy.bench.load import Load, between, cores_of_others, look, together
 
 LINUX = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="reads Linux's /proc/stat")
 
@@ -20,14 +20,21 @@ def at(wall: float, busy: float, own: float) -> Load:
 
 
 def test_what_others_used_is_what_is_not_our_own() -> None:
-    assert cores_of_others(at(0, 50, 5), at(10, 65, 10)) == pytest.approx(1.0)
-    assert cores_of_others(at(0, 50, 5), at(10, 54.9, 10)) == 0  # ticks are coarse
+    assert cores_of_others(between(at(0, 50, 5), at(10, 65, 10))) == pytest.approx(1.0)
+    assert cores_of_others(between(at(0, 50, 5), at(10, 54.9, 10))) == 0  # ticks are coarse
 
 
 def test_too_short_or_unknown_is_not_guessed() -> None:
-    assert cores_of_others(at(0, 0, 0), at(0.1, 1, 0)) is None
-    assert cores_of_others(None, at(1, 1, 0)) is None
-    assert cores_of_others(at(1, 1, 0), None) is None
+    assert cores_of_others(between(at(0, 0, 0), at(0.1, 1, 0))) is None
+    assert cores_of_others(between(None, at(1, 1, 0))) is None
+    assert cores_of_others(between(at(1, 1, 0), None)) is None
+
+
+def test_spans_add_up_and_one_that_is_not_known_makes_the_sum_unknown() -> None:
+    short = [at(0.3, 0.4, 0.2), at(0.3, 0.3, 0.2)]
+    assert [cores_of_others(span) for span in short] == [None, None]
+    assert cores_of_others(together(short)) == pytest.approx(0.5)
+    assert together([*short, None]) is None
 
 
 def test_the_counters_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +55,7 @@ def test_a_busy_neighbour_is_seen() -> None:
         time.sleep(0.2)
         before = look()
         time.sleep(1)
-        others = cores_of_others(before, look())
+        others = cores_of_others(between(before, look()))
         neighbour.kill()
     assert others is not None
     assert others > 0.3

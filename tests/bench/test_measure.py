@@ -93,6 +93,15 @@ def test_what_never_settles_is_said() -> None:
     assert "not stable after 5 s of warm-up" in found.marks
 
 
+@pytest.mark.parametrize(("ms", "runs"), [(1_200, 10), (2_000, 6), (30_000, 2)])
+def test_runs_that_fill_the_warm_up_can_be_warm_too(ms: int, runs: int) -> None:
+    found = measured([ms * MS], min_seconds=1, max_seconds=2)
+    assert found.warmup_runs == runs
+    assert not any("warm-up" in mark for mark in found.marks)
+    cooling = measured([ms * MS] * (runs // 2) + [2 * ms * MS], min_seconds=1, max_seconds=2)
+    assert "not stable after 5 s of warm-up" in cooling.marks
+
+
 def test_calls_from_host_to_host_are_timed_apart() -> None:
     found = measured([10 * MS], min_seconds=1)
     assert set(found.end_to_end_ns) == {12 * MS}
@@ -142,6 +151,57 @@ def test_other_programs_are_said() -> None:
     )
     found = measured([10 * MS], min_seconds=1, look=lambda: next(looks))
     assert found.marks == ("not alone: other programs used 1.0 cores meanwhile",)
+
+
+def test_who_comes_while_the_calls_are_timed_is_seen() -> None:
+    """A neighbour on two cores from the first call on; the runs before it were alone."""
+    clock, busy_from = Clock(), 10**18
+
+    class Called(FakeSession):
+        def __call__(self, batch: NDArray[Any], /) -> NDArray[Any]:
+            nonlocal busy_from
+            busy_from = min(busy_from, clock.now)
+            return super().__call__(batch)
+
+    def look() -> Load:
+        return Load(wall=clock.now / 1e9, busy=2 * max(0, clock.now - busy_from) / 1e9, own=0)
+
+    session = Called(clock, [10 * MS])
+    found = measure(
+        session, np.zeros(1), MeasureOptions(min_seconds=1), instruments(clock, look=look)
+    )
+    assert found.marks == ("not alone: other programs used 0.5 cores meanwhile",)  # of 4/3 s
+
+
+class Looks:
+    """A probe that keeps when it was asked."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.at_ns = clock, list[int]()
+
+    def look(self) -> None:
+        self.at_ns.append(self.clock.now)
+
+    def seen(self) -> None:
+        return None
+
+
+def test_the_gpu_is_looked_at_after_the_burst_and_between_calls() -> None:
+    clock = Clock()
+    probe = Looks(clock)
+    using = Instruments(
+        stopwatch=HostStopwatch(now=clock, name="cuda-events"),
+        now=clock, look=lambda: None, probe=probe,
+    )  # fmt: skip
+    options = MeasureOptions(min_seconds=3)
+    found = measure(FakeSession(clock, [10 * MS]), np.zeros(1), options, using)
+    called_ns = clock.now - sum(found.end_to_end_ns)
+    timed_ns = called_ns - found.burst_ns
+    burst = [at for at in probe.at_ns if timed_ns < at <= called_ns]
+    calls = [at for at in probe.at_ns if called_ns < at]
+    assert burst == [called_ns]
+    assert len(calls) == 4  # a second of calls, every quarter
+    assert calls[-1] == clock.now
 
 
 def test_a_run_that_breaks_leaves_garbage_collection_on() -> None:

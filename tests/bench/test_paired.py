@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from statistics import median
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from vgg_deploy.bench.paired import paired, t_quantile, unpaired
 
@@ -72,3 +75,49 @@ def test_two_runs_are_further_apart_than_their_samples_show() -> None:
     equal = unpaired(old, old, 0.01)
     assert equal is not None
     assert equal.high == pytest.approx(math.exp(1.96 * math.sqrt(2) * 0.01), abs=3e-3)
+
+
+def normal(random: np.random.Generator, count: int) -> NDArray[np.float64]:
+    return np.exp(0.02 * random.standard_normal(count))
+
+
+def tailed(random: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """A fifth of the runs is disturbed, and takes twice as long in the mean."""
+    late = np.where(random.random(count) < 0.2, 1 + random.exponential(1, count), 1)
+    return normal(random, count) * late
+
+
+def skewed(random: np.random.Generator, count: int) -> NDArray[np.float64]:
+    return 1 + 0.15 * random.lognormal(0, 1.2, count)
+
+
+@pytest.mark.parametrize("draw", [normal, tailed, skewed])
+@pytest.mark.parametrize(("olds", "news"), [(521, 64), (64, 521), (3000, 30), (200, 20)])
+def test_runs_of_unequal_length_and_equal_speed_are_told_as_equal(
+    draw: Callable[[np.random.Generator, int], NDArray[np.float64]], olds: int, news: int
+) -> None:
+    """The samples alone, without a share for how much runs differ, in 300 pairs."""
+    random = np.random.default_rng([olds, news])
+    held = same = 0
+    logs = []
+    for _ in range(300):
+        old = [int(1e7 * x) for x in draw(random, olds)]
+        new = [int(1e7 * x) for x in draw(random, news)]
+        found = unpaired(old, new, 0.0)
+        assert found is not None
+        same += found.ratio == pytest.approx(median(new) / median(old))
+        held += found.low <= 1 <= found.high
+        logs.append(math.log(found.ratio))
+    assert same == 300  # what it is called: the ratio of the p50s
+    assert held >= 273  # 285 are expected; fewer than 274 by chance in one of 1,000
+    assert abs(np.mean(logs)) < 4 * np.std(logs) / math.sqrt(300)  # no bias
+
+
+def test_a_slower_run_is_found_whatever_the_lengths() -> None:
+    random = np.random.default_rng(0)
+    old = [int(1e7 * x) for x in tailed(random, 521)]
+    new = [int(1.2e7 * x) for x in tailed(random, 64)]
+    found = unpaired(old, new, 0.03)
+    assert found is not None
+    assert found.word == "slower"
+    assert found.low < 1.2 < found.high

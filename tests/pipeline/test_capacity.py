@@ -12,7 +12,7 @@ import pytest
 from tests.bench.rows import passed
 from tests.heard import Heard
 from vgg_deploy import stored
-from vgg_deploy.artifact import Artifact
+from vgg_deploy.artifact import Artifact, Target
 from vgg_deploy.bench.capacity import CapacityOptions
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
@@ -179,6 +179,31 @@ def test_a_size_that_is_not_planned_with_is_told(timed: Bundle) -> None:
     assert plan_capacity(timed, OPTIONS).candidates[0].marks[0] == NOT_VERIFIED
 
 
+def test_calls_that_are_noisy_are_told_beside_the_plan(timed: Bundle) -> None:
+    row = timing(timed.checkpoint, "one", 1, 2.0)
+    save(timed, replace(row, end_to_end_ns=(2_000_000, 3_000_000) * 10))
+    (one,) = plan_capacity(timed, OPTIONS).candidates
+    assert one.plan is not None
+    assert one.marks == ("calls noisy: quartiles ±20.0 %",)
+
+
+def test_batches_between_the_profiles_of_an_engine_are_padded_and_told(timed: Bundle) -> None:
+    """A size that the engine refuses costs what the next one that it takes costs."""
+    target = Target(flavour="tensorrt", version="10.0", compute_capability="9.0",
+                    batches=((1, 1, 1), (16, 16, 16)))  # fmt: skip
+    rows = [timing(timed.checkpoint, "one", size, 2.0 + 0.5 * size) for size in (1, 16)]
+    save(timed, *rows)
+    (any_size,) = plan_capacity(timed, OPTIONS).candidates
+    engine = replace(timed.checkpoint, target=target)
+    bundle = replace(timed, manifest=replace(timed.manifest, artifacts=(engine,)))
+    (fixed,) = plan_capacity(bundle, OPTIONS).candidates
+    assert fixed.marks == ("batches of 2 to 15 are padded to 16",)
+    assert any_size.marks == ()
+    assert fixed.plan is not None
+    assert any_size.plan is not None
+    assert fixed.plan.load.p50_ms > 1.1 * any_size.plan.load.p50_ms
+
+
 def test_a_backend_that_never_ran_here_is_no_candidate(timed: Bundle) -> None:
     artifact = timed.checkpoint
     absent = replace(timing(artifact, "trt", 0, 1.0, 0), status="skipped", reason="no GPU")
@@ -230,7 +255,7 @@ def test_the_command(timed: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
 def test_service_times_are_host_to_host_with_the_spread_of_the_runs(tiny_bundle: Bundle) -> None:
     row = timing(tiny_bundle.checkpoint, "ort-cpu", 1, 2.0)
     copied = replace(row, end_to_end_ns=(3_000_000, 3_000_000, 9_000_000))
-    service = service_times([copied])
+    service = service_times([copied], tiny_bundle.checkpoint)
     assert service.median(1) == pytest.approx(0.003)
     drawn = service.draw(np.random.default_rng(0), 1000)[1]
     assert np.std(drawn) / 0.003 == pytest.approx(np.std(row.samples_ns) / 2e6, rel=0.1)

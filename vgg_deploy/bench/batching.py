@@ -8,7 +8,7 @@ The policy is that of Triton and of most servers: a free replica takes what wait
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,22 +29,40 @@ class ServiceTimes:
     """How long a batch takes: measured latencies, in between by straight lines.
 
     A time is the median at its size, times a factor drawn from the measured spread of the nearest
-    larger measured size. Sizes above the largest measured one are refused.
+    larger measured size. Sizes above the largest measured one are refused. A size that the file
+    does not take is padded to the next one that it takes, and takes that one's time.
     """
 
-    def __init__(self, measured: Sequence[tuple[int, Seconds]]) -> None:
+    def __init__(
+        self,
+        measured: Sequence[tuple[int, Seconds]],
+        takes: Callable[[int], bool] = lambda _size: True,
+    ) -> None:
         """Take pairs of a batch size and its latencies in seconds, at least one pair."""
         pairs = sorted(measured, key=lambda pair: pair[0])
         if not pairs or any(len(samples) == 0 for _, samples in pairs):
             raise ValueError("no latencies")
         self.batches = tuple(batch for batch, _ in pairs)
         medians = [float(np.median(samples)) for _, samples in pairs]
-        sizes = np.arange(self.batches[-1] + 1)
+        sizes = list(range(self.batches[-1] + 1))
+        for size in reversed(sizes[1:-1]):
+            if size not in self.batches and not takes(size):
+                sizes[size] = sizes[size + 1]
+        self._runs_as = sizes
         self._median = np.interp(sizes, self.batches, medians)
         self._factors = [
             samples / median for (_, samples), median in zip(pairs, medians, strict=True)
         ]
         self._nearest = np.searchsorted(self.batches, sizes)
+
+    @property
+    def padded(self) -> dict[int, tuple[int, int]]:
+        """By the size that is run: the smallest and the largest that are padded to it."""
+        found: dict[int, tuple[int, int]] = {}
+        for size, run in enumerate(self._runs_as):
+            if run != size:
+                found[run] = (found.get(run, (size, size))[0], size)
+        return found
 
     def median(self, batch: int) -> float:
         """Seconds that a batch of that size usually takes."""

@@ -12,7 +12,7 @@ from statistics import median
 from vgg_deploy.backends.base import Answering, Array, Session
 from vgg_deploy.bench.answers import apart, require_same_answer
 from vgg_deploy.bench.clock import Run, Stopwatch
-from vgg_deploy.bench.load import cores_of_others, look
+from vgg_deploy.bench.load import Load, between, cores_of_others, look, together
 from vgg_deploy.bench.measure import Instruments, no_garbage_collection, warm_up
 from vgg_deploy.bench.paired import FEWEST_BLOCKS
 from vgg_deploy.bench.rules import gpu_marks, others_mark, warm_mark
@@ -61,8 +61,8 @@ def contest(
     Raises ``MeasurementNotValid`` for one whose timed runs answer otherwise than its calls do.
     """
     using = using or Instruments(look=look)
-    found, warm = _part(contenders, batch, options, using, done, options.blocks)
-    return _told(found, warm, [found.others_cores], using)
+    found, warm, spent = _part(contenders, batch, options, using, done, options.blocks)
+    return _told(found, warm, [spent], using)
 
 
 def _part(
@@ -72,8 +72,8 @@ def _part(
     using: Instruments,
     done: Callable[[], None],
     wanted: int,
-) -> tuple[Contest, bool]:
-    """So many blocks without marks, and whether all contenders were warm."""
+) -> tuple[Contest, bool, Load | None]:
+    """So many blocks without marks, whether all contenders were warm, and what the blocks cost."""
     runs = [c.session.bind(batch) for c in contenders]
     order, shuffle = list(range(len(contenders))), random.Random(options.seed).shuffle  # noqa: S311
     blocks: list[Block] = []
@@ -93,7 +93,7 @@ def _part(
             using.probe.look()
             gc.collect(0)
             done()
-        others = cores_of_others(before, using.look())
+        spent = between(before, using.look())
     for contender in contenders:
         _require_same_answer(contender, batch)
     made = Contest(
@@ -101,9 +101,8 @@ def _part(
         batch=batch.shape[0],
         runs_per_turn=tuple(turns),
         blocks=tuple(blocks),
-        others_cores=others,
     )
-    return made, all(warm for _, warm in ready)
+    return made, all(warm for _, warm in ready), spent
 
 
 def contest_in_rounds(
@@ -124,33 +123,33 @@ def contest_in_rounds(
     rounds = min(-(-ROUNDS // count) * count, options.blocks)
     using = using or Instruments(look=look)
     parts: list[Contest] = []
+    spans: list[Load | None] = []
     all_warm = True
-    before = using.look()
     for number in range(rounds):
         share = options.blocks // rounds + (number < options.blocks % rounds)
         order = [(number + i) % count for i in range(count)]
         with opened(order) as contenders:
             seeded = replace(options, seed=options.seed + number)
-            part, warm = _part(contenders, batch, seeded, using, done, share)
+            part, warm, spent = _part(contenders, batch, seeded, using, done, share)
+        spans.append(spent)
         all_warm = all_warm and warm
         parts.append(_put_back(part, order, number))
-    # a round may be too short for the counters, all of them together hardly are
-    others = cores_of_others(before, using.look())
-    whole = replace(
-        parts[0],
-        blocks=tuple(block for part in parts for block in part.blocks),
-        others_cores=others,
-    )
-    return _told(whole, all_warm, [*(part.others_cores for part in parts), others], using)
+    whole = replace(parts[0], blocks=tuple(block for part in parts for block in part.blocks))
+    return _told(whole, all_warm, spans, using)
 
 
-def _told(
-    found: Contest, warm: bool, others: Sequence[float | None], using: Instruments
-) -> Contest:
-    """With the rules that it breaks; of those that ran beside it, the first that were seen."""
+def _told(found: Contest, warm: bool, spans: Sequence[Load | None], using: Instruments) -> Contest:
+    """With the rules that it breaks; of those that ran beside it, the first that were seen.
+
+    ``spans`` are the rounds' own: what opens a session between two of them may start programs.
+    """
     gpu = using.probe.seen()
-    beside = next((mark for mark in map(others_mark, others) if mark), ())
-    return replace(found, marks=(*warm_mark(warm), *beside, *gpu_marks(gpu)), gpu=gpu)
+    # a round may be too short for the counters, all of them together hardly are
+    others = cores_of_others(together(spans))
+    seen = [*map(cores_of_others, spans), others]
+    beside = next((mark for mark in map(others_mark, seen) if mark), ())
+    marks = (*warm_mark(warm), *beside, *gpu_marks(gpu))
+    return replace(found, marks=marks, others_cores=others, gpu=gpu)
 
 
 def _require_same_answer(contender: Contender, batch: Array) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ _IDLE, _IOWAIT, _COUNTED = 3, 4, 8
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Seconds of processor time at one moment, all cores added up."""
+    """Seconds of processor time at one moment or between two, all cores added up."""
 
     wall: float
     busy: float  # of the machine, stolen by a hypervisor included
@@ -37,9 +38,29 @@ def look() -> Load | None:
     return Load(wall=time.monotonic(), busy=busy / per_second, own=time.process_time())
 
 
-def cores_of_others(before: Load | None, after: Load | None) -> float | None:
-    """Cores that other programs kept busy between two looks; None where it cannot be told."""
-    if before is None or after is None or after.wall - before.wall < _LEAST_S:
+def between(before: Load | None, after: Load | None) -> Load | None:
+    """What was spent from one look to the next; None where one of them is."""
+    if before is None or after is None:
         return None
-    others = (after.busy - before.busy) - (after.own - before.own)
-    return max(0.0, others) / (after.wall - before.wall)
+    return Load(
+        wall=after.wall - before.wall, busy=after.busy - before.busy, own=after.own - before.own
+    )
+
+
+def together(spans: Sequence[Load | None]) -> Load | None:
+    """What was spent in several spans of time; None where one of them is not known."""
+    known = [span for span in spans if span is not None]
+    if len(known) < len(spans):
+        return None
+    return Load(
+        wall=sum(span.wall for span in known),
+        busy=sum(span.busy for span in known),
+        own=sum(span.own for span in known),
+    )
+
+
+def cores_of_others(spent: Load | None) -> float | None:
+    """Cores that other programs kept busy meanwhile; None where it cannot be told."""
+    if spent is None or spent.wall < _LEAST_S:
+        return None
+    return max(0.0, spent.busy - spent.own) / spent.wall

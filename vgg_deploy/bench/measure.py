@@ -12,7 +12,7 @@ from statistics import median
 from vgg_deploy.backends.base import Answering, Array, Session
 from vgg_deploy.bench.answers import apart
 from vgg_deploy.bench.clock import HostStopwatch, Now, Run, Stopwatch
-from vgg_deploy.bench.load import Load, cores_of_others, look
+from vgg_deploy.bench.load import Load, between, cores_of_others, look
 from vgg_deploy.bench.nvml import NoProbe, Probe
 from vgg_deploy.bench.rules import marks_of
 from vgg_deploy.bench.stats import MIN_QUERIES, NS
@@ -87,10 +87,10 @@ def measure(
         warmup, warm = warm_up(run, sync, using)
         before = using.look()
         samples = _timed(run, sync, options, using)
-        others = cores_of_others(before, using.look())
         burst = _burst(run, sync, samples, using) if using.stopwatch.name != "host" else (0, 0)
         timed = session.output() if isinstance(session, Answering) else None
         calls, called = _calls(session, batch, options, using)
+        others = cores_of_others(between(before, using.look()))
     gpu = using.probe.seen()
     return Measurement(
         clock=using.stopwatch.name,
@@ -111,18 +111,30 @@ def measure(
 
 def warm_up(run: Run, sync: Run, using: Instruments) -> tuple[int, bool]:
     """Run until two windows agree; (runs, whether they did before the time was up)."""
-    now, start, runs, before = using.now, using.now(), 0, 0.0
-    while now() - start < MAX_WARMUP_S * NS:
-        window: list[int] = []
-        opened = now()
-        while len(window) < _WINDOW or 0 < now() - opened < _WINDOW_NS:
-            window.append(using.stopwatch.lap(run, sync))
+    now, start, runs = using.now, using.now(), 0
+    before: float | None = None
+    while True:
+        window = _window(run, sync, using)
         runs += len(window)
         middle = median(window)
-        if before and abs(middle - before) <= _STABLE * before:
-            return runs, True
+        if before is not None:  # one window alone tells nothing, however long it took
+            if abs(middle - before) <= _STABLE * before:
+                return runs, True
+            if now() - start >= MAX_WARMUP_S * NS:
+                return runs, False
         before = middle
-    return runs, False
+
+
+def _window(run: Run, sync: Run, using: Instruments) -> list[int]:
+    """Some runs; fewer than usual, but one, where they are slow."""
+    laps: list[int] = []
+    opened = using.now()
+    while True:
+        laps.append(using.stopwatch.lap(run, sync))
+        spent = using.now() - opened
+        enough = len(laps) >= _WINDOW and not 0 < spent < _WINDOW_NS
+        if enough or spent >= MAX_WARMUP_S * NS:
+            return laps
 
 
 def _timed(run: Run, sync: Run, options: MeasureOptions, using: Instruments) -> list[int]:
@@ -160,7 +172,9 @@ def _burst(run: Run, sync: Run, samples: list[int], using: Instruments) -> tuple
     for _ in range(runs):
         run()
     sync()
-    return runs, using.now() - begin
+    spent = using.now() - begin
+    using.probe.look()
+    return runs, spent
 
 
 def _calls(
@@ -178,10 +192,13 @@ def _calls(
         end = now()
         calls.append(end - begin)
         if (end >= least and len(calls) >= _CALLS) or end >= most:
+            using.probe.look()
             return calls, answer
-        if using.tick and end - told >= _TICK_NS:
-            length = _length((end - first) / len(calls), _CALLS, options, CALLS_SHARE)
-            using.tick((end - told) / NS, (length - (end - first)) / NS)
+        if end - told >= _TICK_NS:
+            using.probe.look()
+            if using.tick:
+                length = _length((end - first) / len(calls), _CALLS, options, CALLS_SHARE)
+                using.tick((end - told) / NS, (length - (end - first)) / NS)
             told = end
 
 

@@ -1,7 +1,7 @@
 """Ratios of latencies with a 95 % interval: pure arithmetic on stored samples.
 
 Latency is skewed and scales with its level, so logarithms are compared: the mean of the log ratios
-of paired blocks, with Student's t.
+of paired blocks, or the log ratio of two runs' medians, with Student's t.
 """
 
 from __future__ import annotations
@@ -75,23 +75,22 @@ def paired(logs: Sequence[float], comparisons: int = 1) -> Ratio:
 def unpaired(
     old: Sequence[int], new: Sequence[int], run_to_run: float, comparisons: int = 1
 ) -> Ratio | None:
-    """``new`` over ``old``, two runs at different times; None for too few samples.
+    """p50 of ``new`` over that of ``old``, two runs at different times; None for too few samples.
 
     ``run_to_run`` is the relative standard deviation of the median from one run to the next,
     which no single run can show; it is added to what the samples show (Welch's interval). With
     several ``comparisons`` all intervals hold at once with 95 % (Bonferroni).
     """
-    a, b = _logs(old), _logs(new)
-    if min(len(a), len(b)) < FEWEST_BLOCKS:
+    if min(len(old), len(new)) < FEWEST_BLOCKS:
         return None
-    va, vb = variance(a) / len(a), variance(b) / len(b)
+    (va, a), (vb, b) = _spread(old), _spread(new)
     within = va + vb
-    freedom = within**2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1)) if within else 1.0
+    freedom = within**2 / (va**2 / (a - 1) + vb**2 / (b - 1)) if within else 1.0
     level = 1 - (1 - LEVEL) / comparisons
     t = t_quantile(level, max(1, math.floor(freedom))) if within else 0.0
     z = t_quantile(level, 1000)
     half = math.hypot(t * math.sqrt(within), z * math.sqrt(2) * run_to_run)
-    return _ratio(fmean(b) - fmean(a), half, min(len(a), len(b)))
+    return _ratio(_log_median(new) - _log_median(old), half, min(a, b))
 
 
 @cache
@@ -123,11 +122,22 @@ def _within(t: float, freedom: int) -> float:
     return math.sin(angle) * total
 
 
-def _logs(samples: Sequence[int]) -> list[float]:
-    """Log medians of consecutive parts: neighbours in time are alike, parts hardly are."""
+def _spread(samples: Sequence[int]) -> tuple[float, int]:
+    """Variance of the log median, from consecutive parts; and how many parts.
+
+    Neighbours in time are alike, parts hardly are. Only the width comes from them: with a tail to
+    the right the median of a part lies above that of the whole run, more so the smaller the part.
+    """
     size = max(1, len(samples) // _PARTS)
     parts = [samples[i : i + size] for i in range(0, len(samples) - size + 1, size)]
-    return [math.log(max(1.0, median(part))) for part in parts]
+    logs = [_log_median(part) for part in parts]
+    # of normal noise, a median of n varies by π/2 as much as a mean, and that of 1 is a mean
+    small = 1 + (math.pi / 2 - 1) / size
+    return small * variance(logs) / len(logs), len(logs)
+
+
+def _log_median(samples: Sequence[int]) -> float:
+    return math.log(max(1.0, median(samples)))
 
 
 def _ratio(centre: float, half: float, blocks: int) -> Ratio:

@@ -44,6 +44,12 @@ def warm_mark(warm: bool) -> tuple[str, ...]:
     return () if warm else ("not stable after 5 s of warm-up",)
 
 
+def calls_mark(calls_ns: Sequence[int]) -> tuple[str, ...]:
+    """The mark for calls from host to host that differ too much for a figure made from them."""
+    spread = robust_spread(calls_ns)
+    return (f"calls noisy: quartiles ±{100 * spread:.1f} %",) if spread > NOISY["host"] else ()
+
+
 def others_mark(others: float | None) -> tuple[str, ...]:
     """The mark for cores that other programs used; none where they did not, or nobody knows."""
     if others is None or others <= NOT_ALONE_CORES:

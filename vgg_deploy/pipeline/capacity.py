@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vgg_deploy import stored
+from vgg_deploy.artifact import Artifact
 from vgg_deploy.bench.batching import Seconds, ServiceTimes
 from vgg_deploy.bench.capacity import (
     CandidatePlan,
@@ -19,9 +20,11 @@ from vgg_deploy.bench.capacity import (
     grown,
     plan,
 )
+from vgg_deploy.bench.rules import calls_mark
 from vgg_deploy.bench.stats import MIN_QUERIES, NS
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput
+from vgg_deploy.pipeline.benchinput import not_taken
 from vgg_deploy.pipeline.verified import as_shown
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.pipeline.whole import problems_of
@@ -49,14 +52,16 @@ def plan_capacity(
     out = _out(bundle, groups, watch)
     watch.begin("plan", len(groups) + 1, "plans")  # and the first one at other loads
     candidates = []
+    files = {artifact.sha256: artifact for artifact in bundle.artifacts}
     for subject, rows in groups.items():
-        candidates.append(_candidate(subject, rows, options, out[subject]))
+        candidates.append(_candidate(files[subject.sha256], rows, options, out[subject]))
         watch.advance()
     candidates.sort(key=lambda c: (c.plan is None, c.plan.load.replicas if c.plan else 0))
     first = candidates[0]
     if first.plan is None:
         raise _nothing_fits(candidates)
-    service = service_times(row for row in groups[first.subject] if _usable(row))
+    usable = [row for row in groups[first.subject] if _usable(row)]
+    service = service_times(usable, files[first.subject.sha256])
     candidates[0] = replace(first, plan=grown(service, options, first.plan))
     watch.advance()
     return CapacityReport(
@@ -89,13 +94,14 @@ def _out(bundle: Bundle, groups: _Groups, watch: Watcher) -> Mapping[Subject, st
     return {subject: said or problems[subject.sha256] for subject, said in refused.items()}
 
 
-def service_times(rows: Iterable[Timing]) -> ServiceTimes:
-    """Service times of the rows of one subject, in seconds.
+def service_times(rows: Iterable[Timing], artifact: Artifact) -> ServiceTimes:
+    """Service times of the rows of one subject, in seconds; ``artifact`` says what it takes.
 
     A server also copies input and output, so the runs, which are timed without, are stretched to
     the median of the calls from host to host. Their spread stays: there are far more of them.
     """
-    return ServiceTimes([(row.batch, _seconds(row)) for row in rows])
+    measured = [(row.batch, _seconds(row)) for row in rows]
+    return ServiceTimes(measured, lambda size: not not_taken(artifact, size))
 
 
 def _seconds(row: Timing) -> Seconds:
@@ -153,30 +159,42 @@ def _left_out(row: Timing) -> str:
 
 
 def _candidate(
-    subject: Subject, timed: list[Timing], options: CapacityOptions, out: str
+    artifact: Artifact, timed: list[Timing], options: CapacityOptions, out: str
 ) -> CandidatePlan:
     rows = [row for row in timed if _usable(row)]
     left_out = tuple(_left_out(row) for row in timed if not _usable(row))
     found: Plan | None = None
     idle_ms: float | None = None
     reason = out or "no usable timing at batch 1"
+    padded: tuple[str, ...] = ()
     if not out and any(row.batch == 1 for row in rows):
+        service = service_times(rows, artifact)
+        padded = _padded(service)
         try:
-            found, reason = plan(service_times(rows), options), ""
+            found, reason = plan(service, options), ""
         except OutOfReach as refused:
             reason, idle_ms = refused.cause, refused.idle_ms
     return CandidatePlan(
-        subject=subject,
+        subject=timed[0].subject,
         batches=tuple(sorted(row.batch for row in rows)),
         clock="host to host" if all(row.end_to_end_ns for row in rows) else "run alone",
-        marks=tuple(mark for mark in (*_marks(rows), *left_out) if mark != out),
+        marks=tuple(mark for mark in (*_marks(rows), *left_out, *padded) if mark != out),
         plan=found,
         reason=reason,
         idle_p99_ms=idle_ms,
     )
 
 
+def _padded(service: ServiceTimes) -> tuple[str, ...]:
+    """The batches that a server has to fill up, because the file does not take them."""
+    return tuple(
+        f"batches of {low if low == high else f'{low} to {high}'} are padded to {run}"
+        for run, (low, high) in service.padded.items()
+    )
+
+
 def _marks(rows: Iterable[Timing]) -> tuple[str, ...]:
-    """What bench said of any of the rows, one of each kind: "noisy: quartiles ±12 %"."""
-    kinds = {mark.partition(":")[0]: mark for row in rows for mark in row.marks}
+    """What speaks against any of the rows, one of each kind: "noisy: quartiles ±12 %"."""
+    said = (mark for row in rows for mark in (*row.marks, *calls_mark(row.end_to_end_ns)))
+    kinds = {mark.partition(":")[0]: mark for mark in said}
     return tuple(kinds.values())
