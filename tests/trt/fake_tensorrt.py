@@ -38,6 +38,7 @@ VERSIONS = {
 Fault = Literal[
     "builder", "capability", "add profile", "build", "memory", "cache",  # while building
     "runtime", "runtime raises", "plan", "plan raises", "plan memory",  # while opening
+    "inspector",  # while listing the layers
     "refitter", "refit file", "refit", "missing weights",  # while opening a plan without weights
     "context", "context memory", "profile", "shape", "infer", "infer raises",  # while running
     "address", "run", "capture",
@@ -61,6 +62,7 @@ class Fake:
     in_use: set[int] = field(default_factory=set)  # profiles that some context has
     refitted: list[str] = field(default_factory=list)
     capturable: bool = True
+    inspected: str = ""  # what the engine inspector says, where it is not a layer
 
     @property
     def listed(self) -> Any:

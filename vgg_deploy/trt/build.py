@@ -19,7 +19,7 @@ from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact, Target
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.environment import now, versions
-from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
 from vgg_deploy.manifest import Draft, notes_path
 from vgg_deploy.trt import match
 from vgg_deploy.trt.config import capability_of, make_config, wanted_options
@@ -219,21 +219,36 @@ def _built(
 def _layers(
     keeper: Any, plan: Any, log: Log, options: BuildOptions, place: Place, progress: Progress
 ) -> tuple[tuple[Layer, ...], Source]:
-    """Layers from the inspector where the engine opens here, else from the builder's log."""
-    engine = None
-    if place.gpu and (runtime := place.library.make("Runtime", keeper)) is not None:
-        if options.version_compatible:
-            runtime.engine_host_code_allowed = True  # its lean runtime is part of the plan
-        engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        if place.gpu:
-            why = reason(log, place.driver)
-            progress.say(f"the new engine could not be opened to list its layers: {why}")
-        return from_log(log.layers), "builder log"
-    inspector = engine.create_engine_inspector()
-    json_format = place.library.module.LayerInformationFormat.JSON
-    text = inspector.get_engine_information(json_format)
-    return from_inspector(text, place.library.traits), "engine inspector"
+    """Layers from the inspector where the engine opens here, else from the builder's log.
+
+    The plan is finished and may have taken minutes: nothing that fails here costs it.
+    """
+    doing = "be opened to list its layers"
+    try:
+        engine = _opened(keeper, plan, options, place)
+        if engine is not None:
+            doing = "tell its layers"
+            inspector = engine.create_engine_inspector()
+            json_format = place.library.module.LayerInformationFormat.JSON
+            text = inspector.get_engine_information(json_format)
+            return from_inspector(text, place.library.traits), "engine inspector"
+        why = reason(log, place.driver)
+    except VggDeployError as error:
+        why = error.cause
+    except (RuntimeError, ValueError, AttributeError) as error:  # no inspector, or what it raises
+        why = str(error) or type(error).__name__
+    if place.gpu:
+        progress.say(f"the new engine could not {doing}: {why}")
+    return from_log(log.layers), "builder log"
+
+
+def _opened(keeper: Any, plan: Any, options: BuildOptions, place: Place) -> Any:
+    """The engine, or None without its GPU and where the library refuses."""
+    if not place.gpu or (runtime := place.library.make("Runtime", keeper)) is None:
+        return None
+    if options.version_compatible:
+        runtime.engine_host_code_allowed = True  # its lean runtime is part of the plan
+    return runtime.deserialize_cuda_engine(plan)
 
 
 def read_notes(bundle: Bundle, engine: Artifact) -> EngineNotes:
