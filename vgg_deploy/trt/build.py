@@ -31,6 +31,7 @@ from vgg_deploy.trt.options import BuildOptions
 from vgg_deploy.trt.place import Place, find_place
 from vgg_deploy.trt.progress import Phases, Progress, monitor
 from vgg_deploy.trt.timing_cache import timing_cache
+from vgg_deploy.trt.weights import as_read_by
 
 NO_GPU = "none"
 _LOCK = ".build.lock"
@@ -196,8 +197,10 @@ def _built(
         library.flags("NetworkDefinitionCreationFlag", library.traits.network_flags)
     )
     parser = module.OnnxParser(network, keeper)
-    if not parser.parse(onnx_path.read_bytes()):
-        raise parse_failure(parser, onnx_path, library.traits.label)
+    content = as_read_by(library.traits, onnx_path.read_bytes())
+    if not parser.parse(content):
+        raise parse_failure(parser, onnx_path.name, content, library.traits.label)
+    del content  # up to 2 GB; the parser has its own copy
     config = make_config(builder, onnx_path, onnx, options, place)
     phases = Phases(title, progress, log)
     if (watching := monitor(module, phases)) is not None:
