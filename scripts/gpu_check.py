@@ -84,6 +84,8 @@ def _given(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=Options.images, help="verified with")
     parser.add_argument("--step-seconds", type=float, default=Options.step_seconds,
                         help="after which a step is ended; what it had measured stays")  # fmt: skip
+    parser.add_argument("--build-seconds", type=float, default=Options.build_seconds,
+                        help="the same for a step that builds an engine or compiles")  # fmt: skip
     parser.add_argument("--work", default=Options.work, help="folder of the bundles")
     parser.add_argument("--trt-python", default=sys.executable, help="the Python with TensorRT")
     parser.add_argument(
@@ -109,10 +111,11 @@ def _options(given: argparse.Namespace) -> Options:
         seconds=given.seconds,
         images=given.images,
         step_seconds=given.step_seconds,
+        build_seconds=given.build_seconds,
         work=given.work,
         trt_python=given.trt_python,
     )
-    times = (chosen.seconds, chosen.step_seconds, given.total_seconds)
+    times = (chosen.seconds, chosen.step_seconds, chosen.build_seconds, given.total_seconds)
     if min(chosen.batches) < 1 or min(times) <= 0:
         raise UsageError("a batch below 1 or no time", "give positive numbers")
     return chosen

@@ -1,9 +1,12 @@
-"""Importing libraries that need a hand: torchvision beside a torch that has no CUDA."""
+"""Libraries that need a hand: torchvision beside a torch without CUDA, torch's words on TF32."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +23,18 @@ def import_torch() -> ModuleType:
         raise BackendNotAvailable(
             "this needs torch, which is not installed", INSTALL_TORCH
         ) from error
+
+
+@contextmanager
+def tf32_switches() -> Iterator[None]:
+    """For code that moves them: no word on their age, every other warning as before.
+
+    torch warns of them from 2.9 on, once in a process; later versions (2.14) are silent again.
+    The new ones do not stand for all of them.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Please use the new API settings to control TF32")
+        yield
 
 
 def import_torchvision(name: str = "torchvision") -> Any:

@@ -73,26 +73,71 @@ def test_tensorrt_runs_in_its_own_python_on_the_same_bundle() -> None:
 
 def test_what_tells_most_comes_first() -> None:
     """A lent machine may be gone at any step."""
-    names = ("torch_cuda", "torch_compile_cuda", "torch_cuda_fp16", "ort_trt", "aoti_cuda")
-    found = (doctor("main", True, **dict.fromkeys((*names, "trt", "ort_cuda"), True)),)
-    options = replace(OPTIONS, trt_python="main", networks=("vgg16", "tiny"))
+    names = ("torch_cuda", "torch_compile_cuda", "torch_cuda_fp16", "torch_cuda_bf16", "ort_trt",
+             "aoti_cuda", "trt", "ort_cuda")  # fmt: skip
+    found = (doctor("main", True, **dict.fromkeys(names, True)),)
+    options = replace(OPTIONS, trt_python="main", networks=("vgg16", "tiny"),
+                      precisions=("fp32", "fp16", "int8"))  # fmt: skip
     plan = list(steps(options, found))
-    cells = [(s.backend, s.network) for s in plan if s.kind == "bench"]
-    assert list(dict.fromkeys(name for name, _ in cells)) == [
-        "torch-cuda", "torch-cuda-fp16", "ort-cuda", "trt", "ort-trt",
-        "torch-compile-cuda", "aoti-cuda",
+    cells = [(s.network, s.backend, s.precision) for s in plan if s.kind == "bench"]
+    early = [
+        ("torch-cuda", ""), ("torch-cuda-fp16", ""), ("ort-cuda", ""),
+        ("trt", "fp32"), ("trt", "fp16"),
     ]  # fmt: skip
-    assert cells.index(("torch-cuda", "vgg16")) < cells.index(("ort-cuda", "tiny"))
-    assert cells.index(("torch-cuda", "tiny")) < cells.index(("torch-cuda", "vgg16"))
-    kinds = [(s.kind, s.precision) for s in plan if s.network == "tiny" and "trt" in
-             (s.backend, *s.words[2:4], "trt" if s.kind == "build" else "")]  # fmt: skip
+    assert cells[:10] == [(n, *cell) for n in ("tiny", "vgg16") for cell in early]
+    later = [("torch-cuda-bf16", ""), ("ort-trt", ""), ("trt", "int8"), ("trt", "tf32")]
+    slow = [("torch-compile-cuda", ""), ("aoti-cuda", "")]
+    assert {cell[1:] for cell in cells[10:18]} == set(later)
+    assert {cell[1:] for cell in cells[18:]} == set(slow)
+    assert len(cells) == len(set(cells)) == 22
+    kinds = [(s.kind, s.precision) for s in plan if s.network == "tiny" and s.backend == "trt"]
     assert kinds[:4] == [
         ("build", "fp32"),
         ("verify", "fp32"),
         ("bench", "fp32"),
-        ("build", "int8"),
+        ("build", "fp16"),
     ]
     assert in_order((256, 8, 64, 1, 8)) == (1, 64, 8, 256) == Options(device="cpu").batches
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "lacking"),
+    [
+        ("tensorrt", "8.6.0", {"bf16", "fp8"}),
+        ("tensorrt", "10.14.1.48.post1", set()),
+        ("tensorrt-cu13-bindings", "11.4.0.106", set()),
+        ("numpy", "2.4.6", set()),  # not told: everything is tried
+    ],
+)
+def test_only_what_this_tensorrt_builds_is_exported_and_built(
+    name: str, version: str, lacking: set[str]
+) -> None:
+    other = doctor("other", torch=False, trt=True)
+    assert isinstance(other.answer, dict)
+    other.answer["environment"]["versions"][name] = version
+    options = replace(OPTIONS, precisions=Options.precisions)
+    plan = list(steps(options, (FOUND[0], other)))
+    wanted = {*Options.precisions, "tf32"} - lacking
+    assert {s.precision for s in plan if s.backend == "trt"} == wanted
+    exported = {w for words in told(plan, "export") for b, w in pairwise(words) if b == "-p"}
+    assert exported == wanted - {"tf32"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "backend", "slow"),
+    [
+        ("build", "trt", True),
+        ("bench", "trt", False),
+        ("bench", "ort-cuda", False),
+        ("verify", "ort-trt", True),
+        ("bench", "torch-compile-cuda-fp16", True),
+        ("bench", "aoti-cuda", True),
+    ],
+)
+def test_what_builds_or_compiles_has_longer(kind: Any, backend: str, slow: bool) -> None:
+    step = Step(kind=kind, network="n", python="p", words=(), backend=backend)
+    options = replace(OPTIONS, step_seconds=7.0, build_seconds=70.0)
+    assert step.limit(options) == (70.0 if slow else 7.0)
 
 
 def test_only_files_that_something_opens_are_exported() -> None:

@@ -140,6 +140,39 @@ def test_an_empty_disk_gets_the_same_network_and_other_weights_are_measured_agai
         assert {d.weights for d in report.done if d.step.network} == {weights}
 
 
+def test_an_engine_that_was_judged_and_timed_is_not_built_again(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    """On an empty disk it would take its minutes for nothing."""
+    path = tmp_path / "check.json"
+    check(path, OPTIONS)
+    scripted.forget()
+    check(path, OPTIONS)
+    assert [s.precision for s in scripted.ran if s.kind == "build"] == [CRASH]
+    scripted.forget()
+    check(path, OPTIONS, again=True)
+    assert {s.precision for s in scripted.ran if s.kind == "build"} == {RULE, CRASH}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "_lies_there", lambda step, report, done: False)
+        scripted.forget()
+        scripted.weights = "other"
+        check(path, OPTIONS)
+    assert {s.precision for s in scripted.ran if s.kind == "build"} == {RULE, CRASH, "tf32"}
+
+
+def test_a_build_has_its_own_limit_within_the_total(scripted: Scripted, tmp_path: Path) -> None:
+    options = replace(OPTIONS, step_seconds=25.0, build_seconds=99.0)
+    check(tmp_path / "check.json", options)
+    limits = {s.kind: n for s, n in zip(scripted.ran, scripted.limits, strict=True)}
+    assert limits == {kind: 99.0 if kind == "build" else 25.0 for kind in limits}
+    scripted.forget()
+    scripted.takes = 0.001
+    check(tmp_path / "other.json", options, total_seconds=50.0)
+    builds = [n for s, n in zip(scripted.ran, scripted.limits, strict=True) if s.kind == "build"]
+    assert builds
+    assert max(builds) < 50.0
+
+
 def test_rows_of_other_weights_do_not_stay(scripted: Scripted, tmp_path: Path) -> None:
     path = tmp_path / "check.json"
     check(path, OPTIONS)

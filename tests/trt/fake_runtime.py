@@ -61,6 +61,8 @@ class _Engine:
         return self.objects.guarded("IExecutionContext", context)
 
     def create_engine_inspector(self) -> Any:
+        if self.objects.fake.refuses("inspector", self.logger):
+            return None
         key = "Format/Datatype" if self.objects.fake.name in ("8.6", "10") else "Datatype"
         kind = "Half" if self.objects.fake.name != "8.6" else "Row major linear FP32"
         tensor = {"Name": "x", "Dimensions": [1], key: kind}
@@ -72,7 +74,8 @@ class _Engine:
             "TacticName": "sm90_xmma_fprop",
             "Metadata": "[ONNX Layer: node_conv2d]",
         }
-        told = SimpleNamespace(get_engine_information=lambda _: json.dumps({"Layers": [layer]}))
+        text = self.objects.fake.inspected or json.dumps({"Layers": [layer]})
+        told = SimpleNamespace(get_engine_information=lambda _: text)
         return self.objects.guarded("EngineInspector", told)
 
 

@@ -38,6 +38,7 @@ VERSIONS = {
 Fault = Literal[
     "builder", "capability", "add profile", "build", "memory", "cache",  # while building
     "runtime", "runtime raises", "plan", "plan raises", "plan memory",  # while opening
+    "inspector",  # while listing the layers
     "refitter", "refit file", "refit", "missing weights",  # while opening a plan without weights
     "context", "context memory", "profile", "shape", "infer", "infer raises",  # while running
     "address", "run", "capture",
@@ -61,6 +62,7 @@ class Fake:
     in_use: set[int] = field(default_factory=set)  # profiles that some context has
     refitted: list[str] = field(default_factory=list)
     capturable: bool = True
+    inspected: str = ""  # what the engine inspector says, where it is not a layer
 
     @property
     def listed(self) -> Any:
@@ -271,8 +273,14 @@ class _Parser:
         self.objects, self.network = objects, network
 
     def parse(self, content: bytes) -> bool:
-        nodes = onnx.load_from_string(content).graph.node
-        self.bad = [i for i, node in enumerate(nodes) if node.domain or node.op_type == "Det"]
+        graph = onnx.load_from_string(content).graph
+        stored = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.INT8}
+        refused = stored if self.objects.fake.name == "8.6" else set()
+        self.bad = [
+            i
+            for i, node in enumerate(graph.node)
+            if node.domain or node.op_type == "Det" or node.input[0] in refused
+        ]
         self.num_errors = len(self.bad)
         return not self.bad
 

@@ -94,13 +94,42 @@ def test_a_gpu_that_rtx_refuses_to_build_for(bundle: Bundle) -> None:
     fits(caught.value, FILE, "build .*: planned: capability; .* take compute capability 8.9")
 
 
-@pytest.mark.parametrize("fault", ["runtime", "plan"])
-def test_a_new_engine_that_does_not_open_is_kept_and_said(bundle: Bundle, fault: Fault) -> None:
+UNOPENED: list[tuple[Fault, str]] = [
+    ("runtime", "be opened to list its layers: planned: runtime"),
+    ("runtime raises", "be opened to list its layers: the runtime is not for this machine"),
+    ("plan", "be opened to list its layers: planned: plan"),
+    ("plan raises", "be opened to list its layers: the plan raises"),
+    ("inspector", "tell its layers: "),
+]
+STRANGE = (
+    '{"Layers": [{"Name": "conv", "Alpha": inf}]}',  # no JSON
+    '{"Layers": [{"Name": "conv", "Inputs": ["x"]}]}',
+    '{"Layers": [{"LayerType": "CaskConvolution"}]}',
+    '{"Layers": 1}',
+    " ",
+)
+
+
+@pytest.mark.parametrize(("fault", "said"), UNOPENED)
+def test_a_new_engine_that_does_not_open_is_kept_and_said(
+    bundle: Bundle, fault: Fault, said: str
+) -> None:
     fake, told = fake_of("11"), Told()
     fake.fault = fault
     bundle, engine, _ = built(bundle, fake, told=told)
     assert read_notes(bundle, engine).source == "builder log"
-    assert f"the new engine could not be opened to list its layers: planned: {fault}" in told.said
+    assert any(text.startswith(f"the new engine could not {said}") for text in told.said)
+
+
+@pytest.mark.parametrize("text", STRANGE)
+def test_a_plan_whose_inspector_is_not_understood_is_kept_and_said(
+    bundle: Bundle, fake: Fake, text: str
+) -> None:
+    told = Told()
+    fake.inspected = text
+    bundle, engine, _ = built(bundle, fake, told=told)
+    assert read_notes(bundle, engine).source == "builder log"
+    assert any("gave something else than layers" in said for said in told.said)
 
 
 @pytest.mark.parametrize(("fault", "code", "said"), OPENING)

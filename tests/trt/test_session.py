@@ -128,6 +128,25 @@ def test_a_call_beyond_the_largest_profile_is_run_in_pieces(bundle: Bundle, fake
     assert [shape[0] for shape in fake.shapes] == [4, 1]
 
 
+@pytest.mark.parametrize(("size", "copies"), [(2, [2]), (5, [4, 1])])
+def test_a_call_copies_its_input_once(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, size: int, copies: list[int]
+) -> None:
+    """150 MB at batch 256, which a user of ``predict`` would pay for twice."""
+    made, copied = [], EngineSession._copied
+
+    def counted(session: EngineSession, batch: Array) -> Array:
+        made.append(len(batch))
+        return copied(session, batch)
+
+    fake = fake_of("11")
+    bundle, engine, _ = built(bundle, fake, SMALL)
+    monkeypatch.setattr(EngineSession, "_copied", counted)
+    with backend_of(fake).open(engine, bundle.root) as session:
+        np.testing.assert_array_equal(session(BATCH[:size]), EXACT[:size])
+    assert made == copies
+
+
 def test_a_bound_batch_outside_the_profiles_is_refused(bundle: Bundle, fake: Fake) -> None:
     options = BuildOptions(profiles=(Profile(2, 2, 4),))
     bundle, engine, _ = built(bundle, fake, options)

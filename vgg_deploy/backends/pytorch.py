@@ -30,6 +30,7 @@ from vgg_deploy.backends.session import (
 from vgg_deploy.compiler import compiler, for_inductor, sought
 from vgg_deploy.environment import threads
 from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.libraries import tf32_switches
 
 if TYPE_CHECKING:
     import torch
@@ -173,8 +174,9 @@ def exact_float32() -> None:
     """
     import torch
 
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
+    with tf32_switches():
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
     # Not covered by the two above: oneDNN's convolutions on the CPU.
     torch.backends.mkldnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     if torch.get_num_threads() != threads():

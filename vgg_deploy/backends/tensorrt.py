@@ -104,11 +104,10 @@ class EngineSession(HostSession):
 
     def __call__(self, batch: Array, /) -> Array:
         """Host to host; a batch beyond the largest profile is run in pieces."""
-        given = self._copied(batch)
         largest = self._engine.largest
-        if len(given) <= largest:
-            return super().__call__(given)
-        pieces = [given[i : i + largest] for i in range(0, len(given), largest)]
+        if batch.ndim == 0 or len(batch) <= largest:
+            return super().__call__(batch)
+        pieces = [batch[i : i + largest] for i in range(0, len(batch), largest)]
         outputs = [super(EngineSession, self).__call__(piece) for piece in pieces]
         joined: Array = np.concatenate(outputs)
         return joined

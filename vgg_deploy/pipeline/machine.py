@@ -70,7 +70,7 @@ def check(
     found: list[Done] = []
     for step in planned(options, found):
         kept = _kept(step, earlier, found, again)
-        seconds = min(options.step_seconds, end - monotonic())
+        seconds = min(step.limit(options), end - monotonic())
         if kept is None and seconds <= 0:
             report = replace(report, not_started=report.not_started + 1)
             continue
@@ -113,20 +113,23 @@ def _weights(found: Sequence[Done]) -> Mapping[str, str]:
 def _kept(step: Step, earlier: Report, found: Sequence[Done], again: bool) -> Done | None:
     """The earlier answer of a step that need not run, or None.
 
-    Doctor, export and build find out themselves what is valid. A network is there when its
-    checkpoint lies on this disk. A timing goes with its verdict, and both with their weights.
+    Doctor and export find out themselves what is valid, and so does a build, which is not needed
+    once its engine was judged and timed. A network is there when its checkpoint lies on this disk.
+    A timing goes with its verdict, and both with their weights.
     """
     done = next((done for done in earlier.done if done.step == step), None)
     if step.kind == "limits":
         return done if done and not done.code else None
     if step.kind == "make":
         return done if done and not done.code and _lies_there(step, earlier, done) else None
-    if step.kind not in _CELLS:
+    if step.kind not in (*_CELLS, "build"):
         return None
     pair = [one for one in earlier.done if one.step.cell == step.cell and one.step.kind in _CELLS]
     weights = _weights(found).get(step.network, "")
     good = all(_is_answer(one, again) and one.weights == weights for one in pair)
     kinds = {one.step.kind for one in pair}
+    if step.kind == "build":
+        good = good and done is not None and done.code == 0 and done.weights == weights
     return done if good and "bench" in kinds and kinds & set(_JUDGED) else None
 
 
@@ -209,4 +212,9 @@ def _begun(path: Path, options: Options) -> Report:
 def _alike(report: Report) -> tuple[object, ...]:
     """What two calls must have in common; a package may be installed between them."""
     here = report.environment
-    return (replace(report.options, step_seconds=1.0), here.gpu, here.driver, here.cpu)
+    return (
+        replace(report.options, step_seconds=1.0, build_seconds=1.0),
+        here.gpu,
+        here.driver,
+        here.cpu,
+    )

@@ -1,8 +1,7 @@
 """Which commands check a machine, from what doctor says of each Python: the plan, nothing run.
 
-A lent machine may be gone in minutes, so what tells most comes first: the cheap backends on all
-networks, then ONNX Runtime, then TensorRT, whose engines are built one precision at a time right
-before they run, and what compiles for minutes last.
+What tells most comes first (``machine_order``); TensorRT's engines are built one precision at a
+time, right before they run.
 """
 
 from __future__ import annotations
@@ -16,6 +15,9 @@ from typing import Any, Literal
 
 from vgg_deploy.backends import BACKENDS
 from vgg_deploy.doctor import RTX_BUILDER
+from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.pipeline.machine_order import Cell, is_slow, turns
+from vgg_deploy.trt.flavour import row_for
 
 Kind = Literal[
     "doctor", "probe", "limits", "make", "export", "build", "verify", "golden", "bench"
@@ -34,9 +36,9 @@ OPENS: Mapping[str, tuple[str, ...]] = {
     "trt-rtx": PRECISIONS,
 }
 _EXPORTED = {"torchscript": "torchscript", "torchscript-cuda": "torchscript", "aoti": "aoti"}
-_TIERS = {"ort-cuda": 1, "trt": 2, "ort-trt": 3, "torch-compile": 4, "aoti": 4}  # else 0
 _FIRST_BATCHES = (1, 64)  # latency and throughput; the sizes between tell less
 _STEP_SECONDS = 120.0
+_BUILD_SECONDS = 360.0  # a build that is ended leaves nothing, not even its timing cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,7 @@ class Options:
     seconds: float = 3.0  # of measuring per cell
     images: int = 16  # verified with
     step_seconds: float = _STEP_SECONDS  # after which a step is ended
+    build_seconds: float = _BUILD_SECONDS  # the same for one that builds or compiles
     work: str = "artifacts/gpu_check"
     python: str = sys.executable
     trt_python: str = sys.executable
@@ -74,8 +77,13 @@ class Step:
 
     @property
     def cell(self) -> tuple[str, str, str, str]:
-        """What verify, golden and bench of one backend have in common."""
+        """What verify, golden and bench of one backend have in common, and its engine's build."""
         return (self.network, self.python, self.backend, self.precision)
+
+    def limit(self, options: Options) -> float:
+        """Seconds after which it is ended."""
+        slow = self.kind == "build" or is_slow(self.backend)
+        return options.build_seconds if slow else options.step_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,39 +122,35 @@ def steps(options: Options, found: Sequence[Done]) -> Iterator[Step]:
     exported: set[tuple[str, str]] = set()
     made: dict[str, bool] = {}
     limits = False
-    for backends in _tiers(usable) or [[]]:
-        for network in networks:
-            if network not in made:
-                yield from _makes(options, network, found)
-                made[network] = _has_weights(network, found)
-            if not made[network]:
-                continue
-            yield from _exports(options, network, [name for _, name in backends], exported)
-            for python, backend in backends:
-                yield from _cells(options, network, python, backend, found)
-            if backends and not limits:
-                yield Step(kind="limits", network="", python=options.python,
-                           words=(options.device,))  # fmt: skip
-                limits = True
+
+    def precisions(python: str, backend: str) -> Sequence[str]:
+        return _engine_precisions(options, python, backend, found)
+
+    # without any backend the networks alone are made
+    planned = chain(turns(usable, networks, precisions), ((n, list[Cell]()) for n in networks))
+    for network, cells in planned:
+        if network not in made:
+            yield from _makes(options, network, found)
+            made[network] = _has_weights(network, found)
+        if not made[network]:
+            continue
+        yield from _exports(options, network, cells, exported)
+        for cell in cells:
+            yield from _cell(options, network, cell, found)
+        if cells and not limits:
+            yield Step(kind="limits", network="", python=options.python,
+                       words=(options.device,))  # fmt: skip
+            limits = True
     if options.device == "cpu" and _has_rtx_builder(options.trt_python, found):
         for network in filter(made.get, networks):
-            yield from _exports(options, network, ["trt-rtx"], exported)
+            rtx = [(options.trt_python, "trt-rtx", p) for p in options.precisions]
+            yield from _exports(options, network, rtx, exported)
             yield from _rtx_builds(options, network)
 
 
 def bundle_of(options: Options, network: str) -> str:
     """The folder of a network's bundle."""
     return str(Path(options.work, network))
-
-
-def _tiers(usable: Mapping[str, Sequence[str]]) -> list[list[tuple[str, str]]]:
-    """Pythons and their backends, in groups that follow each other."""
-    tiers: list[list[tuple[str, str]]] = [[] for _ in range(max(_TIERS.values()) + 1)]
-    for python, names in usable.items():
-        for name in names:
-            at = next((tier for start, tier in _TIERS.items() if name.startswith(start)), 0)
-            tiers[at].append((python, name))
-    return [tier for tier in tiers if tier]
 
 
 def _makes(options: Options, network: str, found: Sequence[Done]) -> Iterator[Step]:
@@ -165,11 +169,11 @@ def _has_weights(network: str, found: Sequence[Done]) -> bool:
 
 
 def _exports(
-    options: Options, network: str, backends: Sequence[str], exported: set[tuple[str, str]]
+    options: Options, network: str, cells: Sequence[Cell], exported: set[tuple[str, str]]
 ) -> Iterator[Step]:
-    """The files that these backends open, and no other; each once."""
-    bundle = bundle_of(options, network)
-    opened = set(chain.from_iterable(OPENS.get(name, ()) for name in backends))
+    """The files that these cells open, and no other; each once."""
+    bundle, backends = bundle_of(options, network), [name for _, name, _ in cells]
+    opened = {p for _, name, one in cells for p in ((one,) if one else OPENS.get(name, ()))}
     if opened:
         opened.add("fp32")  # all others are made from it
     new = [p for p in PRECISIONS if p in opened and (network, p) not in exported]
@@ -187,21 +191,30 @@ def _exports(
                        words=("export", bundle, "-f", format, "--json"))  # fmt: skip
 
 
-def _cells(
-    options: Options, network: str, python: str, backend: str, found: Sequence[Done]
-) -> Iterator[Step]:
-    """Verify a backend, then time it; an engine of each precision right after it was built."""
+def _cell(options: Options, network: str, cell: Cell, found: Sequence[Done]) -> Iterator[Step]:
+    """Verify a backend, then time it; an engine right after it was built."""
+    python, backend, precision = cell
     if backend in TRT_BACKENDS:
-        for precision in _engine_precisions(options, backend):
-            yield _build(options, network, python, TRT_BACKENDS[backend], precision)
-            yield from _judged_and_timed(options, network, python, backend, precision, found)
-    else:
-        yield from _judged_and_timed(options, network, python, backend, "", found)
+        yield _build(options, network, python, backend, precision)
+    yield from _judged_and_timed(options, network, python, backend, precision, found)
 
 
-def _engine_precisions(options: Options, backend: str) -> tuple[str, ...]:
-    tf32 = ("tf32",) if backend == "trt" and "fp32" in options.precisions else ()
-    return (*options.precisions, *tf32)
+def _engine_precisions(
+    options: Options, python: str, backend: str, found: Sequence[Done]
+) -> tuple[str, ...]:
+    """Of the engines that are built for a backend; no precision for one that builds none."""
+    if backend not in TRT_BACKENDS:
+        return ("",)
+    if backend != "trt":
+        return options.precisions
+    wanted = (*options.precisions, *(("tf32",) if "fp32" in options.precisions else ()))
+    versions = versions_of(python, found)
+    version = versions.get("tensorrt") or versions.get("tensorrt-cu13-bindings", "")
+    try:
+        known = row_for("tensorrt", version).precisions
+    except BackendNotAvailable:  # not told, or unknown: its own refusals tell
+        return wanted
+    return tuple(precision for precision in wanted if precision in known)
 
 
 def _judged_and_timed(
@@ -222,13 +235,14 @@ def _judged_and_timed(
 
 
 def _build(
-    options: Options, network: str, python: str, flavour: str, precision: str, *more: str
+    options: Options, network: str, python: str, backend: str, precision: str, *more: str
 ) -> Step:
     # A profile per size, so that each is tuned; golden vectors are run one by one, too.
     sizes = sorted({1, *options.batches})
     batches = [word for n in sizes for word in ("--batch", f"{n}:{n}:{n}")]
-    words = ("build", bundle_of(options, network), "--flavour", flavour, "--precision", precision)
-    return Step(kind="build", network=network, python=python,
+    flavour = ("--flavour", TRT_BACKENDS[backend])
+    words = ("build", bundle_of(options, network), *flavour, "--precision", precision)
+    return Step(kind="build", network=network, python=python, backend=backend,
                 words=(*words, *batches, *more, "--json"), precision=precision)  # fmt: skip
 
 
@@ -236,7 +250,7 @@ def _rtx_builds(options: Options, network: str) -> Iterator[Step]:
     """TensorRT-RTX needs no GPU to build for one."""
     capability = ("--compute-capability", RTX_WITHOUT_GPU)
     for precision in options.precisions:
-        yield _build(options, network, options.trt_python, "tensorrt-rtx", precision, *capability)
+        yield _build(options, network, options.trt_python, "trt-rtx", precision, *capability)
 
 
 def usable_backends(options: Options, found: Sequence[Done]) -> dict[str, list[str]]:

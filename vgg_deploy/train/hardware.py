@@ -12,6 +12,7 @@ import torch
 
 from vgg_deploy import environment
 from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.libraries import tf32_switches
 from vgg_deploy.train.heap import kept_heap
 
 _BF16_FLAGS = frozenset(("avx512_bf16", "amx_bf16"))
@@ -58,16 +59,25 @@ def tuned(device: torch.device, *, deterministic: bool = False) -> Iterator[None
         if device.type == "cpu":
             stack.enter_context(kept_heap())
         else:
-            flags = torch.backends.cudnn.flags(
-                enabled=True,
-                benchmark=not deterministic,
-                deterministic=deterministic,
-                allow_tf32=False,
-            )
-            stack.enter_context(flags)
+            stack.enter_context(_cudnn(deterministic))
         if deterministic:
             stack.enter_context(_same_bits())
         yield
+
+
+@contextmanager
+def _cudnn(deterministic: bool) -> Iterator[None]:
+    """Its flags; what it warns of between is nobody's to hide."""
+    flags = torch.backends.cudnn.flags(
+        enabled=True, benchmark=not deterministic, deterministic=deterministic, allow_tf32=False
+    )
+    with tf32_switches():
+        flags.__enter__()
+    try:
+        yield
+    finally:
+        with tf32_switches():
+            flags.__exit__(None, None, None)
 
 
 @contextmanager

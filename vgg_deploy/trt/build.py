@@ -19,7 +19,7 @@ from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact, Target
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.environment import now, versions
-from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
 from vgg_deploy.manifest import Draft, notes_path
 from vgg_deploy.trt import match
 from vgg_deploy.trt.config import capability_of, make_config, wanted_options
@@ -31,6 +31,7 @@ from vgg_deploy.trt.options import BuildOptions
 from vgg_deploy.trt.place import Place, find_place
 from vgg_deploy.trt.progress import Phases, Progress, monitor
 from vgg_deploy.trt.timing_cache import timing_cache
+from vgg_deploy.trt.weights import as_read_by
 
 NO_GPU = "none"
 _LOCK = ".build.lock"
@@ -196,8 +197,10 @@ def _built(
         library.flags("NetworkDefinitionCreationFlag", library.traits.network_flags)
     )
     parser = module.OnnxParser(network, keeper)
-    if not parser.parse(onnx_path.read_bytes()):
-        raise parse_failure(parser, onnx_path, library.traits.label)
+    content = as_read_by(library.traits, onnx_path.read_bytes())
+    if not parser.parse(content):
+        raise parse_failure(parser, onnx_path.name, content, library.traits.label)
+    del content  # up to 2 GB; the parser has its own copy
     config = make_config(builder, onnx_path, onnx, options, place)
     phases = Phases(title, progress, log)
     if (watching := monitor(module, phases)) is not None:
@@ -219,21 +222,36 @@ def _built(
 def _layers(
     keeper: Any, plan: Any, log: Log, options: BuildOptions, place: Place, progress: Progress
 ) -> tuple[tuple[Layer, ...], Source]:
-    """Layers from the inspector where the engine opens here, else from the builder's log."""
-    engine = None
-    if place.gpu and (runtime := place.library.make("Runtime", keeper)) is not None:
-        if options.version_compatible:
-            runtime.engine_host_code_allowed = True  # its lean runtime is part of the plan
-        engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        if place.gpu:
-            why = reason(log, place.driver)
-            progress.say(f"the new engine could not be opened to list its layers: {why}")
-        return from_log(log.layers), "builder log"
-    inspector = engine.create_engine_inspector()
-    json_format = place.library.module.LayerInformationFormat.JSON
-    text = inspector.get_engine_information(json_format)
-    return from_inspector(text, place.library.traits), "engine inspector"
+    """Layers from the inspector where the engine opens here, else from the builder's log.
+
+    The plan is finished and may have taken minutes: nothing that fails here costs it.
+    """
+    doing = "be opened to list its layers"
+    try:
+        engine = _opened(keeper, plan, options, place)
+        if engine is not None:
+            doing = "tell its layers"
+            inspector = engine.create_engine_inspector()
+            json_format = place.library.module.LayerInformationFormat.JSON
+            text = inspector.get_engine_information(json_format)
+            return from_inspector(text, place.library.traits), "engine inspector"
+        why = reason(log, place.driver)
+    except VggDeployError as error:
+        why = error.cause
+    except (RuntimeError, ValueError, AttributeError) as error:  # no inspector, or what it raises
+        why = str(error) or type(error).__name__
+    if place.gpu:
+        progress.say(f"the new engine could not {doing}: {why}")
+    return from_log(log.layers), "builder log"
+
+
+def _opened(keeper: Any, plan: Any, options: BuildOptions, place: Place) -> Any:
+    """The engine, or None without its GPU and where the library refuses."""
+    if not place.gpu or (runtime := place.library.make("Runtime", keeper)) is None:
+        return None
+    if options.version_compatible:
+        runtime.engine_host_code_allowed = True  # its lean runtime is part of the plan
+    return runtime.deserialize_cuda_engine(plan)
 
 
 def read_notes(bundle: Bundle, engine: Artifact) -> EngineNotes:

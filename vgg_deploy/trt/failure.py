@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from vgg_deploy.cuda import Driver, out_of_memory
@@ -98,27 +97,27 @@ def start(library: Library, kind: str, keeper: Any, log: Log, driver: Driver | N
     return made
 
 
-def parse_failure(parser: Any, onnx_path: Path, label: str) -> RefusedInput:
-    """The error for an ONNX file that the parser does not take; it names the node."""
+def parse_failure(parser: Any, name: str, content: bytes, label: str) -> RefusedInput:
+    """The error for the ``content`` of a file that the parser does not take; it names the node."""
     errors = [parser.get_error(i) for i in range(parser.num_errors)]
     if not errors:
         reason = "the parser gave no reason"
     else:
         first = errors[0]
-        reason = f"{_node(onnx_path, first.node())}{_plain(first.desc())}"
+        reason = f"{_node(content, first.node())}{_plain(first.desc())}"
     return RefusedInput(
-        f"{label} does not take {onnx_path.name}: {reason}",
+        f"{label} does not take {name}: {reason}",
         "export the ONNX again with vgg-deploy; an operator it does not know must go",
     )
 
 
-def _node(onnx_path: Path, index: int) -> str:
+def _node(content: bytes, index: int) -> str:
     """``"node relu_3 (Relu): "`` by its place in the graph, which every version tells."""
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        nodes = onnx.load(onnx_path, load_external_data=False).graph.node
+        nodes = onnx.load_from_string(content).graph.node
     except DecodeError:
         return ""
     if not 0 <= index < len(nodes):

@@ -37,6 +37,7 @@ class Traits:
     # Builder flag per ONNX tensor type, where the graph alone does not decide.
     type_flags: Mapping[str, str] = field(default_factory=dict)
     precisions: frozenset[Precision] = _ALL
+    int8_constants: bool = True  # its parser takes weights that are stored in int8
     preview_features: tuple[str, ...] = ()
     timing_cache: bool = True
     # Builder flags of the options it has; others are refused with the reason.
@@ -75,6 +76,7 @@ TRAITS: tuple[Traits, ...] = (
         typed_by_graph=False,
         type_flags={"FLOAT16": "FP16", "INT8": "INT8"},
         precisions=_HALF,
+        int8_constants=False,
         # two contexts on one profile, which later versions allow unasked
         preview_features=("PROFILE_SHARING_0806",),
         options={
