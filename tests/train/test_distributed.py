@@ -15,7 +15,7 @@ from torch._C._distributed_c10d import HashStore
 
 from tests.train.ranks import Ranks
 from vgg_deploy.model.checkpoint import load_state
-from vgg_deploy.train.distributed import World, _is_loss, number_of_start
+from vgg_deploy.train.distributed import World, _is_loss, name_of_job, number_of_start
 from vgg_deploy.train.meter import Meter, wait_for
 from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.store import Store
@@ -170,9 +170,13 @@ def test_parts_are_a_batch_without_duplicates() -> None:
 
 def test_the_start_is_agreed_whatever_an_earlier_one_left() -> None:
     """The machines' own counts differ, and processes that are gone have said hello, too."""
-    store = HashStore()
+    store, jobs = HashStore(), set[str]()
     for start in (1, 2, 3):
         with ThreadPoolExecutor(3) as pool:
             found = list(pool.map(lambda rank: number_of_start(store, rank, 3), (2, 0, 1)))
+            named = set(pool.map(lambda _: name_of_job(store), range(3)))
         assert found == [start] * 3
+        jobs |= named
         store.set("hello/1", "of a process that was killed before rank 0 answered")
+    assert len(jobs) == 1
+    assert name_of_job(HashStore()) not in jobs

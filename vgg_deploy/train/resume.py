@@ -9,7 +9,7 @@ import torch
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.train.best import put_back
 from vgg_deploy.train.distributed import World
-from vgg_deploy.train.job import is_restart, job_of, note_job, torchrun_job
+from vgg_deploy.train.job import is_restart, job_of, note_job, owner_of
 from vgg_deploy.train.outcome import BEST_FILE, MAIN_JOB, best_of
 from vgg_deploy.train.run import Run
 from vgg_deploy.train.state import TrainState, require_same, restore
@@ -45,7 +45,7 @@ def _read(run: Run, world: World) -> float:
         )
     if found:
         require_same(found[0].identity, run.identity)
-    spent = note_job(run.folder, torchrun_job() or (MAIN_JOB if wish == "may" else ""), world)
+    spent = note_job(run.folder, owner_of(world) or (MAIN_JOB if wish == "may" else ""), world)
     if found:
         _take(run, found)
     return spent
