@@ -60,7 +60,8 @@ def test_the_gradient_of_one_process(
 ) -> None:
     assert Ranks(size, tmp_path, accumulate=accumulate).wait() == [0] * size
     assert_same(tmp_path, alone)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "steps-0"]  # rank 0 alone
+    left = [p.name for p in tmp_path.iterdir() if not p.name.startswith("tested-")]
+    assert sorted(left) == ["run", "steps-0"]  # rank 0 alone
 
 
 @pytest.mark.slow
@@ -101,6 +102,17 @@ def test_a_signal_between_savings_stops_all(
     ranks.reached(4)
     os.kill(ranks.processes[signalled].pid or 0, signal.SIGTERM)
     assert ranks.wait(60) == [130, 130]
+
+
+@pytest.mark.slow
+def test_the_best_epoch_is_tested_again_by_all(tmp_path: Path) -> None:
+    """While rank 0 tested alone, the others would wait for it, and give up."""
+    assert Ranks(2, tmp_path, epochs=1).wait() == [0, 0]
+    files = [tmp_path / f"tested-{rank}" for rank in (0, 1)]
+    for file in files:
+        file.unlink()
+    assert Ranks(2, tmp_path, epochs=1, control=MUST).wait() == [0, 0]
+    assert [file.read_text() for file in files] == ["20\n", "20\n"]
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ from vgg_deploy.train import run as run_module
 from vgg_deploy.train import stop as stop_module
 from vgg_deploy.train.loop import train
 from vgg_deploy.train.options import RunControl
-from vgg_deploy.train.outcome import Silent
+from vgg_deploy.train.outcome import EpochRow, Silent
 from vgg_deploy.train.stop import StopWish
 from vgg_deploy.train.store import Store, digest_of
 
@@ -135,6 +135,47 @@ def test_a_power_cut_while_testing(
     goes_on_with_testing(tmp_path, card, few)
 
 
+def test_a_signal_while_the_best_epoch_is_tested_again(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The power went between the checkpoint of an epoch's end and the files that follow from it."""
+
+    def cut(*_given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module.Run, "_write_epoch", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(card, few, quick(), tmp_path / "cut")
+    with monkeypatch.context() as patch:
+        Chunks(patch, {2: lambda: signal.raise_signal(signal.SIGTERM)})
+        with pytest.raises(Interrupted, match="in epoch 2 after step 4"):
+            train(card, few, quick(), tmp_path / "cut", control=MUST)
+    goes_on_with_testing(tmp_path, card, few)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_came_too_late_for_a_step_is_sent_again(
+    tmp_path: Path, card: ModelCard, few: Dataset, kind: signal.Signals
+) -> None:
+    class Late(Silent):
+        def on_epoch(self, row: EpochRow, /) -> None:
+            if row.epoch == 2:  # the last
+                signal.raise_signal(kind)
+                heard.append("during")
+
+    heard: list[object] = []
+    before = signal.signal(kind, lambda number, _: heard.append(number))
+    try:
+        train(card, few, quick(), tmp_path, Late())
+    finally:
+        signal.signal(kind, before)
+    assert heard == ["during", kind]
+    watch = Signalled(0)
+    train(card, few, quick(), tmp_path, watch, MUST)
+    assert watch.notes == ["resumed after the last epoch"]
+
+
 @pytest.mark.slow
 def test_real_processes_and_signals() -> None:
     report = check_restart.check(trials=3, seed=1)
@@ -179,6 +220,7 @@ def test_of_several_processes_a_repeat_is_the_same_signal(monkeypatch: pytest.Mo
             assert [*told, stop.overdue] == [True, False, True]
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
+            stop.signal = None
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -311,3 +353,20 @@ def test_the_time_limit(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
         train(card, few, quick(), tmp_path, control=RunControl(max_minutes=1e-9))
     assert caught.value.exit_code == 6
     train(card, few, quick(), tmp_path, control=MUST)
+
+
+def test_a_time_limit_shorter_than_testing_gets_on(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited, starts = RunControl(max_minutes=1e-9, resume="may"), 0
+    Chunks(monkeypatch, {})
+    while starts < 20:
+        starts += 1
+        try:
+            train(card, few, quick(), tmp_path / "cut", control=limited)
+            break
+        except ResourceLimit:
+            continue
+    assert starts == 9  # a step each, and the last only tests
+    train(card, few, quick(), tmp_path / "whole")
+    assert final(tmp_path / "cut") == final(tmp_path / "whole")
