@@ -111,7 +111,7 @@ def note_testing(file: Path) -> None:
             lines.write(f"{len(pixels)}\n")
         return plain(model, pixels, *given)
 
-    epoch._classified = noted
+    epoch._classified = noted  # type: ignore[assignment]
 
 
 class Ranks:

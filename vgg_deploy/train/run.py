@@ -229,12 +229,14 @@ class Run:
 
     def _with_checkpoint(self, error: TrainingDiverged) -> TrainingDiverged:
         """The same error with what to do about it in this run."""
-        kept = (
-            f"; the checkpoint of epoch {self.rows[-1].epoch} is {self.folder / LAST_FILE}"
-            if self.rows
-            else "; no epoch was finished, so there is no checkpoint of this run"
-        )
-        return TrainingDiverged(error.cause, f"lower --lr (it was {self.trainer.peak_lr:g}){kept}")
+        remedy = f"lower --lr (it was {self.trainer.peak_lr:g})"
+        if self.control.resume == "may":  # a job that has neither option
+            remedy = f"vgg-deploy train takes a lower --lr (it was {self.trainer.peak_lr:g})"
+        elif self.store.found():
+            remedy += " and start afresh with --replace"
+        if self.rows:
+            remedy += f"; the weights of epoch {self.rows[-1].epoch} are {self.folder / LAST_FILE}"
+        return TrainingDiverged(error.cause, remedy)
 
 
 def _require_finite_weights(trainer: Trainer, epoch: int) -> None:
