@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.test_train import OPTIONS, SAMPLE, Heard, photos
+from tests.pipeline.test_train import OPTIONS, SAMPLE, TINY, Heard, photos
 from vgg_deploy.cli import main
 from vgg_deploy.errors import RefusedInput, TrainingDiverged
 from vgg_deploy.pipeline.claim import LOCK
@@ -60,6 +60,17 @@ def test_of_other_names_everything_stays(tmp_path: Path) -> None:
     train_bundle(tmp_path, SHORT)
     for name in names:
         assert (tmp_path / "training" / name).read_text() == "mine"
+
+
+def test_the_remedy_of_a_run_that_diverged_after_a_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--data", "sample", "-o", str(tmp_path), *TINY, "--max-images", "200"]
+    words += ["--device", "cpu", "--precision", "fp32", "--batch", "32", "--epochs", "1"]
+    assert main([*words, "--save-every", "0", "--lr", "1e6"]) == 9
+    assert "lower --lr (it was 1e+06) and start afresh with --replace\n" in capsys.readouterr().err
+    assert main([*words, "--lr", "0.01"]) == 3
+    assert main([*words, "--lr", "0.01", "--replace"]) == 0
 
 
 def test_a_run_that_failed_before_its_first_checkpoint_may_come_again(

@@ -11,11 +11,17 @@ import time
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tests.conftest import make_card
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import Silent
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vgg_deploy.model.vgg import VGG
 
 IMAGES, BATCH = 99, 33  # neither 2 nor 4 divides a batch
 
@@ -77,6 +83,7 @@ def one_rank(  # runs in a process of its own
             MASTER_PORT=str(port),
         )
     tested = int(str(changes.pop("tested", 40)))  # images
+    note_testing(Path(folder) / f"tested-{rank}")
     plain = replace(RECIPES["modern"], flip=False, shift=0.0)
     RECIPES["modern"] = plain  # type: ignore[index] # this process alone
     try:
@@ -91,6 +98,20 @@ def one_rank(  # runs in a process of its own
     except VggDeployError as error:
         (Path(folder) / f"error-{rank}").write_text(f"{error.cause}\n{error.remedy}")
         sys.exit(error.exit_code)
+
+
+def note_testing(file: Path) -> None:
+    """Write down how many images this process tests at once."""
+    from vgg_deploy.train import epoch
+
+    plain = epoch._classified
+
+    def noted(model: VGG, pixels: Tensor, *given: Any) -> tuple[Tensor, Tensor, Tensor]:
+        with file.open("a") as lines:
+            lines.write(f"{len(pixels)}\n")
+        return plain(model, pixels, *given)
+
+    epoch._classified = noted  # type: ignore[assignment]
 
 
 class Ranks:

@@ -15,7 +15,7 @@ from torch._C._distributed_c10d import HashStore
 
 from tests.train.ranks import Ranks
 from vgg_deploy.model.checkpoint import load_state
-from vgg_deploy.train.distributed import World, _is_loss, number_of_start
+from vgg_deploy.train.distributed import World, _is_loss, name_of_job, number_of_start
 from vgg_deploy.train.meter import Meter, wait_for
 from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.store import Store
@@ -60,7 +60,8 @@ def test_the_gradient_of_one_process(
 ) -> None:
     assert Ranks(size, tmp_path, accumulate=accumulate).wait() == [0] * size
     assert_same(tmp_path, alone)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "steps-0"]  # rank 0 alone
+    left = [p.name for p in tmp_path.iterdir() if not p.name.startswith("tested-")]
+    assert sorted(left) == ["run", "steps-0"]  # rank 0 alone
 
 
 @pytest.mark.slow
@@ -101,6 +102,17 @@ def test_a_signal_between_savings_stops_all(
     ranks.reached(4)
     os.kill(ranks.processes[signalled].pid or 0, signal.SIGTERM)
     assert ranks.wait(60) == [130, 130]
+
+
+@pytest.mark.slow
+def test_the_best_epoch_is_tested_again_by_all(tmp_path: Path) -> None:
+    """While rank 0 tested alone, the others would wait for it, and give up."""
+    assert Ranks(2, tmp_path, epochs=1).wait() == [0, 0]
+    files = [tmp_path / f"tested-{rank}" for rank in (0, 1)]
+    for file in files:
+        file.unlink()
+    assert Ranks(2, tmp_path, epochs=1, control=MUST).wait() == [0, 0]
+    assert [file.read_text() for file in files] == ["20\n", "20\n"]
 
 
 @pytest.mark.slow
@@ -170,9 +182,13 @@ def test_parts_are_a_batch_without_duplicates() -> None:
 
 def test_the_start_is_agreed_whatever_an_earlier_one_left() -> None:
     """The machines' own counts differ, and processes that are gone have said hello, too."""
-    store = HashStore()
+    store, jobs = HashStore(), set[str]()
     for start in (1, 2, 3):
         with ThreadPoolExecutor(3) as pool:
             found = list(pool.map(lambda rank: number_of_start(store, rank, 3), (2, 0, 1)))
+            named = set(pool.map(lambda _: name_of_job(store), range(3)))
         assert found == [start] * 3
+        jobs |= named
         store.set("hello/1", "of a process that was killed before rank 0 answered")
+    assert len(jobs) == 1
+    assert name_of_job(HashStore()) not in jobs

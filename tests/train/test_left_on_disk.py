@@ -15,7 +15,7 @@ import pytest
 from tests.train.test_loop import of_accuracy, quick
 from tests.train.test_restart import MUST, Signalled, final, stop_after
 from vgg_deploy.data.dataset import Dataset
-from vgg_deploy.errors import DigestMismatch, RefusedInput
+from vgg_deploy.errors import DigestMismatch, Interrupted, RefusedInput
 from vgg_deploy.files import sha256_of
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train import best
@@ -25,6 +25,8 @@ from vgg_deploy.train.loop import train
 from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import EpochRow, Silent
 from vgg_deploy.train.store import COMPLETE, STATE, TENSORS, Store
+
+MAY = RunControl(resume="may")
 
 
 def test_the_newest_two_are_kept(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
@@ -80,8 +82,51 @@ def test_all_damaged(two: Path, card: ModelCard, few: Dataset) -> None:
 def test_another_best_file(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
     stop_after(tmp_path, card, few, 6)
     (tmp_path / "best.safetensors").write_bytes(b"x")
-    with pytest.raises(RefusedInput, match="best epoch"):
-        train(card, few, quick(), tmp_path, control=MUST)
+    for control in (MUST, MAY):
+        with pytest.raises(RefusedInput, match="best epoch") as caught:
+            train(card, few, quick(), tmp_path, control=control)
+        assert f"delete {tmp_path / 'checkpoints'} and" in caught.value.remedy
+
+
+def damage_all(run: Path) -> None:
+    for path in Store(run).found():
+        (path / TENSORS).write_bytes(b"")
+
+
+def damage_best(run: Path) -> None:
+    (run / "best.safetensors").write_bytes(b"x")
+
+
+def age(run: Path) -> None:
+    change_states(run, lambda state: state.update(schema_version=1))
+
+
+@pytest.mark.parametrize("damage", [damage_all, damage_best, age])
+def test_what_the_main_job_cannot_go_on_with_is_told_and_dropped(
+    tmp_path: Path, card: ModelCard, few: Dataset, damage: Callable[[Path], None]
+) -> None:
+    """It has neither --resume nor --replace."""
+    with pytest.raises(Interrupted):
+        train(card, few, quick(), tmp_path / "cut", Signalled(6), MAY)
+    damage(tmp_path / "cut")
+    watch = Signalled(0)
+    train(card, few, quick(), tmp_path / "cut", watch, MAY)
+    (note,) = watch.notes
+    assert note.endswith(": dropped, the run starts afresh")
+    assert watch.steps == 8
+    train(card, few, quick(), tmp_path / "whole")
+    assert final(tmp_path / "cut") == final(tmp_path / "whole")
+
+
+def test_what_is_damaged_and_not_the_main_jobs_is_kept(
+    tmp_path: Path, card: ModelCard, few: Dataset
+) -> None:
+    stop_after(tmp_path, card, few, 2)
+    damage_all(tmp_path)
+    with pytest.raises(DigestMismatch) as caught:
+        train(card, few, quick(), tmp_path, control=MAY)
+    assert f"delete {tmp_path / 'checkpoints'} and" in caught.value.remedy
+    assert Store(tmp_path).found()
 
 
 class PowerCut(Silent):
@@ -160,14 +205,14 @@ def test_an_earlier_versions_run(tmp_path: Path, card: ModelCard, few: Dataset) 
     with pytest.raises(RefusedInput, match="schema version 1"):
         train(card, few, quick(), tmp_path, control=MUST)
     with pytest.raises(RefusedInput, match="schema version 1"):
-        train(card, few, quick(), tmp_path, control=RunControl(resume="may"))
+        train(card, few, quick(), tmp_path, control=MAY)
     assert Store(tmp_path).found()
 
 
 def test_left_overs_of_a_killed_save_go(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
     left = tmp_path / "checkpoints" / ".partial-x" / "step-00000009"
     left.mkdir(parents=True)
-    train(card, few, quick(epochs=1), tmp_path, control=RunControl(resume="may"))
+    train(card, few, quick(epochs=1), tmp_path, control=MAY)
     assert not left.parent.exists()
 
 

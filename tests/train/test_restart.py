@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._C._distributed_c10d import TCPStore
 
 from scripts import check_restart
 from tests.conftest import make_card
@@ -26,11 +27,9 @@ from vgg_deploy.spec import ModelCard
 from vgg_deploy.train import epoch as epoch_module
 from vgg_deploy.train import run as run_module
 from vgg_deploy.train import stop as stop_module
-from vgg_deploy.train.distributed import World
-from vgg_deploy.train.job import is_restart
 from vgg_deploy.train.loop import train
 from vgg_deploy.train.options import RunControl
-from vgg_deploy.train.outcome import Silent
+from vgg_deploy.train.outcome import EpochRow, Silent
 from vgg_deploy.train.stop import StopWish
 from vgg_deploy.train.store import Store, digest_of
 
@@ -136,6 +135,47 @@ def test_a_power_cut_while_testing(
     goes_on_with_testing(tmp_path, card, few)
 
 
+def test_a_signal_while_the_best_epoch_is_tested_again(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The power went between the checkpoint of an epoch's end and the files that follow from it."""
+
+    def cut(*_given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module.Run, "_write_epoch", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(card, few, quick(), tmp_path / "cut")
+    with monkeypatch.context() as patch:
+        Chunks(patch, {2: lambda: signal.raise_signal(signal.SIGTERM)})
+        with pytest.raises(Interrupted, match="in epoch 2 after step 4"):
+            train(card, few, quick(), tmp_path / "cut", control=MUST)
+    goes_on_with_testing(tmp_path, card, few)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_came_too_late_for_a_step_is_sent_again(
+    tmp_path: Path, card: ModelCard, few: Dataset, kind: signal.Signals
+) -> None:
+    class Late(Silent):
+        def on_epoch(self, row: EpochRow, /) -> None:
+            if row.epoch == 2:  # the last
+                signal.raise_signal(kind)
+                heard.append("during")
+
+    heard: list[object] = []
+    before = signal.signal(kind, lambda number, _: heard.append(number))
+    try:
+        train(card, few, quick(), tmp_path, Late())
+    finally:
+        signal.signal(kind, before)
+    assert heard == ["during", kind]
+    watch = Signalled(0)
+    train(card, few, quick(), tmp_path, watch, MUST)
+    assert watch.notes == ["resumed after the last epoch"]
+
+
 @pytest.mark.slow
 def test_real_processes_and_signals() -> None:
     report = check_restart.check(trials=3, seed=1)
@@ -180,25 +220,35 @@ def test_of_several_processes_a_repeat_is_the_same_signal(monkeypatch: pytest.Mo
             assert [*told, stop.overdue] == [True, False, True]
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
+            stop.signal = None
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def restarted(monkeypatch: pytest.MonkeyPatch, count: int, name: str = "job-1") -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", name)
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", str(count))
+class Torchrun:
+    """A job of one process: torchrun's store, which outlives its starts, and what it tells them."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._patch = patch
+        self._store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+
+    def starts(self, count: int) -> None:
+        """From now on ``train`` is of this job, after so many failures."""
+        for name, value in {
+            "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost",
+            "MASTER_PORT": str(self._store.port), "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_RESTART_COUNT": str(count),
+        }.items():  # fmt: skip
+            self._patch.setenv(name, value)
 
 
 def test_torchruns_restart_goes_on_with_its_own_run_alone(
     tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    restarted(monkeypatch, 0)
+    job = Torchrun(monkeypatch)
+    job.starts(0)
     stop_after(tmp_path, card, few, 2)
-    restarted(monkeypatch, 1, "job-2")
-    assert not is_restart(tmp_path, World(restarted=True))
-    restarted(monkeypatch, 1)
-    assert is_restart(tmp_path, World(restarted=True))
-    assert not is_restart(tmp_path, World())
+    job.starts(1)
     before = Store(tmp_path).found()
     with pytest.raises(RefusedInput, match="another run"):
         train(card, few, quick(seed=5), tmp_path)
@@ -208,20 +258,40 @@ def test_torchruns_restart_goes_on_with_its_own_run_alone(
     assert watch.notes == ["resumed in epoch 1 after step 2"]
 
 
+def test_a_restart_is_of_a_job_not_of_its_name(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another job, of the same run id, failed once before it had taken the folder."""
+    first, second = Torchrun(monkeypatch), Torchrun(monkeypatch)
+    first.starts(0)
+    stop_after(tmp_path, card, few, 2)
+    second.starts(1)
+    kept = RunControl(keep_unfinished=True)
+    with pytest.raises(RefusedInput, match="holds a run that was interrupted"):
+        train(card, few, quick(), tmp_path, control=kept)
+    note = tmp_path / "checkpoints" / "job.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"started": time.time() - 601}))
+    limited = RunControl(max_minutes=10, resume="must")
+    watch = Signalled(0)
+    train(card, few, quick(), tmp_path, watch, limited)  # its own time
+    assert watch.notes == ["resumed in epoch 1 after step 2"]
+
+
 def test_the_time_limit_counts_from_a_jobs_first_start(
     tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limited = RunControl(max_minutes=10)
-    restarted(monkeypatch, 0)
+    first, second = Torchrun(monkeypatch), Torchrun(monkeypatch)
+    first.starts(0)
     with pytest.raises(Interrupted):
         train(card, few, quick(), tmp_path, Signalled(2), limited)
     note = tmp_path / "checkpoints" / "job.json"
     job = json.loads(note.read_text())
     note.write_text(json.dumps(job | {"started": job["started"] - 601}))
-    restarted(monkeypatch, 1)
+    first.starts(1)
     with pytest.raises(ResourceLimit, match="10 minutes ran out in epoch 1 after step 2"):
         train(card, few, quick(), tmp_path, control=limited)
-    restarted(monkeypatch, 0, "job-2")  # a new job has its own time
+    second.starts(0)  # a new job has its own time
     train(card, few, quick(), tmp_path, control=replace(limited, resume="must"))
 
 
@@ -283,3 +353,20 @@ def test_the_time_limit(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
         train(card, few, quick(), tmp_path, control=RunControl(max_minutes=1e-9))
     assert caught.value.exit_code == 6
     train(card, few, quick(), tmp_path, control=MUST)
+
+
+def test_a_time_limit_shorter_than_testing_gets_on(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited, starts = RunControl(max_minutes=1e-9, resume="may"), 0
+    Chunks(monkeypatch, {})
+    while starts < 20:
+        starts += 1
+        try:
+            train(card, few, quick(), tmp_path / "cut", control=limited)
+            break
+        except ResourceLimit:
+            continue
+    assert starts == 9  # a step each, and the last only tests
+    train(card, few, quick(), tmp_path / "whole")
+    assert final(tmp_path / "cut") == final(tmp_path / "whole")

@@ -38,6 +38,7 @@ class World:
     rank: int = 0
     size: int = 1
     restarted: bool = False  # after a failure, on any machine: then the last checkpoint counts
+    job: str = ""  # drawn by its first start, kept by all that torchrun makes of it
 
     @property
     def main(self) -> bool:
@@ -104,11 +105,11 @@ def joined(device: torch.device) -> Iterator[World]:
         torch.cuda.set_device(device)
     failed = True
     try:
-        start = _meet("nccl" if device.type == "cuda" else "gloo")
+        start, job = _meet("nccl" if device.type == "cuda" else "gloo")
         failures = torch.tensor(_restarts_here(), device=device)
         dist.all_reduce(failures, dist.ReduceOp.MAX)
         again = start > 1 or int(failures) > 0
-        yield World(rank=dist.get_rank(), size=dist.get_world_size(), restarted=again)
+        yield World(rank=dist.get_rank(), size=dist.get_world_size(), restarted=again, job=job)
         failed = False
     except Interrupted:  # all stop after the same step
         failed = False
@@ -134,8 +135,8 @@ def _leave(device: torch.device, *, failed: bool) -> None:
         dist.destroy_process_group()
 
 
-def _meet(backend: str) -> int:
-    """Join the process group, under names of this start alone; its number.
+def _meet(backend: str) -> tuple[int, str]:
+    """Join the process group, under names of this start alone; its number, and the job's name.
 
     torchrun's own store outlives a restart, and with it the addresses of processes that are
     gone: under the usual names the new ones would try to reach those (seen with torch 2.14,
@@ -145,7 +146,8 @@ def _meet(backend: str) -> int:
 
     store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
     store.set_timeout(TIMEOUT)
-    start = number_of_start(PrefixStore("vgg-deploy", store), rank, size)
+    ours = PrefixStore("vgg-deploy", store)
+    start, job = number_of_start(ours, rank, size), name_of_job(ours)
     dist.init_process_group(
         backend,
         store=PrefixStore(f"vgg-deploy/{start}", store),
@@ -153,7 +155,15 @@ def _meet(backend: str) -> int:
         world_size=size,
         timeout=TIMEOUT,
     )
-    return start
+    return start, job
+
+
+def name_of_job(store: Store) -> str:
+    """The same for all processes and all starts at this store, and for no other job.
+
+    torchrun's own name of a job may be that of an earlier one: "none", or a fixed ``--rdzv-id``.
+    """
+    return bytes(store.compare_set("job", "", uuid.uuid4().hex)).decode()
 
 
 def number_of_start(store: Store, rank: int, size: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +22,6 @@ class Job:
     started: float  # seconds since 1970
 
 
-def torchrun_job() -> str:
-    """Torchrun's name of this job, the same after a restart; empty without one."""
-    name = os.environ.get("TORCHELASTIC_RUN_ID")
-    return f"torchrun {name}" if name else ""
-
-
 def job_of(run: Path) -> Job | None:
     """Who started the run in a folder, where that is known."""
     try:
@@ -37,13 +30,18 @@ def job_of(run: Path) -> Job | None:
         return None
 
 
+def owner_of(world: World) -> str:
+    """What a job of several processes signs with; empty for one process without torchrun."""
+    return f"torchrun {world.job}" if world.job else ""
+
+
 def is_restart(run: Path, world: World) -> bool:
     """Whether torchrun started this very job again after it had begun to train in ``run``.
 
     A start that was refused leaves no note, so that its restart is refused, too.
     """
     job = job_of(run)
-    return world.restarted and job is not None and job.owner == torchrun_job()
+    return world.restarted and job is not None and job.owner == owner_of(world)
 
 
 def note_job(run: Path, owner: str, world: World) -> float:

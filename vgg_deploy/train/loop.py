@@ -62,7 +62,8 @@ def train(
     ``control.resume`` goes on from there.
 
     The same options, seed, device, thread count and torch give the same weights on a CPU,
-    whether or not the run was stopped in between; on a GPU they do with ``deterministic``.
+    whether or not the run was stopped in between; on a GPU, and where three or more processes
+    were stopped, they do with ``deterministic``.
 
     Raises ``TrainingDiverged`` at a NaN or infinite loss.
     """

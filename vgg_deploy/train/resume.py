@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
-from vgg_deploy.errors import RefusedInput
+from vgg_deploy.errors import DigestMismatch, RefusedInput
 from vgg_deploy.train.best import put_back
 from vgg_deploy.train.distributed import World
-from vgg_deploy.train.job import is_restart, job_of, note_job, torchrun_job
+from vgg_deploy.train.job import is_restart, job_of, note_job, owner_of
 from vgg_deploy.train.outcome import BEST_FILE, MAIN_JOB, best_of
 from vgg_deploy.train.run import Run
 from vgg_deploy.train.state import TrainState, require_same, restore
@@ -45,7 +43,7 @@ def _read(run: Run, world: World) -> float:
         )
     if found:
         require_same(found[0].identity, run.identity)
-    spent = note_job(run.folder, torchrun_job() or (MAIN_JOB if wish == "may" else ""), world)
+    spent = note_job(run.folder, owner_of(world) or (MAIN_JOB if wish == "may" else ""), world)
     if found:
         _take(run, found)
     return spent
@@ -62,46 +60,51 @@ def _clear(run: Run) -> None:
 
 
 def _own(run: Run) -> Found | None:
-    """The newest checkpoint, if it is of this run.
+    """The newest checkpoint, if it is of this run and can be gone on with.
 
-    Another one that the main job had begun is dropped, anybody else's is refused.
+    What else the main job had begun is dropped, and that is said; anybody else's is refused.
     """
     job = job_of(run.folder)
-    ours = job is not None and job.owner == MAIN_JOB
     try:
         found = run.store.newest()
-        if found is None or found[0].identity == run.identity:
-            return found
-    except RefusedInput:  # of another version
-        if not ours:
+        if found:
+            _require_this(run, found[0])
+    except (RefusedInput, DigestMismatch) as error:  # also of another version
+        if job is None or job.owner != MAIN_JOB:
             raise
-    if not ours:
+        run.listener.on_note(f"{error.cause}: dropped, the run starts afresh")
+        run.store.clear()
+        return None
+    return found
+
+
+def _require_this(run: Run, state: TrainState) -> None:
+    if state.identity != run.identity:
         raise RefusedInput(
             f"{run.folder} holds another run that was interrupted",
             f"go on with vgg-deploy train --resume, choose another folder with -o, or delete "
             f"{run.store.folder}",
         )
-    run.store.clear()
-    return None
+    _require_best(run, state)
 
 
 def _take(run: Run, found: Found) -> None:
     state, tensors, problems = found
+    _require_best(run, state)
     for problem in problems:
         run.listener.on_note(f"{problem}; the one before it is used")
     restore(run.trainer, tensors)
     run.take(state)
-    _require_best(run, run.store.folder)
 
 
-def _require_best(run: Run, checkpoints: Path) -> None:
+def _require_best(run: Run, state: TrainState) -> None:
     """best.safetensors must be the one the checkpoint speaks of, unless it is about to be made."""
-    rows, path = tuple(run.rows), run.folder / BEST_FILE
-    if not rows or (run.progress.batches == 0 and best_of(rows) is rows[-1]):
+    rows, path, checkpoints = state.rows, run.folder / BEST_FILE, run.store.folder
+    if not rows or (state.progress.batches == 0 and best_of(rows) is rows[-1]):
         return
-    digest = run.best_sha256
+    digest = state.best_sha256
     if not (put_back(run.folder, checkpoints, digest) if digest else path.is_file()):
         raise RefusedInput(
             f"{path}, the best epoch of the run to be resumed, is missing or was changed",
-            "restore it, or start afresh with --replace",
+            f"restore it, or delete {checkpoints} and start afresh",
         )

@@ -57,6 +57,7 @@ class Run:
         self._steps = Steps(
             stop=self._wishes_to_stop, arrived=self._arrived, saves=self._saves, after=self._after
         )
+        self._begun = 0  # the step that this process began after
         self._profiler = None
         if self.control.profile:
             self._profiler = StepProfiler(self.trainer, self.folder, self.listener.on_note)
@@ -70,12 +71,14 @@ class Run:
         """Go on from a checkpoint."""
         self.progress, self.rows = state.progress, list(state.rows)
         self.best_sha256, self.saved_step = state.best_sha256, state.progress.step
+        self._begun = state.progress.step
         self.accumulate(state.accumulate)
-        self.listener.on_note(
-            f"resumed in epoch {self.progress.epoch + 1} after step {self.progress.step}"
-            if self.progress.epoch < self.trainer.epochs
-            else "resumed after the last epoch"
-        )
+        self.listener.on_note(f"resumed {self._place()}")
+
+    def _place(self) -> str:
+        if self.progress.epoch == self.trainer.epochs:
+            return "after the last epoch"
+        return f"in epoch {self.progress.epoch + 1} after step {self.progress.step}"
 
     def accumulate(self, pieces: int) -> None:
         """Split every batch from now on."""
@@ -164,9 +167,12 @@ class Run:
     def _between(self) -> None:
         """Between two chunks of test images: as between two steps, but nobody is asked.
 
-        Of several processes none may stop alone; that the next step does.
+        Of several processes none may stop alone; that the next step does. One that has made no
+        step finds no time too short to test in, or it would never get further.
         """
         stopping = bool(self.stop)
+        if self.progress.step == self._begun and not self.stop.signal:
+            stopping = False
         if self.saved_step != self.progress.step and self._saves(stopping):
             self._save()
         if stopping and self.trainer.world.size == 1:
@@ -193,18 +199,20 @@ class Run:
 
     def _write_epoch(self, tested: Classified | None) -> None:
         """The files that speak of the epoch that was just done; metrics last."""
+        rows = tuple(self.rows)
+        if best_of(rows) is not rows[-1]:
+            tested = None  # evaluation.json stays that of the best
+        elif tested is None:
+            tested = self._evaluated(self.test, "test loss")  # by all processes together
         if not self.trainer.world.main:
             return
-        state, rows = self.trainer.deployed.state_dict(), tuple(self.rows)
-        names = [LAST_FILE, BEST_FILE] if best_of(rows) is rows[-1] else [LAST_FILE]
-        if BEST_FILE in names:
+        state = self.trainer.deployed.state_dict()
+        if tested:
             best.keep(self.folder, self.store.folder, self.best_sha256)
-        for name in names:
+        for name in [LAST_FILE, BEST_FILE] if tested else [LAST_FILE]:
             with atomic(self.folder / name) as partial:
                 save_checkpoint(partial, self.identity.card, state)
-        if BEST_FILE in names:
-            trainer = self.trainer
-            tested = tested or evaluate(trainer.deployed, self.test, trainer.preprocessing)
+        if tested:
             save_evaluation(self.folder, self.identity.card.labels, self.test, tested)
             self.best_sha256 = sha256_of(self.folder / BEST_FILE)
         lines = (jsonio.dumps(row, indent=None) + "\n" for row in rows)
@@ -212,7 +220,7 @@ class Run:
 
     def stopped(self) -> Exception:
         """The error that a run ends with which was asked to stop."""
-        where = f"in epoch {self.progress.epoch + 1} after step {self.progress.step}"
+        where = self._place()
         remedy = "a checkpoint was saved: run it again to go on (train: with --resume)"
         if self.stop.timed_out and not self.stop.signal:
             minutes = self.control.max_minutes
@@ -221,12 +229,14 @@ class Run:
 
     def _with_checkpoint(self, error: TrainingDiverged) -> TrainingDiverged:
         """The same error with what to do about it in this run."""
-        kept = (
-            f"; the checkpoint of epoch {self.rows[-1].epoch} is {self.folder / LAST_FILE}"
-            if self.rows
-            else "; no epoch was finished, so there is no checkpoint of this run"
-        )
-        return TrainingDiverged(error.cause, f"lower --lr (it was {self.trainer.peak_lr:g}){kept}")
+        remedy = f"lower --lr (it was {self.trainer.peak_lr:g})"
+        if self.control.resume == "may":  # a job that has neither option
+            remedy = f"vgg-deploy train takes a lower --lr (it was {self.trainer.peak_lr:g})"
+        elif self.store.found():
+            remedy += " and start afresh with --replace"
+        if self.rows:
+            remedy += f"; the weights of epoch {self.rows[-1].epoch} are {self.folder / LAST_FILE}"
+        return TrainingDiverged(error.cause, remedy)
 
 
 def _require_finite_weights(trainer: Trainer, epoch: int) -> None:

@@ -20,6 +20,9 @@ class StopWish:
     Of several processes each may get one signal twice: from the scheduler, which sends it to all,
     and from torchrun, which passes on its own. There a repeat within ``REPEAT`` is the same one.
 
+    Where the block ends as if there had been none, the signal is sent again: it came too late for
+    a step to fulfil it.
+
     Outside the main thread, where Python allows no handlers, only the time limit works.
     """
 
@@ -39,8 +42,10 @@ class StopWish:
                 self._before[number] = signal.signal(number, self._heard)
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         self._restore()
+        if self.signal and kind is None:
+            signal.raise_signal(signal.Signals[self.signal])
 
     def __bool__(self) -> bool:
         """Whether the run is to stop."""

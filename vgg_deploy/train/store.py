@@ -108,7 +108,7 @@ class Store:
         if problems:
             raise DigestMismatch(
                 f"no checkpoint is intact: {'; '.join(problems)}",
-                "restore one from a backup, or start afresh with --replace",
+                f"restore one from a backup, or delete {self.folder} and start afresh",
             )
         return None
 
@@ -140,7 +140,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
             raise
         raise ResourceLimit(
             f"could not write {path.name}: the disk took no more bytes",
-            "free some disk space; the checkpoint before it is intact, go on with --resume",
+            "free some disk space and run it again (train: with --resume): the checkpoint before "
+            "this one is intact",
         ) from error
 
 
@@ -174,7 +175,7 @@ def _read(path: Path) -> tuple[TrainState, dict[str, torch.Tensor]]:
     version = jsonio.Version(
         "schema_version",
         SCHEMA_VERSION,
-        "go on with the version that made it, or start afresh with --replace",
+        f"go on with the version that made it, or delete {path.parent} and start afresh",
     )
     return jsonio.load(TrainState, path / STATE, version), load_state(path / TENSORS)
 
