@@ -56,6 +56,18 @@ def test_what_a_command_says_and_ends_with() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (3, "hello!\n", "")
 
 
+def test_what_a_command_says_in_one_stream_and_where(tmp_path: Path) -> None:
+    script = "pwd -P; echo first >&2; echo second"
+    done = run_group(["sh", "-c", script], 30, cwd=tmp_path, merged=True)
+    assert done.stdout == f"{tmp_path.resolve()}\nfirst\nsecond\n"
+
+
+def test_what_a_command_leaves_in_the_background_ends_with_it() -> None:
+    done = run_group(["sh", "-c", "sleep 60 > /dev/null 2>&1 & echo $!"], 30)
+    assert done.returncode == 0
+    assert is_gone(int(done.stdout))
+
+
 def test_bytes_that_are_no_text_are_replaced() -> None:
     script = r"import sys; sys.stdout.buffer.write(b'a\xffb'); sys.stderr.buffer.write(b'\xe9')"
     done = run_group([sys.executable, "-c", script], 30)

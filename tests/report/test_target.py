@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_commands import failure
+from tests.report.test_reproduce import draft
+from vgg_deploy.artifact import Target
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
 from vgg_deploy.errors import UsageError
@@ -45,6 +47,20 @@ def test_the_bundles_own_files_are_not_overwritten(
     assert code == UsageError.exit_code
     assert "belongs to the bundle" in said
     assert digests(sample.root) == before
+
+
+def test_what_describes_an_engine_is_not_overwritten(
+    sample: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rtx = Target(
+        flavour="tensorrt_rtx", version="1.7", compute_capability="8.9", batches=((1, 8, 64),)
+    )
+    sample, engine = sample.add(draft("engine", "fp32", rtx), lambda path: path.touch())
+    notes = sample.root / f"{engine.path}.json"
+    code, said = failure(["report", str(sample.root), "-o", str(notes)], capsys)
+    assert code == UsageError.exit_code
+    assert "belongs to the bundle" in said
+    assert not notes.exists()
 
 
 @pytest.mark.parametrize("name", ["report.json", "mine.json", "results.json", "../manifest.json"])

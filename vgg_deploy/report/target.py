@@ -10,7 +10,7 @@ from vgg_deploy.bundle import TRAINING, Bundle
 from vgg_deploy.errors import UsageError, unknown_choice
 from vgg_deploy.files import shown
 from vgg_deploy.golden import FOLDER as GOLDEN_FOLDER
-from vgg_deploy.manifest import MANIFEST
+from vgg_deploy.manifest import MANIFEST, notes_path
 from vgg_deploy.results import BENCH_FILE
 
 Kind = Literal["html", "md", "json"]
@@ -53,9 +53,13 @@ def kind_for(asked: str | None, out: Path | None) -> Kind:
 def refuse_own(bundle: Bundle, target: Path) -> None:
     """``UsageError`` for a target that is a record or a file of the bundle itself."""
     place = _real(target)
-    files = [MANIFEST, *(str(a.path) for a in bundle.artifacts)]
+    own = [bundle.path(artifact) for artifact in bundle.artifacts]
+    notes = [notes_path(bundle.path(a)) for a in bundle.artifacts if a.format == "engine"]
     folders = {_real(bundle.root / name) for name in _FOLDERS}
-    if place in {_real(bundle.root / name) for name in files} or folders & {place, *place.parents}:
+    if place in map(_real, (bundle.root / MANIFEST, *own, *notes)) or folders & {
+        place,
+        *place.parents,
+    }:
         raise UsageError(
             f"{shown(target)} belongs to the bundle, and a report would overwrite it",
             "leave -o out, or choose another file",
