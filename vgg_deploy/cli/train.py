@@ -133,7 +133,7 @@ def train(
     if start is not None:
         refuse_given(context, _OF_THE_WEIGHTS, "cannot be chosen with --from")
     options = TrainOptions(
-        recipe=recipe or default_recipe(arch, fine_tune=start is not None),
+        recipe=default_recipe(arch, fine_tune=start is not None) if recipe is None else recipe,
         epochs=epochs,
         batch=batch,
         accumulate=accumulate,
