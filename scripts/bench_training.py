@@ -180,7 +180,7 @@ class OurLoop:
     def _run(self, steps: int) -> int:
         count = steps * self.trainer.batch
         chosen = torch.randint(len(self._data), (count,), generator=self._order).to(self._device)
-        some = Images(self._data.pixels[chosen], self._data.labels[chosen])
+        some = Images(self._data.pixels_of(chosen), self._data.labels[chosen])
         asked = Steps(
             stop=lambda: False, arrived=_unheard, saves=lambda _stopping: False, after=_unheard
         )

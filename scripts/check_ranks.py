@@ -78,6 +78,19 @@ class Job:
             self.command, env=environment_, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """End torchrun, and with it its processes, if it still runs."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(LIMIT)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
     def step(self) -> int:
         """Of the newest checkpoint; 0 before the first."""
         found = self.store.found()
@@ -141,11 +154,11 @@ def check(ranks: int, kills: int, epochs: int, seed: int) -> RanksReport:
     """The job with kills and the job without."""
     root = Path(tempfile.mkdtemp(prefix="vgg-ranks-"))
     try:
-        job = Job(root / "killed", ranks, epochs, restarts=2 * ranks * kills)
-        rows = kill_all(job, ranks, kills, seed)
-        code = job.process.wait(600)
-        alone = Job(root / "alone", ranks, epochs, restarts=0)
-        alone.process.wait(600)
+        with Job(root / "killed", ranks, epochs, restarts=2 * ranks * kills) as job:
+            rows = kill_all(job, ranks, kills, seed)
+            code = job.process.wait(600)
+        with Job(root / "alone", ranks, epochs, restarts=0) as alone:
+            alone.process.wait(600)
         same = not code and all(
             sha256_of(root / "killed" / "training" / name)
             == sha256_of(root / "alone" / "training" / name)

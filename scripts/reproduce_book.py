@@ -14,14 +14,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 from vgg_deploy import environment, jsonio
 from vgg_deploy.cli.console import watching
 from vgg_deploy.data.fashion_mnist import DATASETS, load_dataset
+from vgg_deploy.environment import Environment
 from vgg_deploy.errors import UsageError, VggDeployError
+from vgg_deploy.pipeline.claim import held
 from vgg_deploy.pipeline.told import Told
 from vgg_deploy.spec import ModelSpec
 from vgg_deploy.train.loop import train
@@ -70,6 +72,7 @@ class Cell:
     train_images: int
     minutes: float
     made_by: Mapping[str, str]
+    environment: Environment | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +81,10 @@ class BookTable:
 
     what: str
     made_at: str
-    environment: environment.Environment
     width: float
     epochs: int
     cells: tuple[Cell, ...]
+    environment: Environment | None = None  # where the cells had none of their own
 
 
 def run_cell(name: str, recipe: str, options: argparse.Namespace) -> Cell:
@@ -105,7 +108,8 @@ def run_cell(name: str, recipe: str, options: argparse.Namespace) -> Cell:
     with watching() as watch:
         watch.say(f"{name} {recipe}")
         card = card_for(spec, asked.chosen, data)
-        result = train(card, data, asked, folder, Told(watch), control)
+        with held(folder, "--folder"):
+            result = train(card, data, asked, folder, Told(watch), control)
     return _cell(name, recipe, result, options)
 
 
@@ -134,6 +138,7 @@ def _cell(name: str, recipe: str, result: TrainResult, options: argparse.Namespa
         train_images=images,
         minutes=sum(row.seconds for row in result.rows) / 60,
         made_by=result.made_by,
+        environment=environment.capture(),
     )
 
 
@@ -147,7 +152,6 @@ def table(cells: Sequence[Cell], options: argparse.Namespace) -> BookTable:
     return BookTable(
         what="the book's training runs, ours beside those of its notes",
         made_at=environment.now(),
-        environment=environment.capture(),
         width=options.width,
         epochs=options.epochs,
         cells=tuple(sorted(cells, key=place)),
@@ -167,7 +171,19 @@ def found(options: argparse.Namespace) -> list[Cell]:
             f"{options.output} holds runs of width {table.width:g} and {table.epochs} epochs",
             "choose another file with -o",
         )
-    return list(table.cells)
+    return [replace(c, environment=c.environment or table.environment) for c in table.cells]
+
+
+def add(cell: Cell, options: argparse.Namespace) -> list[Cell]:
+    """Put a cell into the file beside what others have written there meanwhile; all cells now."""
+    others = [
+        c
+        for c in found(options)
+        if (c.cell, c.recipe) != (cell.cell, cell.recipe) or not is_of(c, options)
+    ]
+    cells = [*others, cell]
+    jsonio.save(options.output, table(cells, options))
+    return cells
 
 
 def is_of(cell: Cell, options: argparse.Namespace) -> bool:
@@ -175,6 +191,7 @@ def is_of(cell: Cell, options: argparse.Namespace) -> bool:
     made_by, share, ema = cell.made_by, options.validation, options.ema
     return (
         cell.dataset == options.data
+        and options.device in ("auto", made_by.get("device"))
         and made_by.get("seed") == str(options.seed)
         and made_by.get("max_images") == (str(options.max_images) if options.max_images else None)
         and made_by.get("validation") == (str(share) if share else None)
@@ -220,8 +237,7 @@ def main(words: Sequence[str] | None = None) -> int:
         for name in options.cell or NOTES:
             for recipe in options.recipe or ("book", "modern"):
                 if (name, recipe) not in have:
-                    cells.append(run_cell(name, recipe, options))
-                    jsonio.save(options.output, table(cells, options))
+                    cells = add(run_cell(name, recipe, options), options)
     except VggDeployError as error:
         print(f"error: {error.cause}\nremedy: {error.remedy}", file=sys.stderr)
         return error.exit_code

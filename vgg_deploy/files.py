@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -89,7 +90,7 @@ def commit(partial: Path, path: Path) -> None:
     The bytes, of all files in a folder, reach the disk before the name does.
     """
     with os_errors(f"write {path}"):
-        _sync_all(partial)
+        to_disk(*(partial.rglob("*") if partial.is_dir() else ()), partial)
         partial.replace(path)
 
 
@@ -99,7 +100,7 @@ def commit_into(partial: Path, folder: Path) -> None:
     The empty one stays what it is: it may be a mount, or somebody's current folder.
     """
     with os_errors(f"write {folder}"):
-        _sync_all(partial)
+        to_disk(*partial.rglob("*"), partial)
         names = sorted(path.name for path in partial.iterdir())
         try:
             for name in names:
@@ -109,21 +110,23 @@ def commit_into(partial: Path, folder: Path) -> None:
                 if not (partial / name).exists():
                     (folder / name).rename(partial / name)
             raise
-        _sync(folder)
+        to_disk(folder)
 
 
-def _sync_all(partial: Path) -> None:
-    for inside in partial.rglob("*") if partial.is_dir() else ():
-        _sync(inside)
-    _sync(partial)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def to_disk(*paths: Path) -> None:
+    """Wait until files, and the names in folders, are on the disk."""
+    for path in paths:
+        folder = path.is_dir()
+        if folder and os.name == "nt":  # they have no descriptor there
+            continue
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if not (folder and error.errno == errno.EINVAL):  # CIFS and FUSE sync no folders
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def usual_mode(path: Path) -> None:

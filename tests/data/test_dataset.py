@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vgg_deploy.data.dataset import Split, hold_out
+from vgg_deploy.data.dataset import Split, held_out
 from vgg_deploy.errors import RefusedInput
 
 
@@ -25,9 +25,11 @@ def test_every_image_is_in_one_part(labels: list[int], percent: int) -> None:
     counts = np.bincount(labels)
     if 1 in counts:
         with pytest.raises(RefusedInput, match="has a single training image"):
-            hold_out(numbered(labels), percent / 100)
+            held_out(numbered(labels), percent / 100)
         return
-    left, held = hold_out(numbered(labels), percent / 100)
+    split = numbered(labels)
+    marked = held_out(split, percent / 100)
+    left, held = split.where(~marked), split.where(marked)
     assert sorted(places(left) + places(held)) == list(range(len(labels)))
     assert places(left) == sorted(places(left))
     assert places(held) == sorted(places(held))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.bench.rows import passed, report, row
 from vgg_deploy import stored
-from vgg_deploy.bundle import Bundle
+from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
-from vgg_deploy.errors import VggDeployError
+from vgg_deploy.errors import ResourceLimit, VggDeployError
 from vgg_deploy.pipeline import run
 from vgg_deploy.report.html import REPORT_FILE
 from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, BenchReport, VerifyReport
@@ -102,3 +105,21 @@ def test_an_error_within_a_stage_still_ends_the_job(
     with pytest.raises(VggDeployError, match="a file was changed"):
         run.run_preset("quick", stages.root)
     assert not (stages.root / REPORT_FILE).exists()
+
+    def full(*_given: object) -> None:
+        raise ResourceLimit("could not write the log", "free some disk space")
+
+    monkeypatch.setattr(run, "write_text", full)
+    with pytest.raises(VggDeployError, match="a file was changed"):
+        run.run_preset("quick", stages.root)
+
+
+def test_the_log_of_a_folder_whose_name_is_not_utf_8(
+    stages: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(stages.root, folder)
+    monkeypatch.setattr(run, "build_here", lambda *_given: open_bundle(folder))
+    plant(open_bundle(folder), monkeypatch)
+    run.run_preset("quick", folder)
+    assert "caf\\udce9" in (folder / run.LOG_FILE).read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.report.findings import gather
 from vgg_deploy.train import loop
 from vgg_deploy.train.options import RunControl, TrainOptions
-from vgg_deploy.train.outcome import Evaluation
+from vgg_deploy.train.outcome import EpochRow, Evaluation, Mistake
 from vgg_deploy.train.store import Store
 
 OPTIONS = TrainOptions(epochs=2, batch=32, device="cpu", precision="fp32", max_images=200)
@@ -255,6 +255,25 @@ def test_run_leaves_a_bundle_of_others_alone(tmp_path: Path) -> None:
     assert sorted(p.name for p in base.root.iterdir()) == before
 
 
+@pytest.mark.parametrize("wrong", [0, 3])
+def test_the_pictures_that_were_drawn_are_named(tmp_path: Path, wrong: int) -> None:
+    worst = tuple(Mistake(index=i, truth=0, predicted=1, probability=0.5) for i in range(wrong))
+    found = Evaluation(
+        labels=("a", "b"), confusion=((3 - wrong, wrong), (0, 4)), mistakes=wrong, worst=worst
+    )
+    jsonio.save(tmp_path / "evaluation.json", found)
+    row = EpochRow(
+        epoch=1, loss=0.5, train_accuracy=0.9, test_loss=0.5, test_accuracy=0.9,
+        examples_per_second=1.0, seconds=1.0, lr=0.1,
+    )  # fmt: skip
+    (tmp_path / "metrics.jsonl").write_text(jsonio.dumps(row, indent=None) + "\n")
+    heard = Heard()
+    pictures.draw_training(tmp_path, load_dataset("sample").test, heard)
+    (line,) = heard.lines
+    _, _, named = line.rpartition(": ")
+    assert sorted(named.split(", ")) == sorted(p.name for p in tmp_path.glob("*.png"))
+
+
 def test_pictures_and_event_files(tmp_path: Path) -> None:
     from tensorboardX.proto.event_pb2 import Event
 
@@ -327,6 +346,8 @@ def test_command_lines_that_cannot_work(tmp_path: Path, capfd: pytest.CaptureFix
         ([*train, str(tmp_path)], 3, "no class folders"),
         ([*train, "sample", "--resume"], 3, "nothing to resume"),
         ([*train, "sample", "--freeze", "head"], 2, "unknown part to freeze"),
+        ([*train, "sample", "--freeze", ""], 2, "unknown part to freeze"),
+        ([*train, "sample", "--recipe", ""], 2, "unknown recipe"),
         ([*train, "sample", "--save-every", "-1"], 2, "save-every"),
         ([*train, "sample", "--ema", "1"], 2, "ema 1 is no decay"),
         ([*train, "sample", "--validation", "0.9"], 2, "is not a share of 0 to 0.5"),

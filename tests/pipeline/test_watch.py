@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Task
 
 from vgg_deploy.bundle import Bundle
+from vgg_deploy.cli.console import watching
 from vgg_deploy.cli.progress import RichWatcher
 from vgg_deploy.pipeline import run
 from vgg_deploy.pipeline.stages import Recorder, tree_text
@@ -79,6 +80,22 @@ def test_a_terminal_shows_the_tree_with_the_time_left() -> None:
     assert "80/100" in shown
     assert "images/s" in shown
     assert shown.rstrip().endswith("└─ bench: ort-cpu measured")  # the tree stays
+
+
+@pytest.mark.parametrize(("rank", "draws"), [(None, True), ("0", True), ("1", False)])
+def test_of_several_processes_one_draws(
+    rank: str | None,
+    draws: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if rank is not None:
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as rich sees it
+    with watching() as watch:
+        watch.begin("train", 10, "examples")
+    assert bool(capsys.readouterr().err) == draws
 
 
 def test_the_speed_is_summed_no_more_often_than_it_is_drawn(

@@ -69,6 +69,13 @@ def test_the_largest_batch_that_fits_is_told(
     assert caught.value.exit_code == 6
 
 
+def test_the_batch_that_failed_is_not_the_remedy(trainer: Trainer, data: Images) -> None:
+    """Another program may have had the memory for a moment."""
+    with pytest.raises(ResourceLimit) as caught, refused(trainer, data):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert caught.value.remedy.startswith("16 at once would fit: --batch 16,")
+
+
 def test_auto_batch_splits_and_trains_the_same(
     tmp_path: Path, card: ModelCard, few: Dataset, room: Callable[[int], None]
 ) -> None:

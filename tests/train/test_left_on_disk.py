@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -252,6 +255,26 @@ def test_a_full_disk(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
     train(card, few, quick(), tmp_path / "whole")
     train(card, few, quick(), tmp_path / "run", control=MUST)
     assert final(tmp_path / "run") == final(tmp_path / "whole")
+
+
+def test_a_disk_that_cannot_sync_folders(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CIFS and some FUSE file systems; for a file the same answer is an error."""
+    plain = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == of_folders:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        plain(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    of_folders = True
+    train(card, few, quick(epochs=1), tmp_path)
+    assert Store(tmp_path).newest()
+    of_folders = False
+    with pytest.raises(RefusedInput, match="Invalid argument"):
+        train(card, few, quick(epochs=1), tmp_path)
 
 
 def test_state_is_plain_json_and_tensors(two: Path) -> None:

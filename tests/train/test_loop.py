@@ -12,7 +12,7 @@ import torch
 from tests.conftest import make_card
 from tests.train.conftest import cut
 from vgg_deploy import jsonio
-from vgg_deploy.data.dataset import Dataset, hold_out
+from vgg_deploy.data.dataset import Dataset, held_out
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import RefusedInput, TrainingDiverged, UsageError
 from vgg_deploy.files import sha256_of
@@ -23,7 +23,7 @@ from vgg_deploy.train import step as step_module
 from vgg_deploy.train.distributed import World
 from vgg_deploy.train.epoch import Classified, Progress, Steps, train_epoch
 from vgg_deploy.train.hardware import has_bf16
-from vgg_deploy.train.loop import train
+from vgg_deploy.train.loop import shown_and_held, train
 from vgg_deploy.train.make import make_trainer
 from vgg_deploy.train.meter import Meter
 from vgg_deploy.train.options import TrainOptions
@@ -127,15 +127,16 @@ def test_images_held_out_are_not_trained_with(
     tmp_path: Path, card: ModelCard, few: Dataset
 ) -> None:
     watch = Recorder()
-    held_out = train(card, few, quick(validation=0.2), tmp_path / "a", watch)
-    rest, held = hold_out(few.train, 0.2)
+    cut_here = train(card, few, quick(validation=0.2), tmp_path / "a", watch)
+    marked = held_out(few.train, 0.2)
+    rest, held = few.train.where(~marked), few.train.where(marked)
     alone = train(card, replace(few, train=rest), quick(), tmp_path / "b")
     own = train(card, replace(few, train=rest, validation=held), quick(), tmp_path / "c")
-    assert len({sha256_of(r.last_path) for r in (held_out, alone, own)}) == 1
+    assert len({sha256_of(r.last_path) for r in (cut_here, alone, own)}) == 1
     assert (watch.plans[0].train_images, watch.plans[0].validation_images) == (len(rest), len(held))
-    assert held_out.made_by["validation_images"] == str(len(held))
+    assert cut_here.made_by["validation_images"] == str(len(held))
     row = own.best
-    assert row.validation_accuracy == held_out.best.validation_accuracy
+    assert row.validation_accuracy == cut_here.best.validation_accuracy
     x = torch.from_numpy(preprocess(held.images, card.preprocessing))
     with torch.inference_mode():
         logits = load_model(own.best_path)(x).numpy()
@@ -143,6 +144,14 @@ def test_images_held_out_are_not_trained_with(
     assert alone.best.validation_accuracy is None
     with pytest.raises(UsageError, match="validation split of its own"):
         train(card, replace(few, validation=held), quick(validation=0.2), tmp_path / "d")
+
+
+def test_images_held_out_are_in_memory_once(card: ModelCard, few: Dataset) -> None:
+    shown, held = shown_and_held(card, few, quick(validation=0.2), torch.device("cpu"))
+    assert held
+    assert len(shown) + len(held) == len(few.train)
+    for images in (shown, held):
+        assert np.shares_memory(images.pixels.numpy(), few.train.images)
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))

@@ -30,6 +30,8 @@ from vgg_deploy.train.options import TrainOptions
         ("device", "tpu"),
         ("precision", "fp16"),
         ("recipe", "cook"),
+        ("recipe", ""),
+        ("freeze", ""),
     ],
 )
 def test_values_that_cannot_work(name: str, value: object) -> None:

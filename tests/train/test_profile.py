@@ -8,8 +8,10 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]  # torch's o
 
 from tests.train.test_auto_batch import Notes
 from tests.train.test_loop import quick
+from tests.train.test_restart import Signalled
 from vgg_deploy import jsonio
 from vgg_deploy.data.dataset import Dataset
+from vgg_deploy.errors import Interrupted
 from vgg_deploy.files import sha256_of
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.loop import train
@@ -45,8 +47,31 @@ def test_where_a_step_goes(
 def test_an_epoch_of_few_steps(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
     watch = Notes()
     train(card, few, quick(epochs=5), tmp_path, watch, RunControl(profile=True))
-    assert watch.notes == ["no profile: the first epoch has less than 10 steps"]
+    assert watch.notes == ["no profile: an epoch has less than 10 steps"]
     assert not (tmp_path / "profile.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (5, "a step takes "),  # after 8 more of the first epoch, 13 of the second
+        (7, "a step takes "),  # torch's profiler is at work when the first epoch ends
+        (18, "no profile: the last epoch had less than 10 steps left"),
+    ],
+)
+def test_a_run_that_is_resumed_near_an_epochs_end(
+    tmp_path: Path, card: ModelCard, few: Dataset, step: int, said: str
+) -> None:
+    options, watch = quick(batch=8), Notes()
+    with pytest.raises(Interrupted):
+        train(card, few, options, tmp_path, Signalled(step))
+    train(card, few, options, tmp_path, watch, RunControl(resume="must", profile=True))
+    assert len(watch.notes) == 2
+    assert watch.notes[1].startswith(said)
+    assert (tmp_path / "profile.json").exists() == (step < 13)
+    train(card, few, options, tmp_path / "plain")
+    names = ("last.safetensors", "plain/last.safetensors")
+    assert len({sha256_of(tmp_path / name) for name in names}) == 1
 
 
 def test_a_kernel_is_counted_once() -> None:

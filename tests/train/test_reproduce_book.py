@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scripts import reproduce_book
-from scripts.reproduce_book import NOTES, BookTable, Cell, main
-from vgg_deploy import jsonio
+from scripts.reproduce_book import NOTES, BookTable, Cell, folder_name, is_of, main, parse
+from vgg_deploy import environment, jsonio
+from vgg_deploy.pipeline.claim import held
 
 
 def words(folder: Path, *more: str) -> list[str]:
@@ -30,10 +32,71 @@ def test_cell_by_cell(
         ("vgg11@96", "modern"),
     ]
     assert found.cells[0].notes == NOTES["vgg11@96"]
+    assert found.cells[0].environment == environment.capture()
     monkeypatch.setattr(reproduce_book, "run_cell", None)  # nothing is run again
     capsys.readouterr()
     assert main(words(tmp_path)) == 0
     assert "vgg11@96 modern: loss" in capsys.readouterr().out
+
+
+def a_cell(seed: int, device: str, made_on: environment.Environment | None) -> Cell:
+    return Cell(
+        cell="vgg11@96",
+        recipe="book",
+        ours=NOTES["vgg11@96"],
+        best_test_accuracy=0.9,
+        notes=NOTES["vgg11@96"],
+        dataset="fashion-mnist",
+        train_images=1,
+        minutes=1.0,
+        made_by={"seed": str(seed), "device": device},
+        environment=made_on,
+    )
+
+
+def test_every_cell_keeps_where_it_was_made_and_others_keep_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two calls write to one file, hours after they had read it."""
+    here = environment.capture()
+    there = replace(here, cpu="another")
+    output = tmp_path / "book.json"
+    plain = ["--cell", "vgg11@96", "--recipe", "book", "-o", str(output)]
+
+    def run_cell(_name: str, _recipe: str, options: argparse.Namespace) -> Cell:
+        if options.seed == 1:  # meanwhile
+            assert main([*plain, "--seed", "2"]) == 0
+        return a_cell(options.seed, "cpu", here)
+
+    monkeypatch.setattr(reproduce_book, "run_cell", run_cell)
+    old = BookTable(
+        what="", made_at="", width=0.25, epochs=10, cells=(a_cell(0, "cpu", None),),
+        environment=there,
+    )  # fmt: skip
+    jsonio.save(output, old)
+    assert main([*plain, "--seed", "1"]) == 0
+    cells = jsonio.load(BookTable, output).cells
+    assert [c.made_by["seed"] for c in cells] == ["0", "1", "2"]
+    assert [c.environment for c in cells] == [there, here, here]
+
+
+def test_another_device_is_another_cell() -> None:
+    cell = a_cell(0, "cpu", None)
+    assert [is_of(cell, parse(["--device", d])) for d in ("auto", "cpu", "cuda")] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_one_call_at_a_time_trains_a_cell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = words(tmp_path, "--recipe", "book")
+    folder = tmp_path / "runs" / folder_name("vgg11@96", "book", parse(asked))
+    with held(folder):
+        assert main(asked) == 3
+    assert "another training is writing to" in capsys.readouterr().err
 
 
 def test_a_trial_is_not_the_cell_and_stays_in_the_table(

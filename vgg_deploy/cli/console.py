@@ -120,7 +120,15 @@ def remark(text: str) -> None:
 
 @contextmanager
 def watching() -> Iterator[Watcher]:
-    """A live progress line on stderr while the block runs."""
+    """A live progress line on stderr while the block runs.
+
+    Of the processes of torchrun rank 0 alone draws: another's line would erase its.
+    """
+    if "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0":
+        from vgg_deploy.pipeline.watch import Silent
+
+        yield Silent()
+        return
     from vgg_deploy.cli.progress import RichWatcher
 
     with RichWatcher(err()) as watcher:

@@ -42,10 +42,10 @@ class Split:
         return Split(self.images[chosen], self.labels[chosen])
 
 
-def hold_out(train: Split, share: float) -> tuple[Split, Split]:
-    """What is left to train with, and the last ``share`` (0..1) of every class, at least one.
+def held_out(train: Split, share: float) -> NDArray[np.bool_]:
+    """Marks the last ``share`` (0..1) of every class, at least one: not to be trained with.
 
-    The order within both is that of ``train``. ``RefusedInput`` for a class of a single image.
+    ``RefusedInput`` for a class of a single image.
     """
     held = np.zeros(len(train), bool)
     for label in np.unique(train.labels):
@@ -57,7 +57,7 @@ def hold_out(train: Split, share: float) -> tuple[Split, Split]:
             )
         count = int(len(places) * share + 1e-9)  # 0.1 of 30 is 3
         held[places[-max(1, count) :]] = True
-    return train.where(~held), train.where(held)
+    return held
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,21 +36,33 @@ def claimed(root: Path, *, replace: bool) -> Iterator[None]:
     refuse_existing(root, replace=replace, own=(TRAINING,))
     _refuse_others(root)
     folder = root / TRAINING
+    with held(folder):
+        try:
+            refuse_existing(root, replace=replace, own=(TRAINING,))  # it may have ended just now
+            yield
+        finally:
+            _tidy(folder)
+
+
+@contextmanager
+def held(folder: Path, option: str = "-o") -> Iterator[None]:
+    """Hold the folder of one run; ``RefusedInput`` while another one does.
+
+    ``option`` is what chooses another folder.
+    """
     with os_errors(f"write to {folder}"):
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise RefusedInput(
                 f"another training is writing to {folder}",
-                "wait for it to end, stop it, or choose another folder with -o",
+                f"wait for it to end, stop it, or choose another folder with {option}",
             ) from error
     try:
-        refuse_existing(root, replace=replace, own=(TRAINING,))  # it may have ended just now
         yield
     finally:
-        _tidy(folder)
         lock.release()
 
 

@@ -18,6 +18,7 @@ CURVES, CONFUSION, MISTAKES = "curves.png", "confusion.png", "mistakes.png"
 def draw_training(folder: Path, test: Split, watch: Watcher) -> None:
     """Learning curves, confusion matrix and worst mistakes; without matplotlib a line says so."""
     lines = (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()
+    drawn = [CURVES, CONFUSION]
     found = jsonio.load(Evaluation, folder / EVALUATION_FILE)
     try:
         curves_png(folder / CURVES, [json.loads(line) for line in lines])
@@ -28,7 +29,8 @@ def draw_training(folder: Path, test: Split, watch: Watcher) -> None:
                 for m in found.worst
             ]
             mistakes_png(folder / MISTAKES, test.images[[m.index for m in found.worst]], captions)
+            drawn.append(MISTAKES)
     except BackendNotAvailable as error:
         watch.say(f"train: no pictures: {error.cause}; {error.remedy}")
         return
-    watch.say(f"train: pictures in {folder}: {CURVES}, {CONFUSION}, {MISTAKES}")
+    watch.say(f"train: pictures in {folder}: {', '.join(drawn)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,7 @@ from vgg_deploy.data.fashion_mnist import find_fashion_mnist
 from vgg_deploy.environment import now
 from vgg_deploy.errors import VggDeployError, unknown_choice
 from vgg_deploy.export.baked import EmbeddedOptions
-from vgg_deploy.files import write_text
+from vgg_deploy.files import shown, write_text
 from vgg_deploy.manifest import has_manifest
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
 from vgg_deploy.pipeline.build import build_here
@@ -96,11 +97,19 @@ def run_preset(name: str, out: Path | None = None, watch: Watcher | None = None)
     folder = out or preset.folder
     recorder = Recorder(watch or Silent())
     try:
-        return _run(preset, folder, recorder)
-    finally:
-        trained = any(s.state == "done" for s in recorder.stages)
-        if trained and has_manifest(folder):  # not for a folder of others
-            write_text(folder / LOG_FILE, f"vgg-deploy run, {now()}\n{recorder.text()}\n")
+        outcome = _run(preset, folder, recorder)
+    except BaseException:
+        with suppress(VggDeployError):  # a full disk, of which the error itself may speak
+            _log(folder, recorder)
+        raise
+    _log(folder, recorder)
+    return outcome
+
+
+def _log(folder: Path, recorder: Recorder) -> None:
+    trained = any(s.state == "done" for s in recorder.stages)
+    if trained and has_manifest(folder):  # not for a folder of others
+        write_text(folder / LOG_FILE, shown(f"vgg-deploy run, {now()}\n{recorder.text()}\n"))
 
 
 def _run(preset: Preset, folder: Path, watch: Watcher) -> Outcome:

@@ -74,7 +74,7 @@ def _no_room(trainer: Trainer, data: Images) -> ResourceLimit:
     cause = f"not enough memory for {asked} images at once"
     if trainer.world.size > 1:  # the failed step's exchange of gradients is still under way
         return ResourceLimit(f"{cause} in each process", "--auto-batch splits the batch")
-    size = asked
+    size = asked // 2  # all of it may fit now, but did not
     while size > 1 and not _fits(trainer, data, size):
         size //= 2
     remedy = f"{size} at once would fit: --batch {size}, or --auto-batch to split it"
@@ -91,7 +91,7 @@ def _fits(trainer: Trainer, data: Images, size: int) -> bool:
     alone.network.train()
     try:
         momentum = _momentum_to_come(trainer)
-        alone.backward(data.pixels[chosen], data.labels[chosen], size)
+        alone.backward(data.pixels_of(chosen), data.labels[chosen], size)
         del momentum
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

@@ -76,7 +76,7 @@ def train_epoch(
         progress.lr = trainer.set_rate((progress.epoch + middle) / trainer.epochs)
         torch.manual_seed(seed_of(trainer.seed, "step", progress.step, trainer.world.rank))
         mine = trainer.world.part(chosen)
-        sums = trainer.step(data.pixels[mine], data.labels[mine], len(chosen))
+        sums = trainer.step(data.pixels_of(mine), data.labels[mine], len(chosen))
         done += len(chosen)
         progress.batches += 1
         progress.step += 1
@@ -137,7 +137,8 @@ def evaluate(
     while start < len(mine):
         chosen = mine[start : start + size]
         try:
-            part, best, classes = _classified(model, data.pixels[chosen], data.labels[chosen], p)
+            pixels, labels = data.pixels_of(chosen), data.labels[chosen]
+            part, best, classes = _classified(model, pixels, labels, p)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from vgg_deploy.data.dataset import Dataset, Split, hold_out
+from vgg_deploy.data.dataset import Dataset, held_out
 from vgg_deploy.errors import UsageError
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.auto_batch import fitting, refused
@@ -79,15 +79,14 @@ def train(
         listener = (listener if world.main else None) or Silent()
         torch.manual_seed(options.seed)
         trainer = make_trainer(card, options, device, world, start.state if start else None)
-        shown, held = _shown_and_held(dataset, options)
-        data = Images(*place(shown, card, device))
+        data, held = shown_and_held(card, dataset, options, device)
         _require_enough(len(data), world)
         identity = _identity(trainer, card, dataset, options, start)
         run = Run(
             trainer=trainer,
             data=data,
             test=Images(*place(dataset.test, card, device)),
-            validation=Images(*place(held, card, device)) if held else None,
+            validation=held,
             identity=identity,
             folder=folder,
             store=Store(folder),
@@ -111,16 +110,23 @@ def train(
         )
 
 
-def _shown_and_held(dataset: Dataset, options: TrainOptions) -> tuple[Split, Split | None]:
-    """The images to train with, and those that choose the best epoch, if there are any."""
-    shown = dataset.train.take(options.max_images)
-    if not options.validation:
-        return shown, dataset.validation
-    if dataset.validation is not None:
+def shown_and_held(
+    card: ModelCard, dataset: Dataset, options: TrainOptions, device: torch.device
+) -> tuple[Images, Images | None]:
+    """The images to train with, and those that choose the best epoch, if there are any.
+
+    Images that are held out stay where they are: no image is in memory twice.
+    """
+    split, own = dataset.train.take(options.max_images), dataset.validation
+    if options.validation and own is not None:
         raise UsageError(
             f"{dataset.source} has a validation split of its own", "leave --validation out"
         )
-    return hold_out(shown, options.validation)
+    shown = Images(*place(split, card, device))
+    if not options.validation:
+        return shown, Images(*place(own, card, device)) if own else None
+    held = torch.from_numpy(held_out(split, options.validation)).to(device)
+    return shown.where(~held), shown.where(held)
 
 
 def _require_enough(images: int, world: World) -> None:

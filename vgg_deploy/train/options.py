@@ -52,7 +52,7 @@ class TrainOptions:
             ("recipe", self.recipe, tuple(RECIPES)),
             ("device", self.device, DEVICES),
             ("training precision", self.precision, TRAIN_PRECISIONS),
-            ("part to freeze", self.freeze or FREEZABLE[0], FREEZABLE),
+            ("part to freeze", FREEZABLE[0] if self.freeze is None else self.freeze, FREEZABLE),
         ):
             if given not in choices:
                 raise unknown_choice(what, given, choices)

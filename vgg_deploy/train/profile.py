@@ -53,7 +53,7 @@ class StepProfile:
 
 
 class StepProfiler:
-    """Watches the first steps of a run and writes ``profile.json`` once."""
+    """Watches the first steps of an epoch and writes ``profile.json`` once."""
 
     def __init__(self, trainer: Trainer, folder: Path, tell: Callable[[str], None]) -> None:
         self._trainer, self._path, self._tell = trainer, folder / PROFILE_FILE, tell
@@ -78,15 +78,22 @@ class StepProfiler:
             self._finish_kinds()
             self._write()
 
-    def finish(self) -> None:
-        """At the end of an epoch, where testing would be counted: too few steps give nothing."""
+    def finish(self, steps: int, *, last: bool) -> None:
+        """At the end of an epoch of ``steps``, where testing would be counted.
+
+        Where too few were left, as after a resume, the next epoch is watched.
+        """
         if self._count >= _NEEDED:
             return
-        self._count = _NEEDED
+        self._count = 0
         self._trainer.phases.end()
         if self._profile is not None:
             self._finish_kinds()
-        self._tell(f"no profile: the first epoch has less than {_NEEDED} steps")
+        if steps < _NEEDED or last:
+            self._count = _NEEDED
+            what = "an epoch has" if steps < _NEEDED else "the last epoch had"
+            left = "" if steps < _NEEDED else " left"
+            self._tell(f"no profile: {what} less than {_NEEDED} steps{left}")
 
     def _finish_kinds(self) -> None:
         self._profile.__exit__(None, None, None)

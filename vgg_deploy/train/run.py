@@ -117,7 +117,8 @@ class Run:
         trainer = self.trainer
         train_epoch(trainer, self.data, self.progress, self._meter, self._steps)
         if self._profiler:
-            self._profiler.finish()
+            last = self.progress.epoch + 1 == trainer.epochs
+            self._profiler.finish(self.progress.batches, last=last)
         _require_finite_weights(trainer, self.progress.epoch)
         trainer.world.share(list(trainer.deployed.buffers()))  # batch norm as rank 0 saw it
         tested = self._evaluated(self.test, "test loss")

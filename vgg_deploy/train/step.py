@@ -21,13 +21,30 @@ from vgg_deploy.train.recipes import Recipe, learning_rate
 
 @dataclass(frozen=True)
 class Images:
-    """A split on the device: uint8 ``[N, H, W, C]`` and int64 ``[N]``."""
+    """A split on the device: uint8 ``[M, H, W, C]`` and int64 ``[N]``.
+
+    With ``places`` the N images are some of the M: parts of one split share its memory.
+    """
 
     pixels: torch.Tensor
     labels: torch.Tensor
+    places: torch.Tensor | None = None  # int64 [N]: where in ``pixels`` each image is
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def pixels_of(self, chosen: torch.Tensor) -> torch.Tensor:
+        """Copies of the images ``chosen`` (int64, of 0..N-1)."""
+        return self.pixels[chosen if self.places is None else self.places[chosen]]
+
+    def where(self, marked: torch.Tensor) -> Images:
+        """The images that are marked (bool ``[N]``), in their order, without a copy of them."""
+        places = marked.nonzero().flatten()
+        return Images(
+            self.pixels,
+            self.labels[places],
+            places if self.places is None else self.places[places],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

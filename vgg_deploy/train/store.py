@@ -11,7 +11,6 @@ full disk nor a power cut leaves half of one. Nothing in it can hold code.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from vgg_deploy import jsonio
 from vgg_deploy.errors import DigestMismatch, ResourceLimit, VggDeployError, os_errors
-from vgg_deploy.files import PARTIAL, sha256_of, staged, usual_mode
+from vgg_deploy.files import PARTIAL, sha256_of, staged, to_disk, usual_mode
 from vgg_deploy.model.checkpoint import load_state
 from vgg_deploy.train import best
 from vgg_deploy.train.state import SCHEMA_VERSION, TrainState
@@ -66,13 +65,13 @@ class Store:
             marker = Complete(
                 tensors=sha256_of(partial / TENSORS), state=sha256_of(partial / STATE)
             )
-            _to_disk(partial / TENSORS, partial / STATE)
+            to_disk(partial / TENSORS, partial / STATE)
             (partial / COMPLETE).write_text(jsonio.dumps(marker) + "\n", encoding="utf-8")
-            _to_disk(partial / COMPLETE, partial)
+            to_disk(partial / COMPLETE, partial)
             if target.exists():  # the same step again, after an epoch's end or a resume
                 target.rename(partial.parent / "replaced")
             partial.rename(target)
-            _to_disk(self.folder)
+            to_disk(self.folder)
         for old in self.found()[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
         if best.kept(self.folder):
@@ -178,14 +177,3 @@ def _read(path: Path) -> tuple[TrainState, dict[str, torch.Tensor]]:
         f"go on with the version that made it, or delete {path.parent} and start afresh",
     )
     return jsonio.load(TrainState, path / STATE, version), load_state(path / TENSORS)
-
-
-def _to_disk(*paths: Path) -> None:
-    if os.name == "nt":  # folders have no descriptor there
-        return
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
