@@ -4,7 +4,8 @@
     python scripts/bench_training.py --device cuda --steps 50 -o gpu.json
 
 The book's loop (Dive into Deep Learning, §7.2 and its Trainer): fp32, NCHW, each image resized
-by PIL and made a tensor in a DataLoader with 4 workers, SGD. Both train the same network from
+by PIL and made a tensor in a DataLoader with 4 workers, SGD. On a GPU that has TF32 torch's default
+convolves in it, which the book leaves as it is; the file says so. Both train the same network from
 Fashion-MNIST (or its sample) at the same batch size. A block is a few untimed and timed
 steps of each loop and what the machine can do: large matrix products in fp32 and bf16. A block
 during which other processes were busy is stored and does not count.
@@ -28,13 +29,14 @@ from statistics import geometric_mean, median
 
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from vgg_deploy import environment, jsonio
 from vgg_deploy.data.dataset import Dataset, Split
 from vgg_deploy.data.fashion_mnist import DATASETS, load_dataset
 from vgg_deploy.errors import MeasurementNotValid, VggDeployError
+from vgg_deploy.libraries import tf32_switches
 from vgg_deploy.model.summary import summarise
 from vgg_deploy.spec import ModelSpec
 from vgg_deploy.train.distributed import World
@@ -84,7 +86,8 @@ class TrainingSpeed:
     batch: int
     dataset: str
     timed_steps: Mapping[str, int]  # per block
-    precision: str  # of our loop; the book's is fp32
+    precision: str  # of our loop; the book's is fp32, but for:
+    book_tf32: tuple[str, ...] = ()  # where torch's defaults let it use TF32 on this device
     blocks: tuple[Block, ...]  # all of them, disturbed ones too
     used_blocks: int
     ratio: float  # geometric mean of ours / book within blocks
@@ -130,7 +133,7 @@ class BookLoop:
 
     def block(self, steps: int) -> float:
         """Examples per second of ``steps`` timed steps."""
-        batches = self._batches()
+        batches = self._batches(WARM_UP + steps)
         for _ in range(WARM_UP):
             self._step(next(batches))
         start, done = time.perf_counter(), 0
@@ -138,13 +141,13 @@ class BookLoop:
             done += self._step(next(batches))
         return done / (time.perf_counter() - start)
 
-    def _batches(self) -> Iterator[list[torch.Tensor]]:
+    def _batches(self, count: int) -> Iterator[list[torch.Tensor]]:
+        """From one ``DataLoader``: to start another would fall into the timed steps."""
+        times = -(-count * self._batch // len(self._images))
+        images: TorchDataset[tuple[torch.Tensor, int]] = ConcatDataset([self._images] * times)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # four workers on fewer cores: as in the book
-            while True:
-                yield from DataLoader(
-                    self._images, self._batch, shuffle=True, num_workers=BOOK_WORKERS
-                )
+            yield from DataLoader(images, self._batch, shuffle=True, num_workers=BOOK_WORKERS)
 
     def _step(self, batch: list[torch.Tensor]) -> int:
         images, labels = (part.to(self._device) for part in batch)
@@ -196,6 +199,18 @@ def _wait(device: torch.device) -> None:
     """Until a GPU has done what was enqueued."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def book_tf32(device: torch.device) -> tuple[str, ...]:
+    """What the book's fp32 uses TF32 for, as the switches stand outside our loop."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device)[0] < 8:
+        return ()
+    with tf32_switches():
+        allowed = {
+            "convolutions": torch.backends.cudnn.allow_tf32,
+            "matrix products": torch.backends.cuda.matmul.allow_tf32,
+        }
+    return tuple(name for name, on in allowed.items() if on)
 
 
 def gemm_gflops(dtype: torch.dtype, device: torch.device) -> float:
@@ -313,6 +328,7 @@ def _result(
         dataset=data.name,
         timed_steps=steps,
         precision=trainer.precision,
+        book_tf32=book_tf32(trainer.device),
         blocks=tuple(rows),
         used_blocks=len(used),
         ratio=geometric_mean(ratios),

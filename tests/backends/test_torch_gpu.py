@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vgg_deploy.artifact import Artifact, Precision
-from vgg_deploy.backends import BACKENDS, get_backend
+from vgg_deploy.backends import BACKENDS, get_backend, torch_gpu
 from vgg_deploy.backends.base import Array, Described, OnStream, Recasting
 from vgg_deploy.backends.reference import reference
 from vgg_deploy.backends.torch_gpu import TORCH_GPU, TorchGpu
@@ -118,6 +118,32 @@ def test_bound_runs_have_a_buffer_of_their_own(way: str, tiny_bundle: Bundle) ->
         assert card.captures == int(way == "aoti"), "only what is bound is captured"
     with pytest.raises(RuntimeError, match="closed"):
         session.sync()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_graph_that_is_refused_is_not_made(
+    wanted: bool, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = next(r for r in TORCH_GPU if r.way == "aoti")
+    monkeypatch.setattr(torch_gpu, "_packaged", lambda network, _: network)
+    with opened(replace(row, cuda_graph=wanted), tiny_bundle) as (session, card):
+        session.bind(BATCH)  # type: ignore[attr-defined]
+        assert session.modes["cuda_graph"] == ("on" if wanted else "off")  # type: ignore[attr-defined]
+        assert card.captures == int(wanted)
+
+    asked: dict[str, object] = {}
+
+    def kept(network: object, *, options: dict[str, object], **_: object) -> object:
+        asked.update(options)
+        return network
+
+    monkeypatch.setattr(torch, "compile", kept)
+    row = next(r for r in TORCH_GPU if r.way == "compile")
+    with opened(replace(row, cuda_graph=wanted), tiny_bundle) as (session, card):
+        session.bind(BATCH)  # type: ignore[attr-defined]
+        assert session.modes["cuda_graph"] == ("on" if wanted else "off")  # type: ignore[attr-defined]
+    assert asked["triton.cudagraphs"] is wanted
+    assert asked["max_autotune"] is True
 
 
 def test_each_batch_is_compiled_once(tiny_bundle: Bundle) -> None:

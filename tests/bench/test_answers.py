@@ -53,3 +53,16 @@ def test_a_precision_has_its_own_limit() -> None:
     require_same_answer(0.01, "fp16")
     with pytest.raises(MeasurementNotValid, match=r"a: the timed run answers otherwise .* 0\.001"):
         require_same_answer(0.01, "fp32", "a: ")
+
+
+@pytest.mark.parametrize(
+    ("modes", "applies"),
+    [({"cuda_graph": "on"}, True), ({"cuda_graph": "off"}, False), ({}, False)],
+)
+def test_a_run_without_its_graph_is_a_remedy_only_where_it_had_one(
+    modes: dict[str, str], applies: bool
+) -> None:
+    with pytest.raises(MeasurementNotValid) as caught:
+        require_same_answer(1.0, "fp32", modes=modes)
+    assert ("--no-cuda-graph" in caught.value.remedy) == applies
+    assert "another backend" in caught.value.remedy

@@ -122,6 +122,12 @@ class OnGpu(FakeBackend):
         return opened(self, artifact, root, lambda path: self._load(artifact, path), WithModes)
 
 
+def test_the_remedy_fits_how_it_ran(tiny_bundle: Bundle) -> None:
+    for backend, applies in ((OnGpu(fault="nan"), True), (FakeBackend(fault="nan"), False)):
+        for row in rows_of("fake", tiny_bundle, backend=backend):
+            assert ("--no-cuda-graph" in row.reason) == applies
+
+
 def test_a_gpu_without_a_stream_is_marked_and_says_how_it_ran(tiny_bundle: Bundle) -> None:
     for row in rows_of("fake", tiny_bundle, backend=OnGpu()):
         assert row.status == "measured"

@@ -124,7 +124,9 @@ def test_models_of_the_sample_and_of_all_are_tested_alike(trained_on: str) -> No
     assert images_for(card).no_accuracy == ""
 
 
-@pytest.mark.parametrize("name", ["trt", "trt-rtx", "ort-cuda", "ort-trt"])
+@pytest.mark.parametrize(
+    "name", ["trt", "trt-rtx", "ort-cuda", "ort-trt", "torch-compile-cuda", "aoti-cuda-fp16"]
+)
 def test_cuda_graphs_are_used_unless_refused(name: str) -> None:
     cell = Cell(get_backend(name), None, None)
     captures = name != "ort-trt"  # ONNX Runtime captures none through TensorRT

@@ -5,9 +5,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from scripts import bench_training
 from tests.train.conftest import cut
@@ -41,6 +43,43 @@ def test_the_books_images_are_pils() -> None:
     assert tuple(image.shape) == (1, 56, 56)
     assert 0 <= float(image.min()) < float(image.max()) <= 1
     assert label == int(cut(3, 3).train.labels[2])
+
+
+@pytest.mark.parametrize("images", [16, 10])  # 10: batches of 8 would end with one of 2
+def test_no_epoch_of_the_book_ends_within_a_block(
+    images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next DataLoader would start four processes between two timed steps."""
+    made, seen = [], []
+
+    def counted(*args: Any, **kinds: Any) -> Any:
+        made.append(args)
+        return DataLoader(*args, **kinds)
+
+    def counting(batch: list[torch.Tensor]) -> int:
+        seen.append(len(batch[1]))
+        return step(batch)
+
+    monkeypatch.setattr(bench_training, "BOOK_WORKERS", 0)
+    monkeypatch.setattr(bench_training, "DataLoader", counted)
+    loop = bench_training.BookLoop(SPEC, cut(images, 4), 8, CPU)
+    step = loop._step
+    monkeypatch.setattr(loop, "_step", counting)
+    assert loop.block(9) > 0
+    assert len(made) == 1
+    assert seen == [8] * (bench_training.WARM_UP + 9)
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "told"),
+    [("cuda", (9, 0), ("convolutions",)), ("cuda", (7, 5), ()), ("cpu", (9, 0), ())],
+)
+def test_the_books_tf32_is_told(
+    device: str, capability: tuple[int, int], told: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):  # torch's default
+        assert bench_training.book_tf32(torch.device(device)) == told
 
 
 def block(others: float | None, ours: float = 30.0) -> bench_training.Block:

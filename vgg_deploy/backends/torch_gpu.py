@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -45,6 +46,7 @@ class TorchGpu:
     way: Way = "eager"
     precision: Precision = "fp32"
     variant_of: str | None = None
+    cuda_graph: bool = True  # of the compiled ways; the others have none
     formats: frozenset[Format] = field(default=frozenset({"checkpoint"}))
     device: Literal["cuda"] = "cuda"
     card: Callable[[], Card] = Cuda
@@ -72,13 +74,18 @@ class TorchGpu:
                 network=self._network(path, card),
                 card=card,
                 tf32=self.precision == "tf32",
-                graph=_GRAPH.get(self.way, "off"),
+                graph=_GRAPH.get(self.way, "off") if self.cuda_graph else "off",
                 # frozen into its graph, a script's weights lie as they were traced
                 channels_last=self.way != "script",
-                specialize=_SPECIALIZE.get(self.way),
+                specialize=self._specialize(),
             )
 
         return opened(self, artifact, root, load, DeviceSession)
+
+    def _specialize(self) -> Callable[[Network, torch.Tensor], Network] | None:
+        if self.way == "compile":
+            return partial(_compiled, cuda_graph=self.cuda_graph)
+        return _packaged if self.way == "aoti" else None
 
     def _network(self, path: Path, card: Card) -> Network:
         if self.way == "script":
@@ -135,12 +142,13 @@ def load_checkpoint(path: Path, precision: Precision, device: str) -> nn.Module:
     return InPrecision().eval()
 
 
-def _compiled(network: Network, _example: torch.Tensor) -> Network:
-    """``max-autotune``: Triton and cuDNN compete per layer, runs are CUDA graphs."""
+def _compiled(network: Network, _example: torch.Tensor, *, cuda_graph: bool = True) -> Network:
+    """``max-autotune``: Triton and cuDNN compete per layer; runs are CUDA graphs if wanted."""
     import torch
     import torch._inductor
 
     options = torch._inductor.list_mode_options("max-autotune") | _no_tables() | for_inductor()
+    options["triton.cudagraphs"] = cuda_graph
     made: Network = torch.compile(network, options=options, fullgraph=True, dynamic=False)
     return made
 
@@ -173,12 +181,6 @@ def _packaged(network: Network, example: torch.Tensor) -> Network:
             package, run_single_threaded=example.is_cuda
         )
     return loaded
-
-
-_SPECIALIZE: dict[Way, Callable[[Network, torch.Tensor], Network]] = {
-    "compile": _compiled,
-    "aoti": _packaged,
-}
 
 
 def _rows(name: str, way: Way, precisions: tuple[Precision, ...]) -> tuple[TorchGpu, ...]:

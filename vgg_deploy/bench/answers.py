@@ -25,6 +25,7 @@ APART: Mapping[Precision, float] = {
     "int8": 2e-1,
     "fp8": 2e-1,
 }
+_PLAIN: Mapping[str, str] = {}
 UNREAD = "not checked: this backend does not give back what a timed run answered"
 
 
@@ -42,15 +43,19 @@ def apart(timed: Array, called: Array) -> float:
     return float(np.where(distance == 0, 0.0, known).max(initial=0.0))
 
 
-def require_same_answer(distance: float, precision: Precision, what: str = "") -> None:
+def require_same_answer(
+    distance: float, precision: Precision, what: str = "", modes: Mapping[str, str] = _PLAIN
+) -> None:
     """Raise ``MeasurementNotValid`` where a timed run is too far from a call; ``what`` comes first.
 
-    A network that is not finite on bench's noise is refused, too: nothing shows what was timed.
+    ``modes`` are how the session ran. A network that is not finite on bench's noise is refused,
+    too: nothing shows what was timed.
     """
     if distance <= (limit := APART[precision]):
         return
+    way = "bench --no-cuda-graph, or " if modes.get("cuda_graph") == "on" else ""
     found = f"relative L2 {distance:.2g}" if np.isfinite(distance) else "another shape, or NaN"
     raise MeasurementNotValid(
         f"{what}the timed run answers otherwise than a call does: {found}, limit {limit:g}",
-        "do not use its timings; try --no-cuda-graph, or another backend",
+        f"do not use its timings; try {way}another backend",
     )

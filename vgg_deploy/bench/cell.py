@@ -80,7 +80,7 @@ def _measured(
         found = measure(session, batch, options, using)
         modes = dict(session.modes) if isinstance(session, Described) else {}
     if found.apart is not None:
-        require_same_answer(found.apart, subject.precision)
+        require_same_answer(found.apart, subject.precision, modes=modes)
     row = _timing(subject, batch.shape[0], found)
     unlike = subject.device == "cuda" and stopwatch.name == "host"
     more = [*([NO_STREAM] if unlike else []), *([UNREAD] if found.apart is None else [])]

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from statistics import median
 
-from vgg_deploy.backends.base import Answering, Array, Session
+from vgg_deploy.backends.base import Answering, Array, Described, Session
 from vgg_deploy.bench.answers import apart, require_same_answer
 from vgg_deploy.bench.clock import Run, Stopwatch
 from vgg_deploy.bench.load import Load, between, cores_of_others, look, together
@@ -156,7 +156,8 @@ def _require_same_answer(contender: Contender, batch: Array) -> None:
     session, subject = contender.session, contender.subject
     if isinstance(session, Answering):
         distance = apart(session.output(), session(batch))
-        require_same_answer(distance, subject.precision, f"{subject.id}: ")
+        modes = session.modes if isinstance(session, Described) else {}
+        require_same_answer(distance, subject.precision, f"{subject.id}: ", modes)
 
 
 def _put_back(part: Contest, order: Sequence[int], number: int) -> Contest:

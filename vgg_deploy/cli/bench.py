@@ -54,7 +54,10 @@ def bench(
         bool, typer.Option(help="Also measure what this machine can do at most, and each layer.")
     ] = True,
     cuda_graph: Annotated[
-        bool, typer.Option(help="ort-cuda, ort-trt, trt, trt-rtx: all kernels in one launch.")
+        bool,
+        typer.Option(
+            help="ort-cuda, trt, trt-rtx, torch-compile-cuda, aoti-cuda: one launch per run."
+        ),
     ] = True,
     fail_if: FailIfOption = None,
     as_json: JsonOption = False,

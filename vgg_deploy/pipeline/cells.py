@@ -15,6 +15,7 @@ from vgg_deploy.backends import BACKENDS, get_backend
 from vgg_deploy.backends.base import Backend, Missing, Recasting, Selective
 from vgg_deploy.backends.ort_gpu import OrtGpu
 from vgg_deploy.backends.tensorrt import TensorRt
+from vgg_deploy.backends.torch_gpu import TorchGpu
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import capture
 from vgg_deploy.errors import (
@@ -65,7 +66,7 @@ class Cell:
 
 def without_cuda_graphs(cell: Cell) -> Cell:
     """The cell with a backend that launches each kernel itself, where it has that choice."""
-    if isinstance(cell.backend, TensorRt | OrtGpu):
+    if isinstance(cell.backend, TensorRt | OrtGpu | TorchGpu):
         return replace(cell, backend=replace(cell.backend, cuda_graph=False))
     return cell
 
