@@ -300,3 +300,17 @@ def test_the_browser_that_chromium_names_is_taken(
     monkeypatch.setenv("CHROMIUM", str(own.with_name("gone")))
     assert browser_test(bundle, tmp_path / "other") == 10  # as the app's own test would
     assert "gone, which is not on this machine" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("key", ["labels", "preprocessing"])
+def test_an_edited_manifest_makes_no_app(bundle: Bundle, tmp_path: Path, key: str) -> None:
+    path = bundle.root / "manifest.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if key == "labels":
+        document["card"]["labels"].reverse()
+    else:
+        document["card"]["preprocessing"]["mean"] = [0.1, 0.2, 0.3]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(DigestMismatch, match=f"holds other {key} than the bundle's card"):
+        embed_bundle(open_bundle(bundle.root), tmp_path / "app", EmbedOptions(target="node"))
+    assert not (tmp_path / "app").exists()
