@@ -14,10 +14,13 @@ from PIL import Image
 from vgg_deploy.artifact import Target
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
+from vgg_deploy.data import preprocess
 from vgg_deploy.data.images import read_image
 from vgg_deploy.errors import DigestMismatch, RefusedInput
+from vgg_deploy.export.baked import EmbeddedOptions
 from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.pipeline import predict
+from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.pipeline.predict import predict_images
 from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.pipeline.whole import require_card
@@ -82,6 +85,23 @@ def test_a_damaged_image_leaves_nothing_printed(
     out, err = capsys.readouterr()
     assert not out
     assert "250.png is a truncated or damaged image" in err
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_a_strip_that_would_fill_the_memory_is_refused(
+    two_formats: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedded: bool
+) -> None:
+    """Also where the file preprocesses itself: its weights are as large."""
+    bundle = two_formats
+    if embedded:
+        options = EmbeddedOptions()
+        bundle = export_bundle(bundle, ("onnx",), embedded=options)[0]
+    monkeypatch.setattr(preprocess, "_MOST_WEIGHTS", 32 * 1000)
+    for length in (1000, 1001):
+        Image.fromarray(np.full((1, length), 9, np.uint8)).save(tmp_path / f"{length}.png")
+    assert predict_images(bundle, [tmp_path / "1000.png"], backend="ort-cpu")
+    with pytest.raises(RefusedInput, match=r"1001×1 pixels is longer than the 1,000"):
+        predict_images(bundle, [tmp_path / "1001.png"], backend="ort-cpu")
 
 
 def labels_swapped(card: dict[str, Any]) -> None:

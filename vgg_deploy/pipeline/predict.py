@@ -11,7 +11,7 @@ from vgg_deploy.backends import BACKENDS, get_backend
 from vgg_deploy.backends.base import Backend
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.data.images import read_image, require_image
-from vgg_deploy.data.preprocess import preprocess
+from vgg_deploy.data.preprocess import preprocess, require_sides
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
 from vgg_deploy.pipeline.cells import how_for, is_for, main_format, refusal
 from vgg_deploy.pipeline.watch import Silent, Watcher
@@ -63,6 +63,7 @@ def predict_images(
         watch.begin("predict", len(images), "images")
         for path in images:
             image = read_image(path, card.spec.channels)
+            require_sides(image.shape[1], image.shape[2], card.preprocessing)
             given = image if raw else preprocess(image, card.preprocessing)
             probabilities = softmax(session(given))[0]
             best = probabilities.argsort()[::-1][:top]
