@@ -14,7 +14,8 @@ VALUES = ANYONE | {"__version__"}
 ALLOWED: dict[str, set[str]] = {
     "model": {"model"},
     "data": {"data"},
-    "embed": {"embed", "bundle"},
+    # whether the file itself has the labels that the app gets
+    "embed": {"embed", "bundle", "verify.said"},
     "bundle": {"manifest"},
     "train": {"train", "model", "data", "bundle"},
     "export": {"export", "model", "data", "bundle"},

@@ -76,6 +76,13 @@ def test_values_out_of_range(wrong: dict[str, object]) -> None:
         ModelSpec.named("vgg11", **wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["classes", "size", "fc_width", "channels"])
+def test_a_number_of_hundreds_of_digits(name: str) -> None:
+    for value in (10**400, -(10**400)):
+        with pytest.raises(UsageError, match=f"{name} of hundreds of digits is out of range"):
+            ModelSpec.named("vgg11", **{name: value})  # type: ignore[arg-type]
+
+
 def test_torchvisions_head_wants_a_map_of_sevens() -> None:
     assert ModelSpec.named("vgg11", size=448, head="torchvision").map_sizes[-1] == 14
     with pytest.raises(UsageError, match="7×7"):

@@ -186,12 +186,19 @@ def _check_ranges(spec: ModelSpec) -> None:
     for name, value, low, high in limits:
         if not low <= value <= high:
             raise UsageError(
-                f"{name} {value:g} is out of range", f"choose {name} from {low:g} to {high:g}"
+                f"{name} {_short(value)} is out of range", f"choose {name} from {low:g} to {high:g}"
             )
     if spec.channels == 2:
         raise UsageError("2 channels are not supported", "use 1 (grey) or 3 (RGB)")
     if spec.head not in HEADS:
         raise unknown_choice("head", spec.head, HEADS)
+
+
+def _short(value: float) -> str:
+    try:
+        return f"{value:g}"
+    except OverflowError:  # an int, which has no largest value
+        return "of hundreds of digits"
 
 
 def _check_size(spec: ModelSpec) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vgg_deploy.data.preprocess import _constants, preprocess, preprocess_torch, resize_weights
+from vgg_deploy.data.preprocess import (
+    _constants,
+    exact_weights,
+    preprocess,
+    preprocess_torch,
+    resize_weights,
+)
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.spec import Preprocessing
 
@@ -140,3 +148,34 @@ def test_a_first_call_in_inference_mode_does_not_spoil_training() -> None:
     (preprocess_torch(images, grey(13)) * weight).sum().backward()
     assert weight.grad is not None
     assert not any(t.is_inference() for t in _constants(9, 9, grey(13), "cpu"))
+
+
+def test_weights_take_the_memory_of_one_array() -> None:
+    tracemalloc.start()
+    weights = exact_weights(60_000, 64)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.1 * weights.nbytes
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 65_537, 1), (1, 65_537, 1, 1)])
+@pytest.mark.parametrize("resize", [None, 1024])
+def test_a_strip_that_would_fill_the_memory_is_refused(
+    shape: tuple[int, ...], resize: int | None
+) -> None:
+    tracemalloc.start()
+    with pytest.raises(RefusedInput, match="longer than the 65,536 that can be resized to 1024"):
+        preprocess(np.zeros(shape, np.uint8), grey(1024, resize))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_a_long_strip_leaves_nothing_behind() -> None:
+    strip = noise(1, 1, 70_000, 1)
+    assert preprocess(strip, grey(64, 64)).shape == (1, 1, 64, 64)
+    tracemalloc.start()
+    assert np.ptp(preprocess(strip, grey(64))) > 0
+    left = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert left < 1_000_000, "weights that large are not kept"

@@ -259,3 +259,17 @@ def test_the_command(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "is not empty" in capsys.readouterr().err
     assert main([*words[:3], "pyhton", *words[4:]]) == 2
     assert "did you mean 'python'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["labels", "preprocessing"])
+def test_an_edited_manifest_makes_no_app(bundle: Bundle, tmp_path: Path, key: str) -> None:
+    path = bundle.root / "manifest.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if key == "labels":
+        document["card"]["labels"].reverse()
+    else:
+        document["card"]["preprocessing"]["mean"] = [0.1, 0.2, 0.3]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(DigestMismatch, match=f"holds other {key} than the bundle's card"):
+        embed_bundle(open_bundle(bundle.root), tmp_path / "app", EmbedOptions(target="node"))
+    assert not (tmp_path / "app").exists()

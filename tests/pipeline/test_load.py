@@ -114,3 +114,15 @@ def test_how_images_become_input_is_said_or_chosen(
         assert (p.resize, set(p.mean), set(p.std)) == (None, {0.0}, {1.0})
         assert "resize to 32 × 32" in said
         assert "mean 0" in said
+
+
+def test_a_size_of_zero_is_not_one_that_was_left_out(
+    tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    save_file(load_state(tiny_bundle.path(tiny_bundle.checkpoint)), weights)
+    arch = tiny_bundle.card.spec.arch
+    words = ["load", "--weights", str(weights), "--arch", arch, "-o", str(tmp_path / "b")]
+    assert main([*words, "--size", "0"]) == 2
+    assert "size 0 is out of range" in capsys.readouterr().err
+    assert main(words) == 0

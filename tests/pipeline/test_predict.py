@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vgg_deploy.bundle import Bundle
+from vgg_deploy.artifact import Target
+from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
+from vgg_deploy.data import preprocess
 from vgg_deploy.data.images import read_image
-from vgg_deploy.errors import RefusedInput
+from vgg_deploy.errors import DigestMismatch, RefusedInput
+from vgg_deploy.export.baked import EmbeddedOptions
+from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.pipeline import predict
+from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.pipeline.predict import predict_images
 from vgg_deploy.pipeline.watch import Silent
+from vgg_deploy.pipeline.whole import require_card
 
 
 class Counting(Silent):
@@ -76,3 +85,82 @@ def test_a_damaged_image_leaves_nothing_printed(
     out, err = capsys.readouterr()
     assert not out
     assert "250.png is a truncated or damaged image" in err
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_a_strip_that_would_fill_the_memory_is_refused(
+    two_formats: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedded: bool
+) -> None:
+    """Also where the file preprocesses itself: its weights are as large."""
+    bundle = two_formats
+    if embedded:
+        options = EmbeddedOptions()
+        bundle = export_bundle(bundle, ("onnx",), embedded=options)[0]
+    monkeypatch.setattr(preprocess, "_MOST_WEIGHTS", 32 * 1000)
+    for length in (1000, 1001):
+        Image.fromarray(np.full((1, length), 9, np.uint8)).save(tmp_path / f"{length}.png")
+    assert predict_images(bundle, [tmp_path / "1000.png"], backend="ort-cpu")
+    with pytest.raises(RefusedInput, match=r"1001×1 pixels is longer than the 1,000"):
+        predict_images(bundle, [tmp_path / "1001.png"], backend="ort-cpu")
+
+
+def labels_swapped(card: dict[str, Any]) -> None:
+    card["labels"][:2] = card["labels"][1::-1]
+
+
+def another_mean(card: dict[str, Any]) -> None:
+    card["preprocessing"]["mean"] = [0.1]
+
+
+@pytest.mark.parametrize("edit", [labels_swapped, another_mean])
+@pytest.mark.parametrize("backend", ["ort-cpu", "torchscript", "torch"])
+def test_an_edited_manifest_is_exit_4(
+    two_formats: Bundle,
+    images: list[Path],
+    capsys: pytest.CaptureFixture[str],
+    edit: Callable[[dict[str, Any]], None],
+    backend: str,
+) -> None:
+    edit_card(two_formats, edit)
+    assert main(["predict", str(two_formats.root), str(images[0]), "-b", backend]) == 4
+    out, err = capsys.readouterr()
+    assert not out
+    assert "holds other " in err
+    assert "remedy: restore manifest.json" in err
+
+
+def edit_card(bundle: Bundle, edit: Callable[[dict[str, Any]], None]) -> None:
+    path = bundle.root / MANIFEST
+    document = json.loads(path.read_text())
+    edit(document["card"])
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("shipped", ["whole", "without its checkpoint"])
+def test_an_engine_has_the_labels_of_the_checkpoint(two_formats: Bundle, shipped: str) -> None:
+    source = two_formats.find("onnx")
+    assert source is not None
+    bundle, engine = two_formats.add(
+        Draft(
+            format="engine",
+            precision="fp32",
+            input=source.input,
+            output=source.output,
+            parent=source.sha256,
+            made_by={},
+            target=Target(flavour="tensorrt", version="10.14", compute_capability="8.9"),
+        ),
+        lambda path: void(path.write_bytes(b"a plan")),
+    )
+    require_card(bundle, engine)
+    edit_card(bundle, labels_swapped)
+    if shipped == "whole":
+        with pytest.raises(DigestMismatch, match=r"checkpoint\.safetensors holds other labels"):
+            require_card(open_bundle(bundle.root), engine)
+    else:
+        bundle.path(bundle.checkpoint).unlink()
+        require_card(open_bundle(bundle.root), engine)
+
+
+def void(value: object) -> None:
+    del value

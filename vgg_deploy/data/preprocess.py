@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 Weights = NDArray[np.float32]
+_MOST_WEIGHTS = 1 << 26  # of one axis: 0.5 GB while they are made
+_MOST_KEPT = 1 << 22  # 16 MB
 _SHAPE_REMEDY = "give uint8 images of shape [N, H, W, C], C being the network's channels"
 
 
@@ -46,18 +48,29 @@ def triangle_weights(
     row = np.arange(start, n_out if count is None else start + count, dtype=np.float64)
     centre = (row[:, None] + 0.5) * (n_in / n_out)
     pixel = np.arange(n_in, dtype=np.float64)[None, :] + 0.5
-    weights = np.maximum(0.0, 1.0 - np.abs(pixel - centre) / reach)
+    weights: NDArray[np.float64] = pixel - centre
+    np.abs(weights, out=weights)  # in place: of a long strip they are hundreds of megabytes
+    weights /= reach
+    np.subtract(1.0, weights, out=weights)
+    np.maximum(weights, 0.0, out=weights)
     total: NDArray[np.float64] = weights.sum(axis=1, keepdims=True)
     weights /= total
     return weights
 
 
-@lru_cache(maxsize=32)
 def resize_weights(n_in: int, n_out: int, start: int = 0, count: int | None = None) -> Weights:
-    """``exact_weights`` rounded to float32; read-only, because it is shared."""
+    """``exact_weights`` rounded to float32; read-only, because they may be shared."""
+    rounded = _kept_weights if n_in * (count or n_out) <= _MOST_KEPT else _rounded_weights
+    return rounded(n_in, n_out, start, count)
+
+
+def _rounded_weights(n_in: int, n_out: int, start: int, count: int | None) -> Weights:
     result = exact_weights(n_in, n_out, start, count).astype(np.float32)
     result.flags.writeable = False
     return result
+
+
+_kept_weights = lru_cache(maxsize=32)(_rounded_weights)
 
 
 class Filter(Protocol):
@@ -169,3 +182,15 @@ def _check(dtype: str, shape: tuple[int, ...], p: Preprocessing) -> None:
         )
     if 0 in shape:
         raise RefusedInput(f"images of shape {list(shape)} hold no pixels", _SHAPE_REMEDY)
+    require_sides(shape[1], shape[2], p)
+
+
+def require_sides(height: int, width: int, p: Preprocessing) -> None:
+    """Refuse an image so long that the weights of its resize would fill the memory."""
+    longest = _MOST_WEIGHTS // p.size
+    if max(height, width) > longest:
+        raise RefusedInput(
+            f"an image of {width}×{height} pixels is longer than the {longest:,} that can be "
+            f"resized to {p.size}",
+            "cut it into pieces or scale it down first",
+        )

@@ -22,6 +22,7 @@ from vgg_deploy.files import commit, commit_into, sha256_of, staged
 from vgg_deploy.golden import FOLDER as GOLDEN
 from vgg_deploy.golden import GoldenIndex, GoldenTolerance, load_index, problem_of, refuse_vacuous
 from vgg_deploy.spec import unnamed_labels
+from vgg_deploy.verify.said import require_own
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TEMPLATE = ".j2"  # rendered, and dropped from the name; every other file is copied
@@ -61,8 +62,8 @@ def embed_bundle(bundle: Bundle, out: Path, options: EmbedOptions) -> Written:
 
     Raises ``RefusedInput`` when the bundle holds no embedded file or no labels, ``out`` holds
     something, or the app's own test would pass an answer that ignores the image;
-    ``DigestMismatch`` for an edited model or golden vector; ``BackendNotAvailable`` when the app
-    is to be tested and a tool is missing; ``NotEquivalent`` when its test fails.
+    ``DigestMismatch`` for an edited model, manifest or golden vector; ``BackendNotAvailable`` when
+    the app is to be tested and a tool is missing; ``NotEquivalent`` when its test fails.
     """
     target, place = TABLE[options.target], _place(out)
     missing = require_tools(target, refuse=options.test)
@@ -70,6 +71,7 @@ def embed_bundle(bundle: Bundle, out: Path, options: EmbedOptions) -> Written:
     _check_resize(bundle, artifact, options.target)
     _check_labels(bundle)
     bundle.check([artifact])
+    require_own(bundle.path(artifact), artifact.format, bundle.card)
     bundle.check_golden()
     values = _values(bundle, artifact, options.target)
     beside = place / options.target if place.is_dir() else place  # on the same disk

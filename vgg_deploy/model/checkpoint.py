@@ -96,17 +96,29 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
     text = not any("\udc80" <= letter <= "\udcff" for letter in str(path))
     try:
         return load_file(path) if text else load(path.read_bytes())  # it opens only UTF-8 names
-    except SafetensorError as error:
+    except (SafetensorError, TypeError) as error:  # TypeError: a side of 2^63 or more
         raise _not_safetensors(path) from error
 
 
 def load_model(path: Path) -> VGG:
-    """The network of a checkpoint with its weights, float32, in eval mode."""
+    """The network of a checkpoint with its weights, float32, in eval mode.
+
+    Raises ``RefusedInput`` for a card that is that of another network.
+    """
+    import torch
+
     from vgg_deploy.model.vgg import VGG
 
-    card = read_card(path)
-    model = VGG(card.spec)
-    model.load_state_dict(load_state(path))
+    spec, state = read_card(path).spec, load_state(path)
+    with torch.device("meta"):
+        wanted = VGG(spec).state_dict()
+    if {k: v.shape for k, v in wanted.items()} != {k: v.shape for k, v in state.items()}:
+        raise RefusedInput(
+            f"{path} holds other tensors than those of the {spec.arch} that its card tells",
+            "restore the file, or train or load it again",
+        )
+    model = VGG(spec)
+    model.load_state_dict(state)
     return model.eval()
 
 

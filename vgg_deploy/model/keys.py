@@ -53,7 +53,7 @@ def to_torchvision(spec: ModelSpec, state: State) -> dict[str, Tensor]:
 def to_ours(spec: ModelSpec, state: State) -> dict[str, Tensor]:
     """A state dict in any of the three namings under our keys; unknown keys stay as they are.
 
-    Raises ``RefusedInput`` where two keys name one tensor once their wrappers are gone.
+    Raises ``RefusedInput`` where two keys name one tensor.
     """
     state = _unwrapped(state)
     for names in (torchvision_names(spec), book_names(spec)):
@@ -64,11 +64,21 @@ def to_ours(spec: ModelSpec, state: State) -> dict[str, Tensor]:
 
 
 def _renamed(state: State, names: Mapping[str, str]) -> dict[str, Tensor]:
-    renamed = {}
+    renamed: dict[str, Tensor] = {}
     for key, tensor in state.items():
         layer, _, parameter = key.rpartition(".")
-        renamed[f"{names.get(layer, layer)}.{parameter}"] = tensor
+        name = f"{names[layer]}.{parameter}" if layer in names else key
+        if name in renamed:
+            raise _twice(name, "under the keys of two namings")
+        renamed[name] = tensor
     return renamed
+
+
+def _twice(name: str, how: str) -> RefusedInput:
+    return RefusedInput(
+        f"the weights hold {name} twice, {how}",
+        "save the state dict of one network alone: torch.save(model.state_dict(), path)",
+    )
 
 
 def _unwrapped(state: State) -> State:
@@ -77,10 +87,7 @@ def _unwrapped(state: State) -> State:
     for key, tensor in state.items():
         name = ".".join(part for part in key.split(".") if part not in _WRAPPERS)
         if name in bare:
-            raise RefusedInput(
-                f"the weights hold {name} twice, with and without a wrapper's prefix",
-                "save the state dict of one network alone: torch.save(model.state_dict(), path)",
-            )
+            raise _twice(name, "with and without a wrapper's prefix")
         bare[name] = tensor
     while owner := _shared_owner(bare):
         bare = {key.removeprefix(owner): tensor for key, tensor in bare.items()}

@@ -226,7 +226,7 @@ def infer_spec(
     The input size is not in the weights: without ``size`` it is the one the head's flatten
     expects.
     """
-    base = ModelSpec.named(arch, size=size or 224, ceil_mode=ceil_mode)
+    base = ModelSpec.named(arch, size=224 if size is None else size, ceil_mode=ceil_mode)
     ours = to_ours(base, state)
     first, fc6, fc8 = (ours.get(f"{key}.weight") for key in ("blocks.0.0", "head.fc6", "head.fc8"))
     if first is None or fc6 is None or fc8 is None:
@@ -237,7 +237,7 @@ def infer_spec(
     last = max(1, int(base.conv_arch[-1][1] * width))
     side = round((fc6.shape[1] / last) ** 0.5)
     shrinks = 2 ** len(base.conv_arch)
-    pixels = size or max(1, side) * shrinks
+    pixels = max(1, side) * shrinks if size is None else size
     if head is None:
         same_map = side == (-(-pixels // shrinks) if ceil_mode else pixels // shrinks)
         head = "book" if same_map and side != 7 else "torchvision"

@@ -11,10 +11,11 @@ from vgg_deploy.backends import BACKENDS, get_backend
 from vgg_deploy.backends.base import Backend
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.data.images import read_image, require_image
-from vgg_deploy.data.preprocess import preprocess
+from vgg_deploy.data.preprocess import preprocess, require_sides
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
 from vgg_deploy.pipeline.cells import how_for, is_for, main_format, refusal
 from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.pipeline.whole import require_card
 from vgg_deploy.verify.compare import softmax
 
 # Deployed runtimes first: they start fast and need no torch.
@@ -45,7 +46,7 @@ def predict_images(
     Without ``precision`` fp32 is taken where there is a choice.
 
     Raises ``RefusedInput`` for a file that is no image, ``BackendNotAvailable`` when the backend
-    cannot run here, ``DigestMismatch`` when the artifact was changed.
+    cannot run here, ``DigestMismatch`` when the artifact or the manifest was changed.
     """
     if top < 1:
         raise UsageError(f"--top {top} is below 1", "show at least one class")
@@ -55,12 +56,14 @@ def predict_images(
     for path in images:
         require_image(path)
     bundle.check([artifact])
+    require_card(bundle, artifact)
     raw = artifact.format == "embedded"  # it preprocesses itself
     predictions = []
     with chosen.open(artifact, bundle.root) as session:
         watch.begin("predict", len(images), "images")
         for path in images:
             image = read_image(path, card.spec.channels)
+            require_sides(image.shape[1], image.shape[2], card.preprocessing)
             given = image if raw else preprocess(image, card.preprocessing)
             probabilities = softmax(session(given))[0]
             best = probabilities.argsort()[::-1][:top]

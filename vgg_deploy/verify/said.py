@@ -14,12 +14,19 @@ from pathlib import Path
 from pydantic_core import to_jsonable_python
 
 from vgg_deploy.artifact import Format
+from vgg_deploy.errors import DigestMismatch
 from vgg_deploy.spec import ModelCard
 
 _PREFIX = "vgg_deploy."
 _GRAPH = 7  # field of a ModelProto; the weights are in it
 _WIRE_VARINT, _WIRE_BYTES = 0, 2
 _VARINT_BITS = 64
+
+
+def require_own(path: Path, format: Format, card: ModelCard) -> None:
+    """Raise ``DigestMismatch`` for a file that says otherwise than the card of its bundle."""
+    if said := contradiction(path, format, card):
+        raise DigestMismatch(f"{path}: {said}", "restore manifest.json, or make the bundle again")
 
 
 def contradiction(path: Path, format: Format, card: ModelCard) -> str | None:
