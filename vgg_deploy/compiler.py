@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 _COMPILERS = ("g++", "clang++")
 _LAUNCHERS = ("ccache", "sccache", "distcc", "icecc")
@@ -39,7 +40,7 @@ def compiler_version(path: str) -> str:
     return done.stdout.strip()
 
 
-def for_inductor() -> dict[str, object]:
+def for_inductor() -> dict[str, Any]:
     """Options that let inductor use this compiler, and not only the one it would look for."""
     return {"cpp.cxx": (None, compiler())}
 
