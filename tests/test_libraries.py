@@ -1,55 +1,80 @@
-"""torch's warning of the older TF32 switches, which only some versions give."""
+"""A library that is not there, and one that is there and does not load, are told apart.
+
+The second is planted: a package of its name that breaks when it is imported.
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from typing import Any
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-import torch
 
-from vgg_deploy.backends.pytorch import exact_float32
-from vgg_deploy.libraries import tf32_switches
-from vgg_deploy.train.hardware import tuned
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.export.guard import imports
 
-OLD = "Please use the new API settings to control TF32 behavior, such as …"
-
-
-@pytest.fixture
-def moved(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of switches that were moved; each warns, as in torch 2.9 but every time."""
-    found: list[str] = []
-
-    def warning(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def called(*args: Any) -> Any:
-            found.append(name)
-            warnings.warn(OLD, UserWarning, stacklevel=2)
-            return call(*args)
-
-        return called
-
-    for name in ("_get_cudnn_allow_tf32", "_set_cudnn_allow_tf32"):
-        monkeypatch.setattr(torch._C, name, warning(name, getattr(torch._C, name)))
-    name = "set_float32_matmul_precision"
-    monkeypatch.setattr(torch, name, warning(name, getattr(torch, name)))
-    return found
+LOADER = "libcudnn.so.9: cannot open shared object file"
+SAID = f"cannot be imported: {LOADER}"
+BROKEN = [f'raise ImportError("{LOADER}\\nmore")', f'raise OSError("{LOADER}")']
+ABSENT = "import sys; sys.modules['torch'] = None; "
+TOLD = """
+from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.libraries import import_torch, import_torchvision
+try:
+    {}
+except BackendNotAvailable as error:
+    print(error.cause, error.remedy, sep="; ")
+"""
+INSTALL = 'pip install "vgg-deploy[torch]"'
 
 
-def test_the_age_of_the_switches_is_not_told(moved: list[str]) -> None:
-    exact_float32()
-    assert moved == ["set_float32_matmul_precision"]
-    with tuned(torch.device("cuda")):
-        assert not torch.backends.cudnn.allow_tf32
-        inside = len(moved)
-    assert inside > 1
-    assert len(moved) > inside, "they went back, silently too"
+def answer(code: str, *words: str, planted: Path) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join([str(planted), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
 
 
-def test_other_warnings_are_told(moved: list[str]) -> None:
-    with pytest.warns(UserWarning, match="something else"), tf32_switches():
-        warnings.warn("something else", stacklevel=1)
-    with pytest.warns(UserWarning, match="new API settings"), tuned(torch.device("cuda")):
-        torch.set_float32_matmul_precision("highest")
-    with pytest.warns(UserWarning, match="new API settings"):
-        torch.set_float32_matmul_precision("highest")
+@pytest.mark.parametrize("broken", BROKEN, ids=["ImportError", "OSError"])
+@pytest.mark.parametrize("name", ["torch", "torchvision"])
+def test_a_broken_library_is_told_as_broken(name: str, broken: str, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.py").write_text(broken)
+    done = answer(TOLD.format(f"import_{name}()"), planted=tmp_path)
+    assert done.stdout == f"this needs {name}, which {SAID}; {INSTALL}\n", done.stderr
+
+
+def test_an_absent_library_is_told_as_absent(tmp_path: Path) -> None:
+    done = answer(ABSENT + TOLD.format("import_torch()"), planted=tmp_path)
+    assert done.stdout == f"this needs torch, which is not installed; {INSTALL}\n", done.stderr
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=["ImportError", "OSError"])
+def test_an_export_with_a_broken_torch_is_no_internal_error(
+    broken: str, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = tmp_path / "planted"
+    folder.mkdir()
+    (folder / "torch.py").write_text(broken)
+    code = "import sys; from vgg_deploy.cli import main; sys.exit(main())"
+    words = ["export", str(tiny_bundle.root), "--format", "torchscript"]
+    done = answer(code, *words, planted=folder)
+    assert done.returncode == BackendNotAvailable.exit_code, done.stderr
+    assert f"export to torchscript needs torch, which {SAID}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (ImportError(f"{LOADER}\nmore", name="onnx"), f"x needs onnx, which {SAID}"),
+        (ImportError(LOADER), f"x needs a library, which {SAID}"),
+        (ModuleNotFoundError("no", name="onnx"), "x needs onnx, which is not installed"),
+    ],
+)
+def test_what_breaks_later_in_an_export(error: ImportError, cause: str) -> None:
+    with pytest.raises(BackendNotAvailable) as caught, imports("x"):
+        raise error
+    assert caught.value.cause == cause

@@ -9,9 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from vgg_deploy.process import run_group
+from vgg_deploy.bench.cold import cold_start
+from vgg_deploy.bench.limits import ceilings
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.pipeline.machine_run import run
+from vgg_deploy.pipeline.machine_steps import Step
+from vgg_deploy.process import module_command, run_group
 
 SLEEP = "import time; time.sleep(60)"
 
@@ -110,3 +116,46 @@ def test_a_child_in_another_group_ends_with_its_parent(tmp_path: Path) -> None:
         caller.kill()
         caller.wait(30)
     assert is_gone(child)
+
+
+@pytest.fixture
+def beside_own_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder to work in where the user has files of Python's own names."""
+    folder = tmp_path / "user"
+    folder.mkdir()
+    for name in ("json", "random", "subprocess"):
+        (folder / f"{name}.py").write_text("raise SystemExit('not the one that was meant')")
+    monkeypatch.chdir(folder)
+
+
+@pytest.mark.usefixtures("beside_own_modules")
+def test_a_cold_start_imports_nothing_of_the_users(tiny_bundle: Bundle) -> None:
+    factory, batch = "vgg_deploy.backends.fake:get_fake", np.zeros((1, 1, 32, 32), np.float32)
+    found = cold_start(factory, "fake", tiny_bundle.checkpoint, tiny_bundle.root, batch)
+    assert found.error == ""
+    assert found.first_s is not None
+
+
+@pytest.mark.usefixtures("beside_own_modules")
+def test_nor_do_the_ceilings() -> None:
+    assert ceilings("cpu")
+
+
+@pytest.mark.usefixtures("beside_own_modules")
+def test_nor_do_the_steps_of_a_machines_check() -> None:
+    done = run(Step(kind="doctor", network="n", python=sys.executable, words=("recipes",)), 60)
+    assert (done.code, done.said) == (0, "")
+    words = ("torch", "nowhere", "--batch", "1")
+    done = run(Step(kind="bench", network="n", python=sys.executable, words=words), 60)
+    assert (done.code, "no bundle at nowhere" in done.said) == (3, True)
+
+
+def test_a_module_of_ours_is_found_where_it_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    command = module_command("vgg_deploy", "recipes", "--json")
+    done = run_group([command[0], "-S", *command[1:]], 60)  # without site-packages
+    assert done.stderr.startswith("vgg-deploy: error: "), "it came as far as what it depends on"
+    assert "No module named 'vgg_deploy" not in done.stderr

@@ -162,6 +162,12 @@ def says_out_of_memory(message: str) -> bool:
     return any(sign in said for sign in _OUT_OF_MEMORY)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message that says something; else the exception's name."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)
+
+
 def require_file(path: Path, what: str) -> None:
     """Refuse a path that is not a readable, non-empty regular file."""
     if not path.exists():

@@ -10,18 +10,25 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.errors import BackendNotAvailable, first_line
 
 INSTALL_TORCH = 'pip install "vgg-deploy[torch]"'
 
 
-def import_torch() -> ModuleType:
-    """``torch``, or ``BackendNotAvailable`` with the command that installs it."""
+def why_not(module: str, error: Exception) -> str:
+    """What its failed import says of a library: that it is absent, or what it breaks on."""
+    if isinstance(error, ModuleNotFoundError) and error.name == module:
+        return "is not installed"
+    return f"cannot be imported: {first_line(error)}"
+
+
+def import_torch(what: str = "this") -> ModuleType:
+    """``torch``, or ``BackendNotAvailable``: ``what`` needs it, and how to install it."""
     try:
         return importlib.import_module("torch")
-    except ImportError as error:
+    except Exception as error:  # a broken installation raises anything
         raise BackendNotAvailable(
-            "this needs torch, which is not installed", INSTALL_TORCH
+            f"{what} needs torch, which {why_not('torch', error)}", INSTALL_TORCH
         ) from error
 
 
@@ -47,9 +54,9 @@ def import_torchvision(name: str = "torchvision") -> Any:
     import_torch()
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise BackendNotAvailable(
-            "this needs torchvision, which is not installed", INSTALL_TORCH
+            f"this needs torchvision, which {why_not('torchvision', error)}", INSTALL_TORCH
         ) from error
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):

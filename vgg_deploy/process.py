@@ -14,7 +14,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+# Before anything else: Python looks for modules in the folder that a child is started in, where a
+# user may have a random.py of his own. The command that starts it does not look there.
+NOT_HERE = "import sys; sys.path[:1] = filter(None, sys.path[:1]); "
+_ROOT = str(Path(__file__).resolve().parent.parent)  # of this package, where it is not installed
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def module_command(module: str, *words: str, python: str = sys.executable) -> list[str]:
+    """What runs a module of ours as ``python -m`` does, but for the folder it is started in."""
+    code = (
+        f"{NOT_HERE}sys.path.append({_ROOT!r}); import runpy; "
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
+    return [python, "-c", code, *words]
 
 
 def run_group(

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ import pytest
 from tests.trt.fake_cuda import FakeDriver
 from vgg_deploy import cuda
 from vgg_deploy.artifact import Artifact
-from vgg_deploy.backends import get_backend
+from vgg_deploy.backends import get_backend, openvino
 from vgg_deploy.backends.session import translated
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import threads, usable_cores
@@ -40,6 +41,23 @@ def test_openvino_in_another_precision_is_refused(
         pytest.raises(BackendNotAvailable, match="bf16 although f32"),
         get_backend("openvino").open(*onnx),
     ):
+        pass
+
+
+def test_openvino_without_its_plugin_is_a_row_and_no_internal_error(
+    onnx: tuple[Artifact, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("Cannot load library 'libopenvino_intel_cpu_plugin.so'\nmore")
+
+    openvino._capabilities.cache_clear()
+    monkeypatch.setattr("openvino.Core", lambda: SimpleNamespace(get_property=broken))
+    half = replace(onnx[0], precision="bf16")
+    missing = openvino.OpenVino().refuses(half)
+    assert missing is not None
+    assert missing.reason.endswith("'libopenvino_intel_cpu_plugin.so'")
+    assert "reinstall openvino" in missing.remedy
+    with pytest.raises(BackendNotAvailable), get_backend("openvino").open(half, onnx[1]):
         pass
 
 

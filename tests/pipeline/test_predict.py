@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
+from tests.faults.catalogue import record
 from vgg_deploy.artifact import Target
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
@@ -164,3 +166,46 @@ def test_an_engine_has_the_labels_of_the_checkpoint(two_formats: Bundle, shipped
 
 def void(value: object) -> None:
     del value
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_are_no_prediction(
+    value: float,
+    precision: str,
+    onnx_bundle: Bundle,
+    images: list[Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Planted: one bias of the last layer, as an overflow would leave it."""
+    bundle = onnx_bundle
+    if precision != "fp32":
+        bundle = export_bundle(bundle, ("onnx",), precisions=(precision,))[0]
+    artifact = next(a for a in bundle.artifacts if (a.format, a.precision) == ("onnx", precision))
+    model = onnx.load(str(bundle.path(artifact)))
+    (bias,) = [tensor for tensor in model.graph.initializer if list(tensor.dims) == [10]]
+    values = onnx.numpy_helper.to_array(bias).copy()
+    values[3] = value
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+    record(bundle, artifact, lambda path: onnx.save(model, str(path)))
+    words = ["predict", str(bundle.root), *map(str, images), "-b", "ort-cpu", "-p", precision]
+    assert main(words) == 3
+    out, err = capsys.readouterr()
+    assert not out
+    assert f"model.{precision}.onnx gives NaN or infinity for {images[0]}" in err
+    assert ("use the fp32 or bf16 file" in err) == (precision == "fp16")
+
+
+@pytest.mark.parametrize("backend", [[], ["-b", "ort-cpu"]])
+def test_tf32_is_not_to_be_exported(
+    backend: list[str],
+    onnx_bundle: Bundle,
+    images: list[Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["predict", str(onnx_bundle.root), str(images[0]), "-p", "tf32", *backend]
+    assert main(words) == 3
+    said = capsys.readouterr().err
+    assert "vgg-deploy export" not in said
+    assert "no ONNX file is in tf32: leave out --precision" in said
+    assert f"vgg-deploy build {onnx_bundle.root} --precision tf32" in said

@@ -19,9 +19,10 @@ from vgg_deploy.backends.session import (
     importable,
     logits_of,
     opened,
+    translated,
 )
 from vgg_deploy.environment import threads
-from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.errors import BackendNotAvailable, VggDeployError
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,14 @@ class OpenVino:
     def refuses(self, artifact: Artifact, /) -> Missing | None:
         """Half precision where this processor would only emulate it in float32."""
         capability = _HALF.get(artifact.precision)
-        if capability is None or self.probe() or capability in _capabilities():
+        if capability is None or self.probe():
+            return None
+        try:
+            with translated(f"openvino could not say what it computes {artifact.path} in"):
+                here = _capabilities()
+        except VggDeployError as error:  # its CPU plugin does not load
+            return Missing(error.cause, f"reinstall openvino: {CPU_REMEDY}")
+        if capability in here:
             return None
         return Missing(
             f"openvino does not compute in {artifact.precision} on this processor",

@@ -16,9 +16,9 @@ import numpy as np
 
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.backends.base import Array
-from vgg_deploy.backends.session import Placed, first_line
+from vgg_deploy.backends.session import Placed
 from vgg_deploy.cuda import Driver
-from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.errors import BackendNotAvailable, first_line
 
 _NO_GRAPH = -1
 _RUNS_BEFORE_REPLAY = 3  # plain, captured, and one replayed

@@ -23,13 +23,12 @@ from vgg_deploy.backends.session import (
     TORCH_REMEDY,
     Place,
     Placed,
-    first_line,
     importable,
     opened,
 )
 from vgg_deploy.compiler import compiler, for_inductor, sought
 from vgg_deploy.environment import threads
-from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.errors import BackendNotAvailable, first_line
 from vgg_deploy.libraries import tf32_switches
 
 if TYPE_CHECKING:

@@ -18,9 +18,11 @@ from vgg_deploy.errors import (
     RefusedInput,
     ResourceLimit,
     VggDeployError,
+    first_line,
     require_file,
     says_out_of_memory,
 )
+from vgg_deploy.libraries import why_not
 
 T = TypeVar("T")
 TORCH_REMEDY = 'pip install "vgg-deploy[torch]"'
@@ -207,20 +209,10 @@ def logits_of(outputs: Sequence[T], name: Callable[[T], str]) -> T:
     return next(output for output in outputs if name(output) == "logits")
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of a library's message that says something; else the exception's name."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)
-
-
 def importable(module: str, remedy: str) -> Missing | None:
     """None when ``module`` can be imported; a broken installation is as good as none."""
     try:
         importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name == module:
-            return Missing(f"{module} is not installed", remedy)
-        return Missing(f"{module} cannot be imported: {first_line(error)}", remedy)
     except Exception as error:
-        return Missing(f"{module} cannot be imported: {first_line(error)}", remedy)
+        return Missing(f"{module} {why_not(module, error)}", remedy)
     return None

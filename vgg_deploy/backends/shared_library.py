@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from vgg_deploy.backends.session import first_line
+from vgg_deploy.errors import first_line
 
 _FOLDERS = ("nvidia/*/lib", "tensorrt_libs")  # of NVIDIA's wheels
 _LOAD, _DYNAMIC = 1, 2  # types of program headers (elf.h)

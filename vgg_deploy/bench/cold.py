@@ -18,7 +18,7 @@ from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends.base import Array, example_shape
 from vgg_deploy.errors import VggDeployError
-from vgg_deploy.process import end_with_parent, run_group
+from vgg_deploy.process import end_with_parent, module_command, run_group
 
 TIMEOUT_S = 300
 
@@ -52,7 +52,7 @@ def cold_start(
     Never raises for what happens there and never hangs: a crash or ``timeout_s`` becomes
     ``error``.
     """
-    command = [sys.executable, "-m", __name__, factory, backend, str(root), str(batch.shape[0])]
+    command = module_command(__name__, factory, backend, str(root), str(batch.shape[0]))
     try:
         done = run_group(command, timeout_s, given=jsonio.dumps(artifact, indent=None))
     except subprocess.TimeoutExpired:

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 
 from vgg_deploy.artifact import Precision
 from vgg_deploy.environment import threads
+from vgg_deploy.process import module_command
 from vgg_deploy.results import Ceiling
 
 TIMEOUT_S = 120
@@ -36,7 +37,7 @@ _FEWEST = 3
 
 def ceilings(device: str, *, timeout_s: float = TIMEOUT_S) -> tuple[Ceiling, ...]:
     """What this machine can do at most; what cannot be measured here is left out."""
-    command = [sys.executable, "-m", __name__, device]
+    command = module_command(__name__, device)
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=timeout_s, check=False
@@ -52,7 +53,7 @@ def measure_ceilings(device: str) -> tuple[Ceiling, ...]:
     found = [] if device == "cuda" else [_numpy_gemm(), _numpy_copy()]
     try:
         import torch
-    except ImportError:
+    except (ImportError, OSError):  # absent, or one of its libraries does not load
         return tuple(found)
     if device == "cuda" and not torch.cuda.is_available():
         return ()

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from vgg_deploy.errors import BackendNotAvailable, ResourceLimit, os_errors
+from vgg_deploy.libraries import INSTALL_TORCH, why_not
 
 _FULL = re.compile(r"(PytorchStreamWriter|unexpected pos|No space left)", re.IGNORECASE)
 _MEMORY = re.compile(r"(DefaultCPUAllocator|not enough memory|can't allocate)", re.IGNORECASE)
@@ -87,13 +88,13 @@ def claim_space(folder: Path, size: int, doing: str) -> None:
 
 @contextmanager
 def imports(what: str) -> Iterator[None]:
-    """A library that is not installed becomes ``BackendNotAvailable``."""
+    """A library that is absent or does not load becomes ``BackendNotAvailable``."""
     try:
         yield
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        name = error.name or "a library"
         raise BackendNotAvailable(
-            f"{what} needs {error.name}, which is not installed",
-            'pip install "vgg-deploy[torch]"',
+            f"{what} needs {name}, which {why_not(name, error)}", INSTALL_TORCH
         ) from error
 
 

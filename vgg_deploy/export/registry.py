@@ -12,6 +12,7 @@ from vgg_deploy.errors import BackendNotAvailable, RefusedInput, unknown_choice
 from vgg_deploy.export import to_onnx, to_program, to_torchscript
 from vgg_deploy.export.guard import claim_space, imports, resources
 from vgg_deploy.export.source import ExportOptions, Source
+from vgg_deploy.libraries import import_torch
 from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec, read_card
 
@@ -65,8 +66,7 @@ def export(
         raise unknown_choice("export format", format, EXPORT_FORMATS)
     options = options or ExportOptions()
     exporter = _EXPORTERS[format]
-    with imports(f"export to {format}"):
-        import torch  # noqa: F401  before any work, so that its absence is the first thing said
+    import_torch(f"export to {format}")  # before any work: its absence is the first thing said
     if missing := exporter.missing():
         raise missing
     bundle.check([bundle.checkpoint])

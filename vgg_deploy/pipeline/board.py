@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.libraries import why_not
 from vgg_deploy.train.outcome import EpochRow, Listener, RunPlan
 
 FOLDER = "tensorboard"
@@ -36,7 +37,7 @@ class Board:
             from tensorboardX import SummaryWriter
         except ImportError as error:
             raise BackendNotAvailable(
-                "--tensorboard needs tensorboardX, which is not installed",
+                f"--tensorboard needs tensorboardX, which {why_not('tensorboardX', error)}",
                 'pip install "vgg-deploy[tensorboard]"',
             ) from error
         self._listener = listener

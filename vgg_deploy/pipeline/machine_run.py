@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 from vgg_deploy.pipeline.machine_steps import Done, Step
-from vgg_deploy.process import run_group
+from vgg_deploy.process import NOT_HERE, module_command, run_group
 
 ROOT = Path(__file__).resolve().parent.parent.parent  # what PYTHONPATH needs
 SAMPLES = 2000  # of a cell that a report keeps; p99 needs 662
@@ -28,12 +28,16 @@ def run(step: Step, limit: float) -> Done:
 
     What it had answered before it was ended, or ended itself, is kept.
     """
-    own = ["-c", _MAIN] if step.kind in _COMMANDS else ["-m", _CHILD, step.kind]
+    own = (
+        [step.python, "-c", NOT_HERE + _MAIN]
+        if step.kind in _COMMANDS
+        else module_command(_CHILD, step.kind, python=step.python)
+    )
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     start = monotonic()
     try:
         ended = run_group(
-            [step.python, *own, *step.words],
+            [*own, *step.words],
             limit,
             env=os.environ | {"PYTHONPATH": path} | environment_for(step),
         )

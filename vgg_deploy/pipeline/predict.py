@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.backends import BACKENDS, get_backend
 from vgg_deploy.backends.base import Backend
@@ -45,8 +47,9 @@ def predict_images(
 
     Without ``precision`` fp32 is taken where there is a choice.
 
-    Raises ``RefusedInput`` for a file that is no image, ``BackendNotAvailable`` when the backend
-    cannot run here, ``DigestMismatch`` when the artifact or the manifest was changed.
+    Raises ``RefusedInput`` for a file that is no image and for an artifact that gives NaN or
+    infinity, ``BackendNotAvailable`` when the backend cannot run here, ``DigestMismatch`` when the
+    artifact or the manifest was changed.
     """
     if top < 1:
         raise UsageError(f"--top {top} is below 1", "show at least one class")
@@ -65,7 +68,10 @@ def predict_images(
             image = read_image(path, card.spec.channels)
             require_sides(image.shape[1], image.shape[2], card.preprocessing)
             given = image if raw else preprocess(image, card.preprocessing)
-            probabilities = softmax(session(given))[0]
+            logits = session(given)
+            if not np.isfinite(logits).all():
+                raise _not_finite(artifact, path)
+            probabilities = softmax(logits)[0]
             best = probabilities.argsort()[::-1][:top]
             predictions.append(
                 Prediction(
@@ -77,6 +83,14 @@ def predict_images(
             )
             watch.advance()
     return predictions
+
+
+def _not_finite(artifact: Artifact, image: Path) -> RefusedInput:
+    wide = artifact.precision in ("fp32", "tf32", "bf16")
+    return RefusedInput(
+        f"{artifact.path} gives NaN or infinity for {image}",
+        "its weights are of no use: train or load others" if wide else "use the fp32 or bf16 file",
+    )
 
 
 def _choose(
@@ -123,6 +137,9 @@ def _how(bundle: Bundle, backend: Backend, precision: Precision | None) -> str:
         return how
     if wanted not in ("onnx", "engine"):
         return f"{backend.name} opens fp32 files only: leave out --precision"
+    if precision == "tf32" and wanted == "onnx":
+        build = f"vgg-deploy build {bundle.root} --precision tf32"
+        return f"no ONNX file is in tf32: leave out --precision, or make an engine: {build}"
     return f"{how} --precision {precision}"
 
 

@@ -12,6 +12,7 @@ from vgg_deploy.backends.reference import eager_blocks
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import NotEquivalent, StaleEngine
 from vgg_deploy.golden import VERSION, AppResults, Selfcheck, load_image, load_index
+from vgg_deploy.libraries import why_not
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.verify.mistakes import Floats
 from vgg_deploy.verify.selfcheck import diagnose, judge_results
@@ -48,8 +49,9 @@ def selfcheck(bundle: Bundle, results: Path, watch: Watcher | None = None) -> Se
 
     try:
         return diagnose(found, index, given, lambda image: load_image(folder, image), network)
-    except ModuleNotFoundError as error:
-        watch.say(f"selfcheck: the cause is not looked for, {error.name} is not installed")
+    except ImportError as error:
+        name = error.name or "torch"
+        watch.say(f"selfcheck: the cause is not looked for, {name} {why_not(name, error)}")
         return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.libraries import why_not
 
 if TYPE_CHECKING:
     import onnx
@@ -53,7 +54,7 @@ def session_of(model: onnx.ModelProto) -> Any:
         import onnxruntime as ort
     except ImportError as error:
         raise BackendNotAvailable(
-            "measuring activations needs onnxruntime, which is not installed",
+            f"measuring activations needs onnxruntime, which {why_not('onnxruntime', error)}",
             'pip install "vgg-deploy[cpu]"',
         ) from error
     options = ort.SessionOptions()

@@ -15,6 +15,7 @@ from io import StringIO
 from typing import Any, Literal
 
 from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.libraries import why_not
 from vgg_deploy.report.quantities import significant
 
 # Stand-ins: (colour matplotlib draws with, CSS variable, fallback outside the page).
@@ -181,7 +182,7 @@ def _matplotlib() -> Any:
         import matplotlib
     except ImportError as error:
         raise BackendNotAvailable(
-            "the report's plots need matplotlib, which is not installed",
+            f"the report's plots need matplotlib, which {why_not('matplotlib', error)}",
             'pip install "vgg-deploy[report]"',
         ) from error
     return matplotlib

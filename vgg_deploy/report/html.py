@@ -10,6 +10,7 @@ from pathlib import Path
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.files import write_text
+from vgg_deploy.libraries import why_not
 from vgg_deploy.report.command_line import title_of
 from vgg_deploy.report.findings import Findings, gather, summarise
 from vgg_deploy.report.gallery import Gallery
@@ -48,7 +49,8 @@ def page_of(findings: Findings) -> str:
         import jinja2
     except ImportError as error:
         raise BackendNotAvailable(
-            "the report needs jinja2, which is not installed", 'pip install "vgg-deploy[report]"'
+            f"the report needs jinja2, which {why_not('jinja2', error)}",
+            'pip install "vgg-deploy[report]"',
         ) from error
     template = resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
     environment = jinja2.Environment(

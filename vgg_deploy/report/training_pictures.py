@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.files import atomic
+from vgg_deploy.libraries import why_not
 from vgg_deploy.report.canvas import drawing, spread
 
 P = ParamSpec("P")
@@ -119,7 +120,8 @@ def _figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise BackendNotAvailable(
-            "pictures need matplotlib, which is not installed", 'pip install "vgg-deploy[report]"'
+            f"pictures need matplotlib, which {why_not('matplotlib', error)}",
+            'pip install "vgg-deploy[report]"',
         ) from error
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
