@@ -60,6 +60,17 @@ def test_unlike_cells_are_refused(change: dict[str, Any], said: str) -> None:
     assert found.word == "not told"
 
 
+def test_a_cuda_graph_that_is_gone_is_told_beside_the_ratio(tmp_path: Path) -> None:
+    graph = row("a", 10, modes={"cuda_graph": "on", "tf32": "off"})
+    old = saved(tmp_path / "old.json", report([graph, row("b", 10)]))
+    plain = replace(graph, modes={"cuda_graph": "off", "tf32": "off"})
+    new = saved(tmp_path / "new.json", report([plain, row("b", 10)]))
+    found = diff_runs(old, new)
+    assert found.changed == {"cuda_graph of a:model.fp32.onnx at batch 1": ("on", "off")}
+    assert found.rows[0].ratio is not None
+    assert diff_runs(old, old).changed == {}
+
+
 def test_precision_and_batch_never_meet() -> None:
     found = differences(report([row("a", 10)]), report([row("a", 10, precision="int8")]))
     assert [f.reason for f in found] == [

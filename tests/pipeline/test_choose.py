@@ -96,6 +96,16 @@ def test_the_nearest_miss(tiny_bundle: Bundle) -> None:
     assert "nearest: ort-cpu:model.fp32.onnx, p90 10.1 ms, above 8" in error.cause
 
 
+def test_the_nearest_miss_of_a_gain_that_is_asked_for(tiny_bundle: Bundle) -> None:
+    """Half a point better misses a gain of two by 1.5 points, 30 % slower by 1.3 times."""
+    better, slower = row("better", 5), row("slower", 6.5)
+    verdicts = [verified(better, drop=-0.5), verified(slower, drop=-3)]
+    choice = chosen(tiny_bundle, [better, slower], verdicts, latency_ms=5.2, max_top1_drop=-2)
+    assert choice.nearest is not None
+    assert choice.nearest.subject.backend == "slower"
+    assert {c.subject.backend: c.over > 1 for c in choice.out} == {"better": True, "slower": True}
+
+
 @pytest.mark.parametrize(
     ("timing", "verdict", "said"),
     [

@@ -10,6 +10,7 @@ from vgg_deploy import stored
 from vgg_deploy.bench.diff import (
     Difference,
     changed_environment,
+    changed_running,
     differences,
     other_hardware,
 )
@@ -59,7 +60,7 @@ def diff_runs(old: Path, new: Path) -> Diff:
     return Diff(
         old=first.made_at,
         new=second.made_at,
-        changed=changed_environment(first, second),
+        changed={**changed_environment(first, second), **changed_running(first, second)},
         rows=rows,
     )
 
