@@ -21,7 +21,15 @@ from vgg_deploy.errors import (
 from vgg_deploy.gates import parse_gate
 from vgg_deploy.pipeline.diff import DIFF_FIGURES, diff_error, diff_runs
 from vgg_deploy.report.ratio_tables import diff_table
-from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, BenchReport, Status, Timing
+from vgg_deploy.results import (
+    BENCH_FILE,
+    VERIFY_FILE,
+    BenchReport,
+    Block,
+    Contest,
+    Status,
+    Timing,
+)
 
 
 def saved(path: Path, made: BenchReport) -> Path:
@@ -115,6 +123,16 @@ def test_nothing_in_common_is_no_measurement(tmp_path: Path) -> None:
     new = saved(tmp_path / "new.json", report([row("b", 10)]))
     with pytest.raises(MeasurementNotValid, match="no cell in common"):
         diff_runs(old, new)
+
+
+def test_a_comparison_in_turns_is_no_run(tmp_path: Path) -> None:
+    one, two = (row(name, 10).subject for name in "ab")
+    blocks = tuple(Block(order=(0, 1), medians_ns=(1e6, 1e6)) for _ in range(5))
+    turns = Contest(subjects=(one, two), batch=1, runs_per_turn=(3, 3), blocks=blocks)
+    compared = saved(tmp_path / "compare.json", report([], contests=(turns,)))
+    with pytest.raises(RefusedInput, match="comparisons in turns") as refused:
+        diff_runs(compared, saved(tmp_path / "new.json", report([row("a", 10)])))
+    assert BENCH_FILE in refused.value.remedy
 
 
 def test_a_bundle_stands_for_its_stored_run(tmp_path: Path) -> None:
