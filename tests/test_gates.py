@@ -6,8 +6,10 @@ import math
 
 import pytest
 
+from vgg_deploy.bench.figures import FIGURES as BENCH
 from vgg_deploy.errors import UsageError
 from vgg_deploy.gates import parse_gate, parse_gates
+from vgg_deploy.pipeline.diff import DIFF_FIGURES
 from vgg_deploy.verify.tolerance import FIGURES
 
 KNOWN = {"p99_ms", "top1_drop"}
@@ -70,19 +72,31 @@ def test_several_and_none() -> None:
         ("top1_low<1", "in points, 0 to 100"),
         ("top1>101", "in points"),
         ("top1_drop>200", "in points, -100 to 100"),
-        ("top5_agreement<99", "a number up to 1"),
-        ("cosine<99.9", "a number up to 1"),
+        ("top5_agreement<99", "a number from 0 to 1"),
+        ("cosine<99.9", "a number from -1 to 1"),
         ("cv>5", "a fraction of the mean"),
+        ("cosine<-2", "a number from -1 to 1"),
+        ("cosine<-1", "a number from -1 to 1"),
+        ("top5_agreement<-3", "a number from 0 to 1"),
+        ("cv<-1", "a fraction of the mean"),
+        ("cv<0", "a fraction of the mean"),
+        ("p99_ms<0", "0 or more"),
+        ("file_mb>-1", "0 or more"),
+        ("images_per_s<0", "0 or more"),
+        ("ratio_low<-1", "0 or more"),
+        ("eager_rel_l2<0", "0 or more"),
+        ("top1_flips<0", "0 or more"),
     ],
 )
 def test_a_limit_in_another_unit_is_a_usage_error(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        parse_gate(text, (*FIGURES, "cv"))
+        parse_gate(text, (*FIGURES, *BENCH, *DIFF_FIGURES))
 
 
 @pytest.mark.parametrize(
     "text",
-    ["top1<90", "top1_high<=100", "top1_drop>0.3", "top5_drop>-1", "top5_agreement<1", "cv>0.05"],
-)
+    ["top1<90", "top1_high<=100", "top1_drop>0.3", "top5_drop>-1", "top5_agreement<1", "cv>0.05",
+     "top1_flips>0", "cosine<-0.5", "file_mb>0", "p99_ms<=0", "kl>-1"],
+)  # fmt: skip
 def test_a_limit_in_the_figures_own_unit_is_taken(text: str) -> None:
-    assert parse_gate(text, (*FIGURES, "cv")).text == text
+    assert parse_gate(text, (*FIGURES, *BENCH)).text == text

@@ -44,6 +44,10 @@ def test_spacing_and_order_do_not_matter(root: Path) -> None:
     assert stored.load(VerifyReport, path).rows
 
 
+def older(text: str) -> str:
+    return different_to_equivalent(text.replace('"schema_version": 2', '"schema_version": 1'))
+
+
 def different_to_equivalent(text: str) -> str:
     return text.replace('"different"', '"equivalent"')
 
@@ -58,7 +62,7 @@ def one_digit(text: str) -> str:
     return text.replace('"correct": 9182', '"correct": 9183', 1)
 
 
-@pytest.mark.parametrize("edit", [different_to_equivalent, without_digest, one_digit])
+@pytest.mark.parametrize("edit", [different_to_equivalent, without_digest, one_digit, older])
 def test_an_edited_report_is_exit_4(
     root: Path, edit: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +92,17 @@ def test_version_1_is_migrated(root: Path) -> None:
     report = stored.load(VerifyReport, path)
     assert report.schema_version == SCHEMA_VERSION
     assert any(row.figure("top1_drop") for row in report.rows)
+
+
+def test_an_accuracy_of_no_images_is_none(root: Path) -> None:
+    payload = json.loads(jsonio.dumps(stored.load(VerifyReport, root / VERIFY_FILE)))
+    payload["schema_version"] = 1
+    counted = [row for row in payload["rows"] if row["accuracy"]]
+    counted[0]["accuracy"].update(correct=0, total=0)
+    (root / VERIFY_FILE).write_text(json.dumps(payload))
+    report = stored.load(VerifyReport, root / VERIFY_FILE)
+    assert sum(row.accuracy is not None for row in report.rows) == len(counted) - 1
+    assert main(["report", str(root)]) == 0
 
 
 @pytest.mark.parametrize(

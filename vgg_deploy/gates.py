@@ -45,17 +45,21 @@ class Scale:
 
     unit: str  # completes "top1 is"
     above: float = -math.inf
+    least: float = -math.inf  # that the figure can be: nothing is below it
     most: float = math.inf
 
-    def fits(self, limit: float) -> bool:
+    def fits(self, sign: str, limit: float) -> bool:
         """Whether a figure in this unit could be beyond the limit and could be within it."""
-        return self.above < limit <= self.most
+        never = limit < self.least or (limit == self.least and sign == "<")
+        return self.above < limit <= self.most and not never
 
 
 _POINTS = Scale(unit="in points, 0 to 100", above=1, most=100)  # below 1 it is a share
 _DROP = Scale(unit="in points, -100 to 100", above=-100, most=100)
-_SHARE = Scale(unit="a number up to 1", most=1)
-_CV = Scale(unit="a fraction of the mean, 0.05 for 5 %", most=2)
+_SHARE = Scale(unit="a number from 0 to 1", least=0, most=1)
+_COSINE = Scale(unit="a number from -1 to 1", least=-1, most=1)
+_CV = Scale(unit="a fraction of the mean, 0.05 for 5 %", least=0, most=2)
+_COUNTED = Scale(unit="0 or more", least=0)
 _SCALES: Mapping[str, Scale] = {
     "top1": _POINTS,
     "top1_low": _POINTS,
@@ -64,9 +68,11 @@ _SCALES: Mapping[str, Scale] = {
     "top1_drop_high": _DROP,
     "top5_drop": _DROP,
     "top5_agreement": _SHARE,
-    "cosine": _SHARE,
+    "cosine": _COSINE,
     "cv": _CV,
 }
+_COUNTS = ("_ms", "_mb", "_per_s", "_flips", "_spread", "ratio", "ratio_low", "ratio_high",
+           "rel_l2", "max_abs")  # fmt: skip
 
 
 def parse_gate(text: str, known: Collection[str]) -> Gate:
@@ -89,8 +95,8 @@ def parse_gate(text: str, known: Collection[str]) -> Gate:
         limit = math.nan
     if not math.isfinite(limit):
         raise UsageError(f"{number!r} in {text!r} is not a number", f'for example "{name}{sign}1"')
-    scale = _SCALES.get(name)
-    if scale and not scale.fits(limit):
+    scale = _SCALES.get(name, _COUNTED if name.endswith(_COUNTS) else None)
+    if scale and not scale.fits(sign, limit):
         raise UsageError(f"{name} is {scale.unit}: {number} is no limit for it",
                          "give the limit in that unit")  # fmt: skip
     return Gate(name=name, operator=sign, limit=limit)

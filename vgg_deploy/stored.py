@@ -47,7 +47,8 @@ def _load(kind: type[Report], path: Path) -> Report:
             "measure again with this version, or use the one that wrote the file",
         )
     digest = payload.pop(DIGEST, None)
-    if version > 1 and digest != digest_of(payload):  # version 1 had no digest
+    bare = version == 1 and digest is None  # that version had none
+    if not bare and digest != digest_of(payload):
         raise DigestMismatch(
             f"{path} was edited after it was measured: its digest does not fit",
             "restore the file, or measure again",
@@ -86,8 +87,13 @@ def _no_report(kind: type[Report], path: Path) -> RefusedInput:
 
 
 def _from_1(payload: Payload) -> Payload:
-    """Version 2 has a digest, hops and worst images; one figure got another name."""
+    """Version 2 has a digest, hops and worst images; one figure got another name.
+
+    Where nothing was counted there is no accuracy any more.
+    """
     for row in payload.get("rows", ()):
+        if (row.get("accuracy") or {}).get("total") == 0:
+            row["accuracy"] = None
         for figure in row.get("figures", ()):
             figure["name"] = _RENAMED.get(figure.get("name"), figure.get("name"))
     return {**payload, "schema_version": 2}

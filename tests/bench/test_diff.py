@@ -21,7 +21,15 @@ from vgg_deploy.errors import (
 from vgg_deploy.gates import parse_gate
 from vgg_deploy.pipeline.diff import DIFF_FIGURES, diff_error, diff_runs
 from vgg_deploy.report.ratio_tables import diff_table
-from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, BenchReport, Status, Timing
+from vgg_deploy.results import (
+    BENCH_FILE,
+    VERIFY_FILE,
+    BenchReport,
+    Block,
+    Contest,
+    Status,
+    Timing,
+)
 
 
 def saved(path: Path, made: BenchReport) -> Path:
@@ -58,6 +66,17 @@ def test_unlike_cells_are_refused(change: dict[str, Any], said: str) -> None:
     assert found.ratio is None
     assert found.reason == f"unlike: {said}"
     assert found.word == "not told"
+
+
+def test_a_cuda_graph_that_is_gone_is_told_beside_the_ratio(tmp_path: Path) -> None:
+    graph = row("a", 10, modes={"cuda_graph": "on", "tf32": "off"})
+    old = saved(tmp_path / "old.json", report([graph, row("b", 10)]))
+    plain = replace(graph, modes={"cuda_graph": "off", "tf32": "off"})
+    new = saved(tmp_path / "new.json", report([plain, row("b", 10)]))
+    found = diff_runs(old, new)
+    assert found.changed == {"cuda_graph of a:model.fp32.onnx at batch 1": ("on", "off")}
+    assert found.rows[0].ratio is not None
+    assert diff_runs(old, old).changed == {}
 
 
 def test_precision_and_batch_never_meet() -> None:
@@ -104,6 +123,16 @@ def test_nothing_in_common_is_no_measurement(tmp_path: Path) -> None:
     new = saved(tmp_path / "new.json", report([row("b", 10)]))
     with pytest.raises(MeasurementNotValid, match="no cell in common"):
         diff_runs(old, new)
+
+
+def test_a_comparison_in_turns_is_no_run(tmp_path: Path) -> None:
+    one, two = (row(name, 10).subject for name in "ab")
+    blocks = tuple(Block(order=(0, 1), medians_ns=(1e6, 1e6)) for _ in range(5))
+    turns = Contest(subjects=(one, two), batch=1, runs_per_turn=(3, 3), blocks=blocks)
+    compared = saved(tmp_path / "compare.json", report([], contests=(turns,)))
+    with pytest.raises(RefusedInput, match="comparisons in turns") as refused:
+        diff_runs(compared, saved(tmp_path / "new.json", report([row("a", 10)])))
+    assert BENCH_FILE in refused.value.remedy
 
 
 def test_a_bundle_stands_for_its_stored_run(tmp_path: Path) -> None:

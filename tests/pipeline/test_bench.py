@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,8 @@ import pytest
 from tests.heard import Heard
 from vgg_deploy import stored
 from vgg_deploy.artifact import Artifact, Target
+from vgg_deploy.backends import get_backend
+from vgg_deploy.backends.base import Backend
 from vgg_deploy.backends.fake import FakeBackend
 from vgg_deploy.bench.cold import cold_start
 from vgg_deploy.bundle import Bundle
@@ -24,7 +27,7 @@ from vgg_deploy.pipeline.diff import diff_runs
 from vgg_deploy.pipeline.verified import NOT_VERIFIED, as_shown
 from vgg_deploy.report.bench_tables import startup_table
 from vgg_deploy.report.reproduce import _bench_options
-from vgg_deploy.results import BENCH_FILE, BenchReport
+from vgg_deploy.results import BENCH_FILE, BenchReport, Timing
 
 QUICK = BenchOptions(seconds=0.02, ceilings=False, layers=False)
 
@@ -39,7 +42,8 @@ def planted(
 ) -> None:
     """The fake backend with an engine of these profiles is all that there is."""
     cell = Cell(FakeBackend(), engine_for(bundle, *profiles), None)
-    monkeypatch.setattr(bench, "FACTORY", "vgg_deploy.backends.fake:get_fake")
+    for name in ("FACTORY", "FACTORY_WITHOUT_GRAPH"):
+        monkeypatch.setattr(bench, name, "vgg_deploy.backends.fake:get_fake")
     monkeypatch.setattr(bench, "plan", lambda *_: (cell,))
 
 
@@ -74,6 +78,27 @@ def test_what_was_asked_is_stored(tiny_bundle: Bundle, monkeypatch: pytest.Monke
         "--backend ort-cpu --backend torch --format onnx --batch 2 --batch 1 --seconds 0.02 "
         "--percentile 50 --no-cuda-graph --no-limits --fail-if 'p99_ms>20'"
     )
+
+
+@pytest.mark.parametrize("graph", [True, False])
+@pytest.mark.parametrize("name", ["trt", "ort-cuda"])
+def test_a_cold_start_opens_what_is_timed(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str, graph: bool
+) -> None:
+    asked: list[tuple[Backend, Backend]] = []
+
+    def seen(backend: Backend, *_args: object, factory: str, **_more: object) -> tuple[Timing, ...]:
+        module, _, function = factory.partition(":")
+        asked.append((backend, getattr(importlib.import_module(module), function)(name)))
+        return ()
+
+    cell = Cell(get_backend(name), tiny_bundle.checkpoint, None)
+    monkeypatch.setattr(bench, "plan", lambda *_: (cell,))
+    monkeypatch.setattr(bench, "bench_cell", seen)
+    bench_bundle(tiny_bundle, replace(QUICK, batches=(1,), cuda_graph=graph))
+    ((timed, cold),) = asked
+    assert cold == timed
+    assert getattr(timed, "cuda_graph") is graph  # noqa: B009
 
 
 def test_of_older_results_the_rows_tell_what_was_asked(

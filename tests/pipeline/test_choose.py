@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from vgg_deploy import stored
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.pipeline.choose import Choice, ChooseOptions, choice_error, choose
+from vgg_deploy.report.tradeoff_plot import accuracy_latency_plot
 from vgg_deploy.results import (
     BENCH_FILE,
     VERIFY_FILE,
@@ -94,6 +96,37 @@ def test_the_nearest_miss(tiny_bundle: Bundle) -> None:
     assert error is not None
     assert error.exit_code == 1
     assert "nearest: ort-cpu:model.fp32.onnx, p90 10.1 ms, above 8" in error.cause
+
+
+def test_the_nearest_miss_of_a_gain_that_is_asked_for(tiny_bundle: Bundle) -> None:
+    """Half a point better misses a gain of two by 1.5 points, 30 % slower by 1.3 times."""
+    better, slower = row("better", 5), row("slower", 6.5)
+    verdicts = [verified(better, drop=-0.5), verified(slower, drop=-3)]
+    choice = chosen(tiny_bundle, [better, slower], verdicts, latency_ms=5.2, max_top1_drop=-2)
+    assert choice.nearest is not None
+    assert choice.nearest.subject.backend == "slower"
+    assert {c.subject.backend: c.over > 1 for c in choice.out} == {"better": True, "slower": True}
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_the_report_rings_what_choose_takes_as_its_caption_says(
+    tiny_bundle: Bundle, batch: int
+) -> None:
+    """One has the better median, the other the better p90."""
+    spread = tuple(int(1e6 * ms) for ms in [10] * 80 + [30] * 20)
+    median = row("median", 10, batch=batch, samples_ns=spread)
+    steady = row("steady", 12, batch=batch)
+    rows, verdicts = [median, steady], [verified(median), verified(steady)]
+    plot = accuracy_latency_plot(replace(passed([]), rows=tuple(verdicts)), report(rows))
+    assert plot is not None
+    words = re.search(r"choose --percentile (\d+) --batch (\d+)", plot.caption)
+    assert words
+    taken = chosen(tiny_bundle, rows, verdicts, percentile=int(words[1]), batch=int(words[2]))
+    assert [c.subject.backend for c in taken.best] == ["median"]
+    ringed = [part for part in plot.description.split("; ") if "in the Pareto set" in part]
+    assert [part.split(":")[0] for part in ringed] == ["median"]
+    usual = chosen(tiny_bundle, rows, verdicts, batch=batch)
+    assert [c.subject.backend for c in usual.best] == ["steady"]
 
 
 @pytest.mark.parametrize(

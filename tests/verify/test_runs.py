@@ -14,6 +14,8 @@ from vgg_deploy.artifact import Artifact, Target, TensorSpec
 from vgg_deploy.backends.base import Array
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import RefusedInput
+from vgg_deploy.pipeline.locate import _images
+from vgg_deploy.results import Comparison, Subject
 from vgg_deploy.spec import Preprocessing
 from vgg_deploy.verify.compare import errors
 from vgg_deploy.verify.inputs import Inputs, make_inputs
@@ -232,3 +234,17 @@ def test_inputs_lie_in_the_cards_range(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "preprocess", lambda images, p: 255 * preprocess(images, p))
     with pytest.raises(RefusedInput, match="card allows"):
         inputs()
+
+
+def test_where_no_image_is_the_worst_locate_begins_with_one_that_the_file_takes() -> None:
+    """A file for pixels of one size takes the resized images only, which come last."""
+    found = make_inputs(IMAGES, "test", GREY, count=10, seed=0, resized=True)
+    fixed = replace(ARTIFACT, input=replace(PIXELS, shape=("batch", 8, 8, 1)))
+    subject = Subject(artifact="x.onnx", sha256="0" * 64, size_bytes=1, format="embedded",
+                      precision="fp32", backend="a", device="cpu")  # fmt: skip
+    row = Comparison(subject=subject, verdict="failed", reason="a drop of accuracy")
+    (first, *_), *_ = found.parts(fixed.input)
+    assert first > 0
+    chosen = _images(row, found, fixed)
+    assert chosen[0] == first
+    assert found.take(chosen, fixed.input).shape[1:] == (8, 8, 1)

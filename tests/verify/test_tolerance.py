@@ -75,7 +75,7 @@ def test_the_docs_tell_the_limits() -> None:
         (row,) = re.findall(rf"^\| {precision} \|(.*)\|$", text, re.MULTILINE)
         numbers = [float(cell) for cell in row.split("|") if cell.strip() not in ("", "–")]
         wanted = as_numbers(tolerance)
-        del wanted["batch_spread"]
+        wanted.pop("batch_spread", None)
         assert numbers == pytest.approx(list(wanted.values()))
 
 
@@ -202,6 +202,16 @@ def test_one_image_is_no_finding_where_closeness_is_judged() -> None:
     assert not judge_accuracy(one, asked)[0].ok
     assert "asked" not in as_numbers(asked)
     assert not math.isfinite(TOLERANCES["int8"].rel_l2_floor)
+
+
+def test_a_stored_limit_of_the_spread_is_the_one_that_is_judged_by() -> None:
+    for tolerance in TOLERANCES.values():
+        told = as_numbers(tolerance).get("batch_spread")
+        for own in (0.0, 2e-3):
+            eager = far(own, 1e-2)
+            judged = limits(eager, tolerance, scale=1.0)["batch_spread"]
+            assert told in (None, judged)
+        assert (told is not None) == tolerance.by_accuracy
 
 
 def far(rel_l2: float, max_abs: float) -> Errors:

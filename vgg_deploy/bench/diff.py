@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from vgg_deploy.bench.like import traits_of, unlike
+from vgg_deploy.bench.like import changed_modes, traits_of, unlike
 from vgg_deploy.bench.paired import Ratio, unpaired
 from vgg_deploy.results import BenchReport, Clock, Status, Subject, Timing
 
@@ -51,6 +51,18 @@ def changed_environment(old: BenchReport, new: BenchReport) -> dict[str, tuple[s
     for name in sorted({*a.versions, *b.versions}):
         pairs[name] = (a.versions.get(name, "absent"), b.versions.get(name, "absent"))
     return {name: (str(x), str(y)) for name, (x, y) in pairs.items() if x != y}
+
+
+def changed_running(old: BenchReport, new: BenchReport) -> dict[str, tuple[str, str]]:
+    """Modes that differ where both runs measured a cell: (old, new) by mode and cell."""
+    before, after = _cells(old), _cells(new)
+    return {
+        f"{mode} of {new_row.subject.id} at batch {new_row.batch}": words
+        for key in after
+        if (both := _measured(before.get(key), after[key]))
+        for old_row, new_row in [both]
+        for mode, words in changed_modes(traits_of(old_row), traits_of(new_row)).items()
+    }
 
 
 def other_hardware(old: BenchReport, new: BenchReport) -> str:

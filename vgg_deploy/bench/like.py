@@ -37,6 +37,13 @@ def traits_of(row: Timing) -> Traits:
     )
 
 
+def changed_modes(a: Traits, b: Traits) -> dict[str, tuple[str, str]]:
+    """Other modes in which they differ, a CUDA graph for one; a ratio of them has a meaning."""
+    told = ((mode, a.modes.get(mode, "off"), b.modes.get(mode, "off"))
+            for mode in sorted({*a.modes, *b.modes}.difference(_MODES)))  # fmt: skip
+    return {mode: (one, other) for mode, one, other in told if one != other}
+
+
 def unlike(a: Traits, b: Traits) -> str:
     """The first thing in which they differ: ``precision fp32 and int8``; empty when alike."""
     pairs: list[tuple[str, object, object]] = [

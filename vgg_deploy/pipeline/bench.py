@@ -38,6 +38,7 @@ USUAL = (1, 8)  # batch sizes
 _LONGER = 1.1  # so much more than a step was told to take is told anew
 BENCH_FIGURES = tuple(FIGURES)  # what --fail-if knows
 FACTORY = "vgg_deploy.backends:get_backend"
+FACTORY_WITHOUT_GRAPH = "vgg_deploy.backends:get_without_graph"
 CLOCK = (
     "CPU: host clock (perf_counter_ns) around run and sync; GPU: CUDA events on the session's "
     "stream, idle before each run, so launching counts; input resident, output not read"
@@ -142,7 +143,7 @@ def _rows(cell: Cell, bundle: Bundle, options: BenchOptions, watch: Watcher) -> 
             [size for size, reason in reasons.items() if not reason],
             lambda size: make_input(bundle, size, cell.artifact),
             options.measure_options(),
-            factory=FACTORY,
+            factory=FACTORY if options.cuda_graph else FACTORY_WITHOUT_GRAPH,
             begin=lambda size: _watched(watch, f"bench {cell.subject.id}, batch {size}", options),
         )
     skipped = [

@@ -11,11 +11,8 @@ from typing import cast
 
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import FORMATS, Artifact, Format, Precision
-from vgg_deploy.backends import BACKENDS, get_backend
+from vgg_deploy.backends import BACKENDS, get_backend, without_graph
 from vgg_deploy.backends.base import Backend, Missing, Recasting, Selective
-from vgg_deploy.backends.ort_gpu import OrtGpu
-from vgg_deploy.backends.tensorrt import TensorRt
-from vgg_deploy.backends.torch_gpu import TorchGpu
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import capture
 from vgg_deploy.errors import (
@@ -66,9 +63,8 @@ class Cell:
 
 def without_cuda_graphs(cell: Cell) -> Cell:
     """The cell with a backend that launches each kernel itself, where it has that choice."""
-    if isinstance(cell.backend, TensorRt | OrtGpu | TorchGpu):
-        return replace(cell, backend=replace(cell.backend, cuda_graph=False))
-    return cell
+    plain = without_graph(cell.backend)
+    return cell if plain is cell.backend else replace(cell, backend=plain)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -205,7 +205,7 @@ def _misses(candidate: Candidate, options: ChooseOptions) -> tuple[str, float]:
             return f"{name} is not known", 0.0
         if value > limit:
             reasons.append(f"{name} {value:.3g} {unit}, above {limit:g}")
-            worst = max(worst, value / limit if limit > 0 else 1 + value)
+            worst = max(worst, value / limit if limit > 0 else 1 + (value - limit))
     return "; ".join(reasons), worst
 
 

@@ -10,6 +10,7 @@ from vgg_deploy import stored
 from vgg_deploy.bench.diff import (
     Difference,
     changed_environment,
+    changed_running,
     differences,
     other_hardware,
 )
@@ -59,7 +60,7 @@ def diff_runs(old: Path, new: Path) -> Diff:
     return Diff(
         old=first.made_at,
         new=second.made_at,
-        changed=changed_environment(first, second),
+        changed={**changed_environment(first, second), **changed_running(first, second)},
         rows=rows,
     )
 
@@ -107,4 +108,10 @@ def _load(path: Path) -> BenchReport:
     """A bundle's timings with what its verify says now; a file alone says nothing of verdicts."""
     if path.is_dir():
         return as_shown(path, stored.load(BenchReport, path / BENCH_FILE))
-    return without_verdicts(stored.load(BenchReport, path))
+    report = stored.load(BenchReport, path)
+    if report.contests and not report.rows:
+        raise RefusedInput(
+            f"{path} holds comparisons in turns and no timings",
+            f"name a bundle that was benched, or its {BENCH_FILE}",
+        )
+    return without_verdicts(report)

@@ -84,9 +84,13 @@ def _locate(
 
 
 def _images(row: Comparison, inputs: Inputs, artifact: Artifact) -> Indices:
-    """The worst image first, then others that fit into one batch with it."""
-    worst = inputs.names.index(row.worst.name) if row.worst else 0
-    part = next(p for p in inputs.parts(artifact.input) if p[0] <= worst < p[1])
+    """The worst image first, then others that fit into one batch with it.
+
+    Without a worst one the first that the file takes: pixels of another size are left out.
+    """
+    parts = inputs.parts(artifact.input)
+    worst = inputs.names.index(row.worst.name) if row.worst else parts[0][0]
+    part = next(p for p in parts if p[0] <= worst < p[1])
     others = [i for i in range(*part) if i != worst]
     fixed = artifact.input.shape[0]
     count = fixed if isinstance(fixed, int) else LOCATE_IMAGES

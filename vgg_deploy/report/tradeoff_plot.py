@@ -43,7 +43,7 @@ class Point:
 
     @property
     def cost(self) -> tuple[float, float, int]:
-        """As ``choose`` weighs it: less is better in each."""
+        """As ``choose`` weighs it by the median: less is better in each."""
         return self.ms, -self.top1, self.size_bytes
 
     @property
@@ -76,9 +76,9 @@ def accuracy_latency_plot(verify: VerifyReport, bench: BenchReport) -> Plot | No
         name="tradeoff",
         title="Accuracy against latency",
         caption="Top-1 accuracy in percent. Further up and further left is better. Ring: the "
-        "Pareto set, as choose has it: nothing that fits is better in latency, accuracy or size "
-        "without being worse in another. Open diamond: equivalent, but its timing is not settled. "
-        "Cross: not found equivalent.",
+        f"Pareto set of choose --percentile 50 --batch {batch}: nothing that fits is better in "
+        "latency, accuracy or size without being worse in another. Open diamond: equivalent, but "
+        "its timing is not settled. Cross: not found equivalent.",
         description=description,
         svg=svg,
     )

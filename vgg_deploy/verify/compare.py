@@ -16,7 +16,7 @@ class Errors:
     """Distance of ``[N, classes]`` logits from a float64 reference; the worst image counts."""
 
     max_abs: float  # largest difference of one logit
-    rel_l2: float  # norm of the difference over the norm of the reference
+    rel_l2: float  # norm of the difference over the reference's or, if larger, the usual norm
     cosine: float  # smallest cosine similarity
     kl: float  # largest divergence of the softmax outputs, nats
     top1_flips: int  # images whose first class differs

@@ -234,8 +234,10 @@ def images_needed(drop: float) -> int:
 def as_numbers(tolerance: Tolerance) -> dict[str, float]:
     """The limits as results store them; what is not judged is left out."""
     values = asdict(tolerance)
-    flags = ("by_accuracy", "asked")
-    return {k: float(v) for k, v in values.items() if k not in flags and math.isfinite(v)}
+    left_out = ["by_accuracy", "asked"]
+    if not tolerance.by_accuracy:  # there the limit of the spread is that of rel_l2
+        left_out.append("batch_spread")
+    return {k: float(v) for k, v in values.items() if k not in left_out and math.isfinite(v)}
 
 
 def _judged(name: str, value: float, limit: float) -> Figure:
