@@ -4,13 +4,14 @@ import sys
 
 import numpy as np
 from classifier import classify
-from PIL import Image, ImageOps
+from PIL import Image
 from pixels import eight_bits
+from upright import upright
 
 
 def read_image(path: str) -> np.ndarray:
     """An image file as uint8 ``[H, W, C]``, the right way up."""
-    image = ImageOps.exif_transpose(Image.open(path))
+    image = upright(Image.open(path))
     if image.mode.startswith("I"):
         return eight_bits(np.asarray(image))
     if image.mode == "F":
