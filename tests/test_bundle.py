@@ -224,6 +224,8 @@ def test_records_that_cannot_be_removed_are_told(
     record = tiny_bundle.root / "results" / "verify.json"
     record.parent.mkdir()
     record.touch()
+    later = tiny_bundle.root / "report.html"
+    later.touch()
     remove = os.unlink
 
     def kept(path: str, **where: int) -> None:  # as on a disk that is read only by now
@@ -233,7 +235,30 @@ def test_records_that_cannot_be_removed_are_told(
 
     monkeypatch.setattr(os, "unlink", kept)
     assert main(["load", "--weights", str(weights), "-o", str(tiny_bundle.root), "--replace"]) == 3
-    assert "could not remove" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "is made, but a record of the model before stays: could not remove" in said
+    assert record.exists()
+    assert not later.exists()
+
+
+def test_a_mount_among_the_records_is_emptied(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    shutil.copyfile(tiny_bundle.path(tiny_bundle.checkpoint), weights)
+    mount = tiny_bundle.root / "results"
+    mount.mkdir()
+    (mount / "verify.json").touch()
+    remove = os.rmdir
+
+    def busy(path: str, **where: int) -> None:
+        if Path(path).name == mount.name:
+            raise OSError(errno.EBUSY, "Device or resource busy", path)
+        remove(path, **where)
+
+    monkeypatch.setattr(os, "rmdir", busy)
+    assert main(["load", "--weights", str(weights), "-o", str(tiny_bundle.root), "--replace"]) == 0
+    assert not any(mount.iterdir())
 
 
 def test_of_two_that_make_the_same_bundle_the_second_is_refused(tiny_bundle: Bundle) -> None:
@@ -279,6 +304,8 @@ def test_a_bundle_whose_manifest_is_damaged_can_be_replaced(
     ("key", "value", "cause"),
     [
         ("schema_version", 99, "schema version 99"),
+        ("schema_version", "99", "schema version 99"),
+        ("schema_version", 99.0, "schema version 99"),
         ("artifacts", "x", "artifacts"),
         ("card", {}, "card"),
     ],

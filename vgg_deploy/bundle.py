@@ -7,7 +7,6 @@ replaced atomically under a lock, so that two commands may write to one bundle.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from vgg_deploy.errors import (
     os_errors,
     unknown_choice,
 )
-from vgg_deploy.files import sha256_of, staged
+from vgg_deploy.files import remove, sha256_of, staged
 from vgg_deploy.golden import FOLDER as GOLDEN_FOLDER
 from vgg_deploy.golden import problem_of, record_of
 from vgg_deploy.manifest import (
@@ -222,16 +221,19 @@ def create_bundle(
 
 
 def _drop_records(root: Path, own: Collection[str]) -> None:
-    """Remove what was measured and told of an earlier checkpoint."""
+    """Remove what was measured and told of an earlier checkpoint: all that can be removed."""
+    errors: list[VggDeployError] = []
     for name in _RECORDS:
-        path = root / name
-        if name in own:
-            continue
-        with os_errors(f"remove {path}"):
-            if path.is_symlink() or not path.is_dir():
-                path.unlink(missing_ok=True)
-            else:
-                shutil.rmtree(path)
+        if name not in own:
+            try:
+                remove(root / name)
+            except VggDeployError as error:
+                errors.append(error)
+    if errors:
+        raise RefusedInput(
+            f"{root} is made, but a record of the model before stays: {errors[0].cause}",
+            "remove it yourself",
+        ) from errors[0]
 
 
 def _replaced(root: Path) -> tuple[Artifact, ...]:

@@ -129,6 +129,19 @@ def to_disk(*paths: Path) -> None:
             os.close(descriptor)
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with what it holds; of a mount, only what it holds."""
+    with os_errors(f"remove {path}"):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink(missing_ok=True)
+            return
+        try:
+            shutil.rmtree(path)
+        except OSError:
+            if any(path.iterdir()):
+                raise
+
+
 def usual_mode(path: Path) -> None:
     """The rights that a file made with ``open`` has: safetensors gives its own to nobody else."""
     mask = os.umask(0)  # it can only be read by setting it

@@ -69,17 +69,24 @@ def load(kind: type[T], path: Path, version: Version | None = None) -> T:
     with os_errors(f"read {path}"):
         text = path.read_bytes()
     if version:
-        _require(version, text, path)
-    return loads(kind, text, source=str(path))
+        _require(version, _written(version, text), path)
+    value = loads(kind, text, source=str(path))
+    if version:  # "2" and 2.0 are taken for 2
+        _require(version, getattr(value, version.key), path)
+    return value
 
 
-def _require(version: Version, text: bytes, path: Path) -> None:
-    """Refuse another version before anything else: what has changed since would say less."""
+def _written(version: Version, text: bytes) -> object:
+    """The version as it is written; None where the document is none: validation says why."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
-        return  # the validation says what is wrong
-    found = document.get(version.key) if isinstance(document, dict) else None
+        return None
+    return document.get(version.key) if isinstance(document, dict) else None
+
+
+def _require(version: Version, found: object, path: Path) -> None:
+    """Refuse another version before anything else: what has changed since would say less."""
     if isinstance(found, int) and found != version.known:
         raise RefusedInput(
             f"{path} has {version.key.replace('_', ' ')} {found}, "

@@ -220,6 +220,8 @@ def test_a_failed_download_leaves_nothing(
 def test_a_proxy_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its port was meant to be filled in: an exception that is no ``OSError``."""
     monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies it saw first
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://proxy:port/")
     with pytest.raises(RefusedInput, match="its download failed: nonnumeric port"):

@@ -46,6 +46,8 @@ def test_a_proxy_that_cannot_be(
     """Its port was meant to be filled in: an exception that is no ``OSError``."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies it saw first
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("https_proxy", "http://proxy:port/")
     words = ["load", "--weights", "VGG11_Weights.IMAGENET1K_V1", "-o", str(tmp_path / "b")]
     assert main(words) == 3

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Task
 
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.cli.console import watching
+from vgg_deploy.cli.console import watching, watching_one_of_many
 from vgg_deploy.cli.progress import RichWatcher
 from vgg_deploy.pipeline import run
 from vgg_deploy.pipeline.stages import Recorder, tree_text
@@ -93,9 +93,12 @@ def test_of_several_processes_one_draws(
         monkeypatch.setenv("RANK", rank)
         monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as rich sees it
-    with watching() as watch:
+    with watching_one_of_many() as watch:
         watch.begin("train", 10, "examples")
     assert bool(capsys.readouterr().err) == draws
+    with watching() as watch:  # of a command that no torchrun starts
+        watch.say("bench: no profile")
+    assert "no profile" in capsys.readouterr().err
 
 
 def test_the_speed_is_summed_no_more_often_than_it_is_drawn(

@@ -120,16 +120,20 @@ def remark(text: str) -> None:
 
 @contextmanager
 def watching() -> Iterator[Watcher]:
-    """A live progress line on stderr while the block runs.
+    """A live progress line on stderr while the block runs."""
+    from vgg_deploy.cli.progress import RichWatcher
 
-    Of the processes of torchrun rank 0 alone draws: another's line would erase its.
-    """
+    with RichWatcher(err()) as watcher:
+        yield watcher
+
+
+@contextmanager
+def watching_one_of_many() -> Iterator[Watcher]:
+    """The same where torchrun starts the command: rank 0 alone draws, as lines erase each other."""
     if "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0":
         from vgg_deploy.pipeline.watch import Silent
 
         yield Silent()
         return
-    from vgg_deploy.cli.progress import RichWatcher
-
-    with RichWatcher(err()) as watcher:
-        yield watcher
+    with watching() as watch:
+        yield watch

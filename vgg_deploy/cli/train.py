@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vgg_deploy.cli.console import print_json, remark, watching
+from vgg_deploy.cli.console import print_json, remark, watching_one_of_many
 from vgg_deploy.cli.options import (
     ArchOption,
     CeilOption,
@@ -173,7 +173,7 @@ def train(
         profile=profile,
         tensorboard=tensorboard,
     )
-    with watching() as watch:
+    with watching_one_of_many() as watch:
         bundle = train_process(out, request, watch, replace=replace, control=control)
     if bundle is None:  # another process speaks
         return
