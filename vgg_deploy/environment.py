@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +40,11 @@ _BUILDS = {
 _CPU_FLAGS = {
     "flags": ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16"),
     "Features": ("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
+}
+# What a compiler for this very processor uses of such a row: its vectors.
+_VECTORS = {
+    "flags": re.compile("avx|amx|fma|f16c|bmi"),
+    "Features": re.compile("asimd|sve|sme|i8mm|bf16|fphp"),
 }
 
 
@@ -154,6 +160,12 @@ def _cpu_name() -> str:
 def _cpu_flags() -> tuple[str, ...]:
     rows = ((flags, _cpuinfo().get(row, "").split()) for row, flags in _CPU_FLAGS.items())
     return tuple(flag for flags, has in rows for flag in flags if flag in has)
+
+
+def vector_flags() -> tuple[str, ...]:
+    """What code that was compiled for this very processor may need; empty where not known."""
+    rows = ((vectors, _cpuinfo().get(row, "").split()) for row, vectors in _VECTORS.items())
+    return tuple(flag for vectors, has in rows for flag in sorted(filter(vectors.match, has)))
 
 
 def _memory_bytes() -> int:
