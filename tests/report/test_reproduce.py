@@ -58,7 +58,7 @@ def test_names_that_came_to_no_row_are_left_out(sample: Bundle) -> None:
     assert findings.verify
     assert findings.bench
     told = {"backend": "ort-cpu, aoti", "format": "onnx, embedded"}
-    verify, bench = (replace(r, options=told) for r in (findings.verify, findings.bench))
+    verify, bench = replace(findings.verify, options=told), replace(findings.bench, options=told)
     lines = commands(replace(findings, verify=verify, bench=bench))
     assert lines[-4].endswith(" --backend ort-cpu --format onnx")
     assert lines[-3].startswith("vgg-deploy bench fmnist --backend ort-cpu --format onnx --batch")
