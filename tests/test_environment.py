@@ -114,16 +114,28 @@ def test_a_build_of_another_name_has_a_version(
 
 
 @pytest.mark.usefixtures("no_build")
+def test_what_an_uninstall_left_hides_no_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, "onnxruntime-directml", "1.24", "onnxruntime")
+    left = tmp_path / "another-1.0.dist-info"
+    left.mkdir()
+    (left / "top_level.txt").write_text("onnxruntime\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert environment.versions() == {"onnxruntime": "1.24 (onnxruntime-directml)"}
+
+
+@pytest.mark.usefixtures("no_build")
 def test_records_are_read_only_where_the_module_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
-    def noted() -> dict[str, list[str]]:
+    def noted() -> list[metadata.Distribution]:
         asked.append(True)
-        return {}
+        return []
 
-    monkeypatch.setattr(metadata, "packages_distributions", noted)
+    monkeypatch.setattr(metadata, "distributions", noted)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert environment.versions() == {}
     assert not asked
@@ -142,7 +154,7 @@ def test_threads_are_those_of_the_outermost_level(
 
 
 ARM = "CPU implementer\t: 0x41\nCPU part\t: 0xd40\nFeatures\t: fp asimd asimdhp i8mm\n\nx: y\n"
-X86 = "model name\t: Some CPU\nflags\t: fpu avx2 fma avx512f\n\nmodel name\t: Another\n"
+X86 = "model name\t: Some CPU\nflags\t: fpu avx2 fma avx512f sme\n\nmodel name\t: Another\n"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,12 @@ from vgg_deploy.export.guard import imports
 
 LOADER = "libcudnn.so.9: cannot open shared object file"
 SAID = f"cannot be imported: {LOADER}"
-BROKEN = [f'raise ImportError("{LOADER}\\nmore")', f'raise OSError("{LOADER}")']
+BROKEN = [
+    f'raise ImportError("{LOADER}\\nmore")',
+    f'raise OSError("{LOADER}")',
+    f'raise RuntimeError("{LOADER}\\nmore")',
+    f'raise TypeError("{LOADER}")',
+]
 ABSENT = "import sys; sys.modules['torch'] = None; "
 TOLD = """
 from vgg_deploy.errors import BackendNotAvailable
@@ -39,7 +44,7 @@ def answer(code: str, *words: str, planted: Path) -> subprocess.CompletedProcess
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("broken", BROKEN, ids=["ImportError", "OSError"])
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda code: code.split("(")[0].split()[1])
 @pytest.mark.parametrize("name", ["torch", "torchvision"])
 def test_a_broken_library_is_told_as_broken(name: str, broken: str, tmp_path: Path) -> None:
     (tmp_path / f"{name}.py").write_text(broken)
@@ -52,7 +57,7 @@ def test_an_absent_library_is_told_as_absent(tmp_path: Path) -> None:
     assert done.stdout == f"this needs torch, which is not installed; {INSTALL}\n", done.stderr
 
 
-@pytest.mark.parametrize("broken", BROKEN, ids=["ImportError", "OSError"])
+@pytest.mark.parametrize("broken", BROKEN[:2], ids=["ImportError", "OSError"])
 def test_an_export_with_a_broken_torch_is_no_internal_error(
     broken: str, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:

@@ -150,6 +150,18 @@ def test_nor_do_the_steps_of_a_machines_check() -> None:
     assert (done.code, "no bundle at nowhere" in done.said) == (3, True)
 
 
+@pytest.mark.usefixtures("beside_own_modules")
+def test_a_child_runs_the_package_that_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another = tmp_path / "installed" / "vgg_deploy"
+    another.mkdir(parents=True)
+    (another / "__init__.py").write_text("raise SystemExit('another one')")
+    monkeypatch.setenv("PYTHONPATH", str(another.parent))
+    done = run_group(module_command("vgg_deploy", "recipes", "--json"), 60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_module_of_ours_is_found_where_it_is_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,11 +35,17 @@ _BUILDS = {
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
     "tensorrt": ("tensorrt", "tensorrt-cu13-bindings"),
 }
-# Instruction sets that decide which kernels a CPU backend can use, of x86 and of ARM.
-_CPU_FLAGS = (
-    *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16"),
-    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
-)
+# Instruction sets that decide which kernels a CPU backend can use, by the row of the kernel's
+# table that names them: of x86 and of ARM. x86 has an "sme", too: encryption of memory.
+_CPU_FLAGS = {
+    "flags": ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16"),
+    "Features": ("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
+}
+# What a compiler for this very processor uses of such a row: its vectors.
+_VECTORS = {
+    "flags": re.compile("avx|amx|fma|f16c|bmi"),
+    "Features": re.compile("asimd|sve|sme|i8mm|bf16|fphp"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +74,15 @@ def versions(*names: str) -> dict[str, str]:
 
 def _version(name: str) -> str | None:
     try:
-        # None, or an error of its own, where an uninstall left a folder without METADATA
-        return metadata.version(name) or None
-    except (metadata.PackageNotFoundError, KeyError):
+        return _told(metadata.distribution(name), "Version")
+    except metadata.PackageNotFoundError:
         return None
+
+
+def _told(distribution: metadata.Distribution, key: str) -> str | None:
+    """A field of its METADATA; None where an uninstall left a folder without that file."""
+    fields = distribution.metadata
+    return fields[key] or None if fields and key in fields else None
 
 
 @cache
@@ -79,9 +91,15 @@ def _other_build(module: str) -> str | None:
     usual = _BUILDS.get(module)
     if not usual or any(map(_version, usual)) or PathFinder.find_spec(module) is None:
         return None
-    names = sorted(metadata.packages_distributions().get(module, ()))  # reads every record: slow
-    found = ((_version(name), name) for name in names)
-    return next((f"{version} ({name})" for version, name in found if version), None)
+    bring = (one for one in metadata.distributions() if _brings(one, module))
+    known = ((_told(one, "Name"), _told(one, "Version")) for one in bring)
+    return min((f"{version} ({name})" for name, version in known if name and version), default=None)
+
+
+def _brings(distribution: metadata.Distribution, module: str) -> bool:
+    """Reads its record, which is slow; ``packages_distributions`` trips over a lost METADATA."""
+    top = (distribution.read_text("top_level.txt") or "").split()
+    return module in top or any(file.parts[0] == module for file in distribution.files or ())
 
 
 @cache
@@ -140,9 +158,14 @@ def _cpu_name() -> str:
 
 
 def _cpu_flags() -> tuple[str, ...]:
-    known = _cpuinfo()
-    has = (known.get("flags") or known.get("Features", "")).split()
-    return tuple(flag for flag in _CPU_FLAGS if flag in has)
+    rows = ((flags, _cpuinfo().get(row, "").split()) for row, flags in _CPU_FLAGS.items())
+    return tuple(flag for flags, has in rows for flag in flags if flag in has)
+
+
+def vector_flags() -> tuple[str, ...]:
+    """What code that was compiled for this very processor may need; empty where not known."""
+    rows = ((vectors, _cpuinfo().get(row, "").split()) for row, vectors in _VECTORS.items())
+    return tuple(flag for vectors, has in rows for flag in sorted(filter(vectors.match, has)))
 
 
 def _memory_bytes() -> int:

@@ -54,14 +54,10 @@ def import_torchvision(name: str = "torchvision") -> Any:
     import_torch()
     try:
         return importlib.import_module(name)
-    except (ImportError, OSError) as error:
-        raise BackendNotAvailable(
-            f"this needs torchvision, which {why_not('torchvision', error)}", INSTALL_TORCH
-        ) from error
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
+    except Exception as error:  # a broken installation raises anything
+        if not isinstance(error, RuntimeError) or "torchvision::nms" not in str(error):
             raise BackendNotAvailable(
-                f"torchvision cannot be imported: {error}", INSTALL_TORCH
+                f"this needs torchvision, which {why_not('torchvision', error)}", INSTALL_TORCH
             ) from error
     _declare_missing_operators()
     _forget("torchvision")

@@ -17,14 +17,19 @@ from pathlib import Path
 # Before anything else: Python looks for modules in the folder that a child is started in, where a
 # user may have a random.py of his own. The command that starts it does not look there.
 NOT_HERE = "import sys; sys.path[:1] = filter(None, sys.path[:1]); "
-_ROOT = str(Path(__file__).resolve().parent.parent)  # of this package, where it is not installed
+_ROOT = str(Path(__file__).resolve().parent.parent)  # of this package, installed or not
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def module_command(module: str, *words: str, python: str = sys.executable) -> list[str]:
-    """What runs a module of ours as ``python -m`` does, but for the folder it is started in."""
+    """What runs a module of ours as ``python -m`` does, but for the folder it is started in.
+
+    Ours is the package that asks, also where another one is installed; only the package itself is
+    looked for in its folder first, where other modules may lie.
+    """
     code = (
-        f"{NOT_HERE}sys.path.append({_ROOT!r}); import runpy; "
+        f"{NOT_HERE}sys.path.insert(0, {_ROOT!r}); import vgg_deploy; "
+        "sys.path.append(sys.path.pop(0)); import runpy; "
         f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     )
     return [python, "-c", code, *words]

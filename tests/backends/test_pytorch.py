@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from vgg_deploy import environment
 from vgg_deploy.backends import get_backend
-from vgg_deploy.backends.pytorch import _includes, missing_compiler, place_with
+from vgg_deploy.backends.pytorch import Aoti, missing_compiler, place_with
 from vgg_deploy.backends.reference import reference
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput
@@ -105,17 +106,18 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 CLANG = """#!/bin/sh
-# g++ by another name, without the options that only clang++ has
+# the compiler of this machine by another name; g++ without the options that only clang++ has
 PATH={path}
 echo "$@" >> {called}
 for option; do
     shift
-    case $option in
-        -gline-tables-only | -Werror=ignored-optimization-argument) ;;
+    case {real}:$option in
+        *clang*) set -- "$@" "$option" ;;
+        *:-gline-tables-only | *:-Werror=ignored-optimization-argument) ;;
         *) set -- "$@" "$option" ;;
     esac
 done
-exec g++ "$@"
+exec {real} "$@"
 """
 
 
@@ -125,7 +127,8 @@ def test_the_compiler_that_was_found_is_the_one_that_compiles(
 ) -> None:
     """Where only clang++ is there, and behind a launcher: inductor itself would look for g++."""
     called, only = tmp_path / "called", tmp_path / "clang++"
-    only.write_text(CLANG.format(path=os.environ["PATH"], called=called))
+    real = shutil.which("g++") or shutil.which("clang++")
+    only.write_text(CLANG.format(path=os.environ["PATH"], called=called, real=real))
     only.chmod(0o755)
     if openssl := shutil.which("openssl"):  # inductor calls it where it is
         (tmp_path / "openssl").symlink_to(openssl)
@@ -172,6 +175,7 @@ def test_a_compiler_that_fails_is_not_the_files_fault(
         ("DEFAULT", "AVX2", True),
         ("NO AVX", "AVX2", True),
         ("AVX512", "AVX512", True),
+        ("DEFAULT", "SVE256", True),
         ("AVX512", "AVX2", False),
         ("AVX2", "NO AVX", False),
         ("SVE256", "SVE256", True),
@@ -199,7 +203,37 @@ def test_code_for_another_processor_is_not_run(
         assert "export --format aoti" in caught.value.remedy
 
 
-def test_a_package_that_was_made_here_runs_here() -> None:
-    made = aoti_made_by(ExportOptions())
-    assert made["cpu_capability"]
-    assert _includes(torch.backends.cpu.get_cpu_capability(), made["cpu_capability"])
+INTEL = {"flags": "fpu sme avx avx2 avx512f avx512_fp16 amx_bf16"}
+NO_FP16 = {"flags": "amx_bf16 avx512f avx2 avx fpu"}
+
+
+@pytest.mark.parametrize(
+    ("here", "lacking"),
+    [
+        (INTEL, ""),
+        ({"flags": INTEL["flags"].replace("sme", "avx_vnni")}, ""),
+        (NO_FP16, "avx512_fp16, this one has none of that"),
+        ({"Features": "fp asimd sme"}, "amx_bf16, avx, avx2, avx512_fp16, avx512f, this"),
+        ({}, "AVX512, this one has AVX2"),  # without the kernel's table torch's word counts
+    ],
+)
+def test_a_package_runs_where_all_its_instructions_are(
+    here: dict[str, str], lacking: str, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler uses all that the processor has, whatever torch calls its own kernels."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(environment, "_cpuinfo", lambda: INTEL)
+    made_by = aoti_made_by(ExportOptions())
+    assert made_by["cpu_flags"] == "amx_bf16 avx avx2 avx512_fp16 avx512f"
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(environment, "_cpuinfo", lambda: here)
+    package = replace(tiny_bundle.checkpoint, format="aoti", made_by=made_by)
+    missing = Aoti().refuses(package)
+    assert bool(missing) == bool(lacking)
+    assert missing is None or f"for processors with {lacking}" in missing.reason
+
+
+def test_a_package_that_was_made_here_runs_here(tiny_bundle: Bundle) -> None:
+    made_by = aoti_made_by(ExportOptions())
+    assert made_by["cpu_capability"]
+    assert Aoti().refuses(replace(tiny_bundle.checkpoint, format="aoti", made_by=made_by)) is None

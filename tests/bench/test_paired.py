@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vgg_deploy.bench.paired import paired, t_quantile, unpaired
+from vgg_deploy.bench.paired import _spread, paired, t_quantile, unpaired
 
 # Two-sided 95 %, from the printed table (Fisher and Yates).
 TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 10: 2.228, 29: 2.045,
@@ -111,6 +111,14 @@ def test_runs_of_unequal_length_and_equal_speed_are_told_as_equal(
     assert same == 300  # what it is called: the ratio of the p50s
     assert held >= 273  # 285 are expected; fewer than 274 by chance in one of 1,000
     assert abs(np.mean(logs)) < 4 * np.std(logs) / math.sqrt(300)  # no bias
+
+
+@pytest.mark.parametrize("count", [21, 40, 63, 80, 120])
+def test_the_spread_of_a_median_is_what_it_is(count: int) -> None:
+    random = np.random.default_rng(count)
+    runs = (1e7 * np.exp(0.02 * random.standard_normal((3000, count)))).astype(int).tolist()
+    estimated = np.mean([_spread(run)[0] for run in runs])
+    assert estimated == pytest.approx(np.var(np.log(np.median(runs, axis=1))), rel=0.1)
 
 
 def test_a_slower_run_is_found_whatever_the_lengths() -> None:

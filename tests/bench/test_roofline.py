@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -24,6 +26,14 @@ CEILINGS = (
     Ceiling(kind="gemm", precision="int8", device="cpu", per_s=1e12, how="told"),
     Ceiling(kind="copy", precision=None, device="cpu", per_s=41e9, how="told"),
 )
+
+
+def test_a_broken_torch_costs_no_ceiling_of_numpys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text("raise TypeError('broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    assert [ceiling.kind for ceiling in ceilings("cpu")] == ["gemm", "copy"]
 
 
 def test_vgg16_at_batch_1_waits_for_memory_in_its_first_products_only() -> None:

@@ -52,17 +52,29 @@ def test_the_commands_repeat_how_it_was_asked(sample: Bundle) -> None:
     assert line.endswith("the path of the images is not on record")
 
 
+def test_names_that_came_to_no_row_are_left_out(sample: Bundle) -> None:
+    """They were accepted once; a backend without a file to open, or the other way, no longer is."""
+    findings = gather(sample)
+    assert findings.verify
+    assert findings.bench
+    told = {"backend": "ort-cpu, aoti", "format": "onnx, embedded"}
+    verify, bench = replace(findings.verify, options=told), replace(findings.bench, options=told)
+    lines = commands(replace(findings, verify=verify, bench=bench))
+    assert lines[-4].endswith(" --backend ort-cpu --format onnx")
+    assert lines[-3].startswith("vgg-deploy bench fmnist --backend ort-cpu --format onnx --batch")
+
+
 def test_the_page_repeats_how_bench_was_asked(sample: Bundle) -> None:
     findings = gather(sample)
     assert findings.bench
     told = {
-        "backend": "ort-cpu, openvino", "format": "onnx, embedded", "batch": "usual",
+        "backend": "ort-cpu, torch-export", "format": "onnx, program", "batch": "usual",
         "seconds": "1", "limits": "off",
     }  # fmt: skip
     asked = replace(findings, bench=replace(findings.bench, options=told))
     line = (
-        "vgg-deploy bench fmnist --backend ort-cpu --backend openvino --format onnx "
-        "--format embedded --seconds 1 --no-limits"
+        "vgg-deploy bench fmnist --backend ort-cpu --backend torch-export --format onnx "
+        "--format program --seconds 1 --no-limits"
     )
     assert line in markdown_of(asked).splitlines()
     assert line in page_of(asked).splitlines()

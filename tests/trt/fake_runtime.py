@@ -63,6 +63,8 @@ class _Engine:
     def create_engine_inspector(self) -> Any:
         if self.objects.fake.refuses("inspector", self.logger):
             return None
+        if self.objects.fake.fault == "inspector raises":
+            raise TypeError("incompatible function arguments")  # of a binding
         key = "Format/Datatype" if self.objects.fake.name in ("8.6", "10") else "Datatype"
         kind = "Half" if self.objects.fake.name != "8.6" else "Row major linear FP32"
         tensor = {"Name": "x", "Dimensions": [1], key: kind}

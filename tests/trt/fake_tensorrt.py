@@ -38,7 +38,7 @@ VERSIONS = {
 Fault = Literal[
     "builder", "capability", "add profile", "build", "memory", "cache",  # while building
     "runtime", "runtime raises", "plan", "plan raises", "plan memory",  # while opening
-    "inspector",  # while listing the layers
+    "inspector", "inspector raises",  # while listing the layers
     "refitter", "refit file", "refit", "missing weights",  # while opening a plan without weights
     "context", "context memory", "profile", "shape", "infer", "infer raises",  # while running
     "address", "run", "capture",

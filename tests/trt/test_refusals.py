@@ -100,6 +100,7 @@ UNOPENED: list[tuple[Fault, str]] = [
     ("plan", "be opened to list its layers: planned: plan"),
     ("plan raises", "be opened to list its layers: the plan raises"),
     ("inspector", "tell its layers: "),
+    ("inspector raises", "tell its layers: incompatible function arguments"),
 ]
 STRANGE = (
     '{"Layers": [{"Name": "conv", "Alpha": inf}]}',  # no JSON

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from vgg_deploy.backends.session import (
     opened,
 )
 from vgg_deploy.compiler import compiler, for_inductor, sought
-from vgg_deploy.environment import threads
+from vgg_deploy.environment import threads, vector_flags
 from vgg_deploy.errors import BackendNotAvailable, first_line
 from vgg_deploy.libraries import tf32_switches
 
@@ -106,13 +106,11 @@ class Aoti:
         made = artifact.made_by.get("cpu_capability")
         if made is None or self.probe():
             return None
-        import torch
-
-        here = torch.backends.cpu.get_cpu_capability()
-        if _includes(here, made):
+        lacking = _lacking(made, artifact.made_by.get("cpu_flags", "").split())
+        if not lacking:
             return None
         return Missing(
-            f"{artifact.path} was compiled for processors with {made}, this one has {here}",
+            f"{artifact.path} was compiled for processors with {lacking}",
             "make it again: export --format aoti",
         )
 
@@ -121,15 +119,25 @@ class Aoti:
         return opened(self, artifact, root, lambda path: place_with(load_package(path), _as_is))
 
 
-# A processor runs what was made for those of a lower number; torch has two names for the lowest.
-_X86 = {"NO AVX": 0, "DEFAULT": 0, "AVX2": 1, "AVX512": 2}
+def _lacking(made: str, flags: Sequence[str]) -> str:
+    """What code that was made elsewhere needs and this processor has not; empty: it runs.
+
+    The kernel's flags tell more than torch's capability, which ``ATEN_CPU_CAPABILITY`` moves and
+    the compiler does not heed; older packages do not name them.
+    """
+    import torch
+
+    if flags and (known := vector_flags()):
+        missing = sorted(set(flags) - set(known))
+        return f"{', '.join(missing)}, this one has none of that" if missing else ""
+    here = torch.backends.cpu.get_cpu_capability()
+    return "" if _includes(here, made) else f"{made}, this one has {here}"
 
 
 def _includes(here: str, made: str) -> bool:
     """Whether a processor of torch's capability ``here`` runs code that was made for ``made``."""
-    if here in _X86 and made in _X86:
-        return _X86[made] <= _X86[here]
-    return here == made
+    # torch's names for an x86 without AVX and for any processor that has nothing special
+    return made in {"NO AVX", "DEFAULT", here} or (made, here) == ("AVX2", "AVX512")
 
 
 def channels_last(images: torch.Tensor) -> torch.Tensor:

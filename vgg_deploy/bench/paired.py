@@ -128,10 +128,11 @@ def _spread(samples: Sequence[int]) -> tuple[float, int]:
     Neighbours in time are alike, parts hardly are. Only the width comes from them: with a tail to
     the right the median of a part lies above that of the whole run, more so the smaller the part.
     """
-    size = max(1, len(samples) // _PARTS)
+    size = len(samples) // _PARTS
+    size = max(1, size - 1 + size % 2)  # odd: the median of 2 is a mean, and varies as little
     parts = [samples[i : i + size] for i in range(0, len(samples) - size + 1, size)]
     logs = [_log_median(part) for part in parts]
-    # of normal noise, a median of n varies by π/2 as much as a mean, and that of 1 is a mean
+    # of normal noise, a median of many varies π/2 times as much as a mean; of an odd n a bit less
     small = 1 + (math.pi / 2 - 1) / size
     return small * variance(logs) / len(logs), len(logs)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vgg_deploy.compiler import compiler, compiler_version, for_inductor, sought
-from vgg_deploy.environment import versions
+from vgg_deploy.environment import vector_flags, versions
 from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.export.guard import lacks_resources, quiet
 from vgg_deploy.export.source import ExportOptions, Source
@@ -39,11 +39,13 @@ def aoti_made_by(options: ExportOptions) -> dict[str, str]:
     import torch
 
     path = compiler() or "none"
-    return made_by(options) | {
+    made = made_by(options) | {
         "freezing": "true",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "compiler": f"{Path(path).name} {compiler_version(path)}",
     }
+    flags = " ".join(vector_flags())
+    return made | {"cpu_flags": flags} if flags else made
 
 
 def aoti_missing() -> BackendNotAvailable | None:

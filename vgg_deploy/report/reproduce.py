@@ -39,7 +39,7 @@ def _verify(report: VerifyReport, name: str) -> str:
     for key in ("images", "data", "seed", "max_top1_drop"):
         if value := told.get(key):
             words += [f"--{key.replace('_', '-')}", value]
-    words += _named(told, "backend", "format")
+    words += _selected(report)
     words += ["--no-accuracy"] if told.get("accuracy") == "off" else []
     words += ["--locate"] if told.get("locate") else []
     command = line("verify", name, *words, *each("--fail-if", report.gates))
@@ -50,7 +50,7 @@ def _verify(report: VerifyReport, name: str) -> str:
 
 def _bench_options(report: BenchReport) -> list[str]:
     told = report.options
-    words = _named(told, "backend", "format")
+    words = _selected(report)
     words += each("--batch", _batches(report))
     for key in ("seconds", "percentile"):
         if value := told.get(key):
@@ -87,6 +87,23 @@ def _comparison(findings: Findings, name: str) -> str:
     if blocks := findings.compared.options.get("blocks"):
         words += ["--blocks", blocks]
     return line("bench", name, *words)
+
+
+def _selected(report: VerifyReport | BenchReport) -> list[str]:
+    """The backends and formats that were named, without those that came to no row.
+
+    Such a name had no counterpart among the others, which is refused now.
+    """
+    subjects = [row.subject for row in report.rows]
+    wanted = (
+        ("backend", [subject.backend for subject in subjects]),
+        ("format", [subject.format for subject in subjects]),
+    )
+    words: list[str] = []
+    for key, has in wanted:
+        asked = list(filter(None, report.options.get(key, "").split(", ")))
+        words += each(f"--{key}", [name for name in asked if name in has] or asked)
+    return words
 
 
 def _named(told: Mapping[str, str], *keys: str) -> list[str]:

@@ -238,7 +238,7 @@ def _layers(
         why = reason(log, place.driver)
     except VggDeployError as error:
         why = error.cause
-    except (RuntimeError, ValueError, AttributeError) as error:  # no inspector, or what it raises
+    except Exception as error:  # no inspector, or what a binding raises
         why = str(error) or type(error).__name__
     if place.gpu:
         progress.say(f"the new engine could not {doing}: {why}")
