@@ -143,6 +143,11 @@ def os_errors(doing: str) -> Iterator[None]:
         raise from_os_error(error, doing) from error
 
 
+def by_the_system(error: VggDeployError) -> bool:
+    """Whether the operating system refused, which says nothing of what a file holds."""
+    return isinstance(error.__cause__, OSError)
+
+
 # As C++, torch, ONNX Runtime's arena, cuBLAS and cuDNN say it; in lower case.
 _OUT_OF_MEMORY = (
     "can't allocate memory",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sysconfig
 import time
 from dataclasses import replace
@@ -30,7 +29,7 @@ def test_files_that_a_test_leaves_are_removed(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["main.py"]
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+@pytest.mark.skipif(bool(TABLE["node"].tools[0].problem()), reason="needs Node.js 20")
 def test_a_runtime_of_node_that_does_not_start_is_no_verdict(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

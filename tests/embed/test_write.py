@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -155,6 +156,13 @@ def test_an_app_of_a_read_only_bundle_can_be_changed(bundle: Bundle, tmp_path: P
         path.chmod(path.stat().st_mode | 0o200)
     fixed = [path for path in (tmp_path / "app").rglob("*") if not path.stat().st_mode & 0o200]
     assert fixed == []
+
+
+def test_a_bundle_may_lie_below_a_folder_of_packages(made: Path, tmp_path: Path) -> None:
+    below = tmp_path / "node_modules" / "__pycache__" / "bundle"
+    shutil.copytree(made, below)
+    embed_bundle(open_bundle(below), tmp_path / "app", EmbedOptions(target="c"))
+    assert load_index(tmp_path / "app" / FOLDER) == load_index(made / FOLDER)
 
 
 @pytest.mark.parametrize("changed", ["model", "image"])

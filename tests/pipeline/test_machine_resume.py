@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,12 @@ from typing import Any
 import pytest
 
 from scripts import gpu_check
-from tests.pipeline.test_machine import FOUND, OPTIONS
-from tests.test_process import is_gone
+from tests.pipeline.test_machine import FOUND, OPTIONS, doctor
 from vgg_deploy import environment, jsonio
 from vgg_deploy.environment import Environment
 from vgg_deploy.errors import UsageError
-from vgg_deploy.pipeline import machine, machine_run
+from vgg_deploy.pipeline import machine
 from vgg_deploy.pipeline.machine import Report, check
-from vgg_deploy.pipeline.machine_run import run
 from vgg_deploy.pipeline.machine_steps import Done, Step, steps
 
 PLANNED = [*(done.step for done in FOUND), *steps(OPTIONS, FOUND)]
@@ -36,6 +33,7 @@ class Scripted:
     takes: float = 0.0  # seconds of each step
     clock: float = 0.0
     weights: str = "first"  # digest of what make makes
+    doctors: tuple[Done, ...] = FOUND
     rows: int = 1  # that the bench which crashes had given by then
 
     def __call__(self, step: Step, limit: float) -> Done:
@@ -46,7 +44,7 @@ class Scripted:
             raise KeyboardInterrupt
         if step.kind == "doctor":
             unknown = Done(step=step, code=0, seconds=1.0, said="", answer={})
-            return next((done for done in FOUND if done.step == step), unknown)
+            return next((done for done in self.doctors if done.step == step), unknown)
         code = {RULE: 8, CRASH: -11}.get(step.precision, 0) if step.kind == "bench" else 0
         answer: Any = {"rows": [{}] * (self.rows if code < 0 else 1)} if code else {}
         answer = {"sha256": self.weights} if step.kind == "make" else answer
@@ -160,6 +158,33 @@ def test_an_engine_that_was_judged_and_timed_is_not_built_again(
     assert {s.precision for s in scripted.ran if s.kind == "build"} == {RULE, CRASH, "tf32"}
 
 
+def test_a_report_of_before_builds_told_their_backend_is_gone_on_with(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    path = tmp_path / "check.json"
+    whole = check(path, OPTIONS)
+    old = [replace(d, step=replace(d.step, backend="")) if d.step.kind == "build" else d
+           for d in whole.done]  # fmt: skip
+    jsonio.save(path, replace(whole, done=tuple(old)))
+    scripted.forget()
+    report = check(path, OPTIONS)
+    assert [s.precision for s in scripted.ran if s.kind == "build"] == [CRASH]
+    assert [d.step.words for d in report.done] == [d.step.words for d in whole.done]
+
+
+def test_an_engine_is_built_for_a_verdict_that_torch_can_give_now(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    """It was judged without torch, on a disk that is gone."""
+    path = tmp_path / "check.json"
+    check(path, OPTIONS)
+    scripted.forget()
+    scripted.doctors = (FOUND[0], doctor("other", torch=True, trt=True))
+    check(path, OPTIONS)
+    again = {(s.kind, s.precision) for s in scripted.ran if s.backend == "trt"}
+    assert again == {(k, p) for k in ("build", "verify", "bench") for p in (RULE, CRASH, "tf32")}
+
+
 def test_a_build_has_its_own_limit_within_the_total(scripted: Scripted, tmp_path: Path) -> None:
     options = replace(OPTIONS, step_seconds=25.0, build_seconds=99.0)
     check(tmp_path / "check.json", options)
@@ -264,20 +289,3 @@ def test_other_options_are_refused(scripted: Scripted, tmp_path: Path) -> None:
     check(path, OPTIONS)
     with pytest.raises(UsageError, match="other options"):
         check(path, replace(OPTIONS, seconds=1.0))
-
-
-def test_a_step_that_is_ended_takes_its_children_along(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What hangs on a GPU is often a process that the command itself started."""
-    note = tmp_path / "pid"
-    script = (
-        "import subprocess, sys, pathlib, time; "
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
-        f"pathlib.Path({str(note)!r}).write_text(str(child.pid)); time.sleep(60)"
-    )
-    monkeypatch.setattr(machine_run, "_MAIN", script)
-    monkeypatch.setattr(machine_run, "_COMMANDS", ("bench",))
-    done = run(Step(kind="bench", network="n", python=sys.executable, words=()), 10)
-    assert (done.code, done.said) == (-1, "ended after 10 s")
-    assert is_gone(int(note.read_text()))

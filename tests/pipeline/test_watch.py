@@ -18,6 +18,12 @@ from vgg_deploy.pipeline.stages import Recorder, tree_text
 from vgg_deploy.pipeline.watch import Silent, Watcher
 
 
+@pytest.fixture(autouse=True)
+def able(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that can be drawn on, whatever the tests are run in."""
+    monkeypatch.setenv("TERM", "xterm")
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 0.0

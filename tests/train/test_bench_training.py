@@ -15,6 +15,7 @@ from scripts import bench_training
 from tests.train.conftest import cut
 from vgg_deploy import jsonio
 from vgg_deploy.errors import MeasurementNotValid
+from vgg_deploy.libraries import tf32_switches
 from vgg_deploy.model.summary import summarise
 from vgg_deploy.spec import ModelSpec
 
@@ -78,7 +79,8 @@ def test_the_books_tf32_is_told(
     device: str, capability: tuple[int, int], told: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):  # torch's default
+    # torch's default
+    with tf32_switches(), torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
         assert bench_training.book_tf32(torch.device(device)) == told
 
 

@@ -180,8 +180,9 @@ def test_parts_are_a_batch_without_duplicates() -> None:
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def test_the_start_is_agreed_whatever_an_earlier_one_left() -> None:
+def test_the_start_is_agreed_whatever_an_earlier_one_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machines' own counts differ, and processes that are gone have said hello, too."""
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
     store, jobs = HashStore(), set[str]()
     for start in (1, 2, 3):
         with ThreadPoolExecutor(3) as pool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -14,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch._C._distributed_c10d import TCPStore
 
 from scripts import check_restart
 from tests.conftest import make_card
@@ -223,76 +221,6 @@ def test_of_several_processes_a_repeat_is_the_same_signal(monkeypatch: pytest.Mo
             stop.signal = None
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-class Torchrun:
-    """A job of one process: torchrun's store, which outlives its starts, and what it tells them."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self._patch = patch
-        self._store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
-
-    def starts(self, count: int) -> None:
-        """From now on ``train`` is of this job, after so many failures."""
-        for name, value in {
-            "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost",
-            "MASTER_PORT": str(self._store.port), "TORCHELASTIC_USE_AGENT_STORE": "True",
-            "TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_RESTART_COUNT": str(count),
-        }.items():  # fmt: skip
-            self._patch.setenv(name, value)
-
-
-def test_torchruns_restart_goes_on_with_its_own_run_alone(
-    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = Torchrun(monkeypatch)
-    job.starts(0)
-    stop_after(tmp_path, card, few, 2)
-    job.starts(1)
-    before = Store(tmp_path).found()
-    with pytest.raises(RefusedInput, match="another run"):
-        train(card, few, quick(seed=5), tmp_path)
-    assert Store(tmp_path).found() == before
-    watch = Signalled(0)
-    train(card, few, quick(), tmp_path, watch)
-    assert watch.notes == ["resumed in epoch 1 after step 2"]
-
-
-def test_a_restart_is_of_a_job_not_of_its_name(
-    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another job, of the same run id, failed once before it had taken the folder."""
-    first, second = Torchrun(monkeypatch), Torchrun(monkeypatch)
-    first.starts(0)
-    stop_after(tmp_path, card, few, 2)
-    second.starts(1)
-    kept = RunControl(keep_unfinished=True)
-    with pytest.raises(RefusedInput, match="holds a run that was interrupted"):
-        train(card, few, quick(), tmp_path, control=kept)
-    note = tmp_path / "checkpoints" / "job.json"
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"started": time.time() - 601}))
-    limited = RunControl(max_minutes=10, resume="must")
-    watch = Signalled(0)
-    train(card, few, quick(), tmp_path, watch, limited)  # its own time
-    assert watch.notes == ["resumed in epoch 1 after step 2"]
-
-
-def test_the_time_limit_counts_from_a_jobs_first_start(
-    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limited = RunControl(max_minutes=10)
-    first, second = Torchrun(monkeypatch), Torchrun(monkeypatch)
-    first.starts(0)
-    with pytest.raises(Interrupted):
-        train(card, few, quick(), tmp_path, Signalled(2), limited)
-    note = tmp_path / "checkpoints" / "job.json"
-    job = json.loads(note.read_text())
-    note.write_text(json.dumps(job | {"started": job["started"] - 601}))
-    first.starts(1)
-    with pytest.raises(ResourceLimit, match="10 minutes ran out in epoch 1 after step 2"):
-        train(card, few, quick(), tmp_path, control=limited)
-    second.starts(0)  # a new job has its own time
-    train(card, few, quick(), tmp_path, control=replace(limited, resume="must"))
 
 
 def test_nothing_to_resume(tmp_path: Path, card: ModelCard, few: Dataset) -> None:

@@ -235,5 +235,6 @@ def _label_text(labels: tuple[str, ...], suffix: str) -> str:
 def _files(folder: Path) -> Iterator[Path]:
     """The files of a template, without what a tool may have left there."""
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not {"__pycache__", "node_modules"} & set(path.parts):
+        inside = path.relative_to(folder).parts
+        if path.is_file() and not {"__pycache__", "node_modules"} & set(inside):
             yield path

@@ -27,14 +27,14 @@ from vgg_deploy.pipeline.machine_steps import (
     Options,
     Step,
     bundle_of,
+    judge_in,
     planned,
     versions_of,
 )
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.results import BenchReport
 
-_JUDGED = ("verify", "golden")
-_CELLS = (*_JUDGED, "bench")
+_CELLS = ("verify", "golden", "bench")
 _SAMPLES = f"of each timing at most {SAMPLES} samples, evenly spaced"
 
 
@@ -115,7 +115,8 @@ def _kept(step: Step, earlier: Report, found: Sequence[Done], again: bool) -> Do
 
     Doctor and export find out themselves what is valid, and so does a build, which is not needed
     once its engine was judged and timed. A network is there when its checkpoint lies on this disk.
-    A timing goes with its verdict, and both with their weights.
+    A timing goes with its verdict, and both with their weights; the verdict is the one that is to
+    be had now, with torch or without.
     """
     done = next((done for done in earlier.done if done.step == step), None)
     if step.kind == "limits":
@@ -124,13 +125,13 @@ def _kept(step: Step, earlier: Report, found: Sequence[Done], again: bool) -> Do
         return done if done and not done.code and _lies_there(step, earlier, done) else None
     if step.kind not in (*_CELLS, "build"):
         return None
-    pair = [one for one in earlier.done if one.step.cell == step.cell and one.step.kind in _CELLS]
+    kinds = {judge_in(step.python, found), "bench"}
+    pair = [one for one in earlier.done if one.step.cell == step.cell and one.step.kind in kinds]
     weights = _weights(found).get(step.network, "")
     good = all(_is_answer(one, again) and one.weights == weights for one in pair)
-    kinds = {one.step.kind for one in pair}
     if step.kind == "build":
         good = good and done is not None and done.code == 0 and done.weights == weights
-    return done if good and "bench" in kinds and kinds & set(_JUDGED) else None
+    return done if good and kinds == {one.step.kind for one in pair} else None
 
 
 def _is_answer(done: Done, again: bool) -> bool:

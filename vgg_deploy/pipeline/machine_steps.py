@@ -72,7 +72,7 @@ class Step:
     network: str
     python: str
     words: tuple[str, ...]  # of vgg-deploy (doctor, export, build), else of machine_child
-    backend: str = ""
+    backend: str = field(default="", compare=False)  # the words say it; older builds lack it
     precision: str = ""  # of the files; empty: all that the backend opens
 
     @property
@@ -223,10 +223,8 @@ def _judged_and_timed(
     batches = [word for size in options.batches for word in ("--batch", str(size))]
     which = (backend, bundle_of(options, network), *batches)
     which = (*which, "--precision", precision) if precision else which
-    kind: Kind = "golden"
-    judge: tuple[str, ...] = which
-    if "torch" in versions_of(python, found):
-        kind, judge = "verify", (*which, "--images", str(options.images))
+    kind = judge_in(python, found)
+    judge = (*which, "--images", str(options.images)) if kind == "verify" else which
     timing = (*which, "--seconds", f"{options.seconds:g}")
     yield Step(kind=kind, network=network, python=python, words=judge,
                backend=backend, precision=precision)  # fmt: skip
@@ -278,6 +276,11 @@ def _rows(python: str, found: Sequence[Done]) -> list[dict[str, Any]]:
         return rows
     probes = [d for d in found if d.step.kind == "probe" and d.step.python == python]
     return [done.answer["backend"] for done in probes if done.answer]
+
+
+def judge_in(python: str, found: Sequence[Done]) -> Kind:
+    """What can judge a backend in a Python: the float64 reference needs torch."""
+    return "verify" if "torch" in versions_of(python, found) else "golden"
 
 
 def versions_of(python: str, found: Sequence[Done]) -> Mapping[str, str]:

@@ -38,7 +38,7 @@ class World:
     rank: int = 0
     size: int = 1
     restarted: bool = False  # after a failure, on any machine: then the last checkpoint counts
-    job: str = ""  # drawn by its first start, kept by all that torchrun makes of it
+    job: str = ""  # the same for all starts that torchrun makes of it
 
     @property
     def main(self) -> bool:
@@ -159,10 +159,14 @@ def _meet(backend: str) -> tuple[int, str]:
 
 
 def name_of_job(store: Store) -> str:
-    """The same for all processes and all starts at this store, and for no other job.
+    """The same for all processes and all starts of a job; empty where nobody starts it again.
 
-    torchrun's own name of a job may be that of an earlier one: "none", or a fixed ``--rdzv-id``.
+    An agent's store outlives the processes: a name that is drawn there is no other job's. With
+    any other store (``--rdzv-backend etcd``) only torchrun's own name stays, which may be that of
+    an earlier job: "none", or a fixed ``--rdzv-id``.
     """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != str(True):
+        return os.environ.get("TORCHELASTIC_RUN_ID", "")
     return bytes(store.compare_set("job", "", uuid.uuid4().hex)).decode()
 
 

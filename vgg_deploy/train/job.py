@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vgg_deploy import jsonio
-from vgg_deploy.errors import VggDeployError, os_errors
+from vgg_deploy.errors import VggDeployError, by_the_system, os_errors
 from vgg_deploy.train.distributed import World
 from vgg_deploy.train.store import FOLDER, JOB
 
@@ -26,7 +26,9 @@ def job_of(run: Path) -> Job | None:
     """Who started the run in a folder, where that is known."""
     try:
         return jsonio.load(Job, run / FOLDER / FILE)
-    except VggDeployError:
+    except VggDeployError as error:
+        if by_the_system(error):
+            raise
         return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vgg_deploy.errors import DigestMismatch, RefusedInput
+from vgg_deploy.errors import DigestMismatch, RefusedInput, by_the_system
 from vgg_deploy.train.best import put_back
 from vgg_deploy.train.distributed import World
 from vgg_deploy.train.job import is_restart, job_of, note_job, owner_of
@@ -62,7 +62,8 @@ def _clear(run: Run) -> None:
 def _own(run: Run) -> Found | None:
     """The newest checkpoint, if it is of this run and can be gone on with.
 
-    What else the main job had begun is dropped, and that is said; anybody else's is refused.
+    What else the main job had begun is dropped, and that is said; anybody else's is refused, and
+    so is what cannot be read at this moment.
     """
     job = job_of(run.folder)
     try:
@@ -70,7 +71,7 @@ def _own(run: Run) -> Found | None:
         if found:
             _require_this(run, found[0])
     except (RefusedInput, DigestMismatch) as error:  # also of another version
-        if job is None or job.owner != MAIN_JOB:
+        if job is None or job.owner != MAIN_JOB or by_the_system(error):
             raise
         run.listener.on_note(f"{error.cause}: dropped, the run starts afresh")
         run.store.clear()

@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vgg_deploy import jsonio
-from vgg_deploy.errors import DigestMismatch, ResourceLimit, VggDeployError, os_errors
+from vgg_deploy.errors import (
+    DigestMismatch,
+    ResourceLimit,
+    VggDeployError,
+    by_the_system,
+    os_errors,
+)
 from vgg_deploy.files import PARTIAL, sha256_of, staged, to_disk, usual_mode
 from vgg_deploy.model.checkpoint import load_state
 from vgg_deploy.train import best
@@ -154,12 +160,14 @@ def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def _problem(path: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
+    """What is wrong with a checkpoint, or None; raises where it cannot be read at this moment."""
     if not (path / COMPLETE).is_file():
         return f"is not whole: it has no {COMPLETE}"
     try:
         marker = jsonio.load(Complete, path / COMPLETE)
     except VggDeployError as error:
+        if by_the_system(error):
+            raise
         return error.cause
     for name, digest in ((TENSORS, marker.tensors), (STATE, marker.state)):
         if not (path / name).is_file():
