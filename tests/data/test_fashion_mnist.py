@@ -244,7 +244,7 @@ def test_a_full_disk_is_no_failed_download(
     ("broken", "said"),
     [
         (ImportError("no module"), "to download it this needs torchvision"),
-        (RuntimeError("undefined symbol: x"), "needs torchvision, which cannot be imported: undefined"),
+        (RuntimeError("undefined symbol: x"), "torchvision, which cannot be imported: undefined"),
     ],
 )
 def test_without_torchvision_the_other_ways_are_told(
