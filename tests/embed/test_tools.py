@@ -71,6 +71,13 @@ def test_an_older_tool_is_refused(
 STUB = "Command '/usr/bin/chromium-browser' requires the chromium snap to be installed."
 
 
+def node_tools(folder: Path) -> Path:
+    """A folder with stand-ins for Node.js and npm."""
+    for name in ("node", "npm"):
+        program(folder, name, "echo v22.0.0")
+    return folder
+
+
 def browser_test(bundle: Bundle, out: Path) -> int:
     return main(["embed", str(bundle.root), "--target", "browser", "-o", str(out), "--test"])
 
@@ -82,9 +89,7 @@ def test_a_tool_that_does_not_run_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ubuntu's chromium-browser only says that a snap is needed."""
-    folder, out = tmp_path / "tools", tmp_path / "app"
-    for name in ("node", "npm"):
-        program(folder, name, "echo v22.0.0")
+    folder, out = node_tools(tmp_path / "tools"), tmp_path / "app"
     stub = program(folder, "chromium-browser", f'echo "{STUB}" >&2; exit 1')
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.delenv("CHROMIUM", raising=False)
@@ -101,9 +106,7 @@ def test_the_browser_that_chromium_names_is_taken(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder, out = tmp_path / "tools", tmp_path / "app"
-    for name in ("node", "npm"):
-        program(folder, name, "echo v22.0.0")
+    folder, out = node_tools(tmp_path / "tools"), tmp_path / "app"
     monkeypatch.setenv("PATH", str(folder))
     own = program(tmp_path / "elsewhere", "my-browser", "echo Chromium 140.0")
     monkeypatch.setenv("CHROMIUM", str(own))

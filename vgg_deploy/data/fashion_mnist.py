@@ -26,6 +26,7 @@ from vgg_deploy.errors import (
     ResourceLimit,
     UsageError,
     VggDeployError,
+    first_line,
     from_os_error,
     os_errors,
     unknown_choice,
@@ -192,9 +193,8 @@ def _not_fetched(folder: Path, error: Exception) -> VggDeployError:
         known = from_os_error(error, f"write {folder}")
         if isinstance(known, ResourceLimit):
             return known
-    reason = str(error).strip().splitlines() or [type(error).__name__]
     return RefusedInput(
-        f"Fashion-MNIST is not on this machine and its download failed: {reason[0]}",
+        f"Fashion-MNIST is not on this machine and its download failed: {first_line(error)}",
         f"try again with a network connection; or {_OTHER_WAYS}",
     )
 

@@ -15,6 +15,7 @@ from vgg_deploy.errors import (
     DigestMismatch,
     RefusedInput,
     VggDeployError,
+    first_line,
     from_os_error,
     os_errors,
     unknown_choice,
@@ -102,7 +103,7 @@ def _fetched(name: str, url: str) -> Path:
 def _not_fetched(name: str, path: Path, error: Exception) -> VggDeployError:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return from_os_error(error, f"write {path}")
-    reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+    reason = getattr(error, "reason", None) or first_line(error)
     return RefusedInput(
         f"could not fetch {name}: {reason}",
         f"without a network, put {path.name} into {path.parent} and run this again",

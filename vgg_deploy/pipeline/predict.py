@@ -66,7 +66,8 @@ def predict_images(
         watch.begin("predict", len(images), "images")
         for path in images:
             image = read_image(path, card.spec.channels)
-            require_sides(image.shape[1], image.shape[2], card.preprocessing)
+            if raw:  # else preprocessing looks itself
+                require_sides(image.shape[1], image.shape[2], card.preprocessing)
             given = image if raw else preprocess(image, card.preprocessing)
             logits = session(given)
             if not np.isfinite(logits).all():

@@ -101,13 +101,15 @@ def _selected(report: VerifyReport | BenchReport) -> list[str]:
     )
     words: list[str] = []
     for key, has in wanted:
-        asked = list(filter(None, report.options.get(key, "").split(", ")))
+        asked = _names(report.options, key)
         words += each(f"--{key}", [name for name in asked if name in has] or asked)
     return words
 
 
 def _named(told: Mapping[str, str], *keys: str) -> list[str]:
     """Options that may be given several times."""
-    return [
-        word for k in keys for word in each(f"--{k}", filter(None, told.get(k, "").split(", ")))
-    ]
+    return [word for key in keys for word in each(f"--{key}", _names(told, key))]
+
+
+def _names(told: Mapping[str, str], key: str) -> list[str]:
+    return list(filter(None, told.get(key, "").split(", ")))

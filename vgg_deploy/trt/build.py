@@ -19,7 +19,7 @@ from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact, Target
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.environment import now, versions
-from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
+from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError, first_line
 from vgg_deploy.manifest import Draft, notes_path
 from vgg_deploy.trt import match
 from vgg_deploy.trt.config import capability_of, make_config, wanted_options
@@ -239,7 +239,7 @@ def _layers(
     except VggDeployError as error:
         why = error.cause
     except Exception as error:  # no inspector, or what a binding raises
-        why = str(error) or type(error).__name__
+        why = first_line(error)
     if place.gpu:
         progress.say(f"the new engine could not {doing}: {why}")
     return from_log(log.layers), "builder log"
