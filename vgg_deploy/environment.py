@@ -14,6 +14,8 @@ from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from vgg_deploy import cgroup
+
 # Distributions whose version can change a file's bytes, an output or a timing.
 PACKAGES = (
     "vgg-deploy",
@@ -120,10 +122,15 @@ def capture() -> Environment:
 
 
 def usable_cores() -> int:
-    """Logical cores this process may run on."""
+    """Logical cores this process may run on; whole ones, where a container's limit has a rest.
+
+    One thread more than the limit allows would have all of them stopped again and again.
+    """
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return min(cores, max(1, int(cgroup.cores() or cores)))
 
 
 def threads() -> int:
@@ -170,9 +177,10 @@ def vector_flags() -> tuple[str, ...]:
 
 def _memory_bytes() -> int:
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 0
+    return min(present, cgroup.memory() or present)
 
 
 def _nvidia() -> tuple[str | None, str | None]:

@@ -240,3 +240,21 @@ def test_others_are_looked_for_over_all_rounds(
     assert ("could not be told" in note) == (not known)
     assert ("Nothing disturbed it" in note) == (known and not marks)
     assert "Short: " in note
+
+
+def test_a_container_that_is_stopped_in_some_rounds_is_a_mark() -> None:
+    machine, at = Machine(0), iter(range(1000))
+
+    def seen() -> Load:
+        n = next(at)
+        return Load(wall=n, busy=0, own=0, periods=10 * n, stopped=max(0, n - 9))
+
+    @contextmanager
+    def opened(order: Sequence[int]) -> Iterator[list[Contender]]:
+        yield [contender(machine, "ab"[i], MS) for i in order]
+
+    using = replace(instruments(machine), look=seen)
+    found = contest_in_rounds(opened, 2, np.zeros((1, 1)), replace(QUICK, blocks=8), using=using)
+    assert found.marks == (
+        "throttled: the container's processor limit struck in 4% of its periods",
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vgg_deploy.bench import load
-from vgg_deploy.bench.load import Load, between, cores_of_others, look, together
+from vgg_deploy.bench.load import Load, between, cores_of_others, look, throttled_share, together
 
 LINUX = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="reads Linux's /proc/stat")
 
@@ -35,6 +35,16 @@ def test_spans_add_up_and_one_that_is_not_known_makes_the_sum_unknown() -> None:
     assert [cores_of_others(span) for span in short] == [None, None]
     assert cores_of_others(together(short)) == pytest.approx(0.5)
     assert together([*short, None]) is None
+
+
+def test_how_often_a_container_was_stopped() -> None:
+    def at(periods: int, stopped: int) -> Load:
+        return Load(wall=1, busy=1, own=1, periods=periods, stopped=stopped)
+
+    spans = [between(at(100, 7), at(110, 8)), between(at(110, 8), at(120, 12))]
+    assert [throttled_share(span) for span in spans] == [0.1, 0.4]
+    assert throttled_share(together(spans)) == 0.25
+    assert throttled_share(at(0, 0)) == throttled_share(None) == 0
 
 
 def test_the_counters_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

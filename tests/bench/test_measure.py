@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,15 @@ def test_other_programs_are_said() -> None:
     )
     found = measured([10 * MS], min_seconds=1, look=lambda: next(looks))
     assert found.marks == ("not alone: other programs used 1.0 cores meanwhile",)
+
+
+@pytest.mark.parametrize(("stopped", "told"), [(1, False), (2, True)])
+def test_a_container_that_is_stopped_is_said(stopped: int, told: bool) -> None:
+    quiet = Load(wall=0, busy=0, own=0, periods=50, stopped=7)
+    looks = iter([quiet, replace(quiet, wall=4, periods=150, stopped=7 + stopped)])
+    found = measured([10 * MS], min_seconds=1, look=lambda: next(looks))
+    mark = "throttled: the container's processor limit struck in 2% of its periods"
+    assert found.marks == ((mark,) if told else ())
 
 
 def test_who_comes_while_the_calls_are_timed_is_seen() -> None:

@@ -99,7 +99,13 @@ def test_without_a_reading_there_is_no_state() -> None:
 def test_a_slowed_or_shared_gpu_breaks_a_rule() -> None:
     state = seen(pids=[os.getpid(), 99999])
     marks = marks_of(
-        [1000] * 100, clock="cuda-events", percentile=90, warm=True, others=None, gpu=state
+        [1000] * 100,
+        clock="cuda-events",
+        percentile=90,
+        warm=True,
+        others=None,
+        throttled=0,
+        gpu=state,
     )
     assert marks == ("slowed down: power cap", "not alone: the GPU was used by others")
 
@@ -108,7 +114,9 @@ def test_a_gpu_is_held_to_a_smaller_spread() -> None:
     samples = [1000, 1100] * 50
 
     def marks(clock: Any) -> tuple[str, ...]:
-        return marks_of(samples, clock=clock, percentile=90, warm=True, others=None, gpu=None)
+        return marks_of(
+            samples, clock=clock, percentile=90, warm=True, others=None, throttled=0, gpu=None
+        )
 
     assert marks("cuda-events") == ("noisy: quartiles ±4.8 %",)
     assert marks("host") == ()

@@ -12,10 +12,10 @@ from statistics import median
 from vgg_deploy.backends.base import Answering, Array, Described, Session
 from vgg_deploy.bench.answers import apart, require_same_answer
 from vgg_deploy.bench.clock import Run, Stopwatch
-from vgg_deploy.bench.load import Load, between, cores_of_others, look, together
+from vgg_deploy.bench.load import Load, between, cores_of_others, look, throttled_share, together
 from vgg_deploy.bench.measure import Instruments, no_garbage_collection, warm_up
 from vgg_deploy.bench.paired import FEWEST_BLOCKS
-from vgg_deploy.bench.rules import gpu_marks, others_mark, warm_mark
+from vgg_deploy.bench.rules import gpu_marks, others_mark, throttled_mark, warm_mark
 from vgg_deploy.bench.stats import NS
 from vgg_deploy.errors import UsageError
 from vgg_deploy.results import Block, Contest, Subject
@@ -145,10 +145,11 @@ def _told(found: Contest, warm: bool, spans: Sequence[Load | None], using: Instr
     """
     gpu = using.probe.seen()
     # a round may be too short for the counters, all of them together hardly are
-    others = cores_of_others(together(spans))
+    whole = together(spans)
+    others = cores_of_others(whole)
     seen = [*map(cores_of_others, spans), others]
     beside = next((mark for mark in map(others_mark, seen) if mark), ())
-    marks = (*warm_mark(warm), *beside, *gpu_marks(gpu))
+    marks = (*warm_mark(warm), *beside, *throttled_mark(throttled_share(whole)), *gpu_marks(gpu))
     return replace(found, marks=marks, others_cores=others, gpu=gpu)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vgg_deploy import cgroup
+
 _STAT = Path("/proc/stat")
 _LEAST_S = 0.5  # the counters tick every 10 ms; over less than this they say nothing
 # Columns of its first line: user nice system idle iowait irq softirq steal.
@@ -24,6 +26,8 @@ class Load:
     wall: float
     busy: float  # of the machine, stolen by a hypervisor included
     own: float  # of this process
+    periods: int = 0  # of the container's processor limit; 0: none known
+    stopped: int = 0  # of these, in which it was used up
 
 
 def look() -> Load | None:
@@ -35,16 +39,21 @@ def look() -> Load | None:
     except (OSError, ValueError, AttributeError):
         return None
     busy = sum(ticks) - sum(ticks[_IDLE : _IOWAIT + 1])
-    return Load(wall=time.monotonic(), busy=busy / per_second, own=time.process_time())
+    limit = cgroup.throttling()
+    return Load(
+        wall=time.monotonic(),
+        busy=busy / per_second,
+        own=time.process_time(),
+        periods=limit.periods if limit else 0,
+        stopped=limit.stopped if limit else 0,
+    )
 
 
 def between(before: Load | None, after: Load | None) -> Load | None:
     """What was spent from one look to the next; None where one of them is."""
     if before is None or after is None:
         return None
-    return Load(
-        wall=after.wall - before.wall, busy=after.busy - before.busy, own=after.own - before.own
-    )
+    return Load(**{name: value - vars(before)[name] for name, value in vars(after).items()})
 
 
 def together(spans: Sequence[Load | None]) -> Load | None:
@@ -56,6 +65,8 @@ def together(spans: Sequence[Load | None]) -> Load | None:
         wall=sum(span.wall for span in known),
         busy=sum(span.busy for span in known),
         own=sum(span.own for span in known),
+        periods=sum(span.periods for span in known),
+        stopped=sum(span.stopped for span in known),
     )
 
 
@@ -64,3 +75,8 @@ def cores_of_others(spent: Load | None) -> float | None:
     if spent is None or spent.wall < _LEAST_S:
         return None
     return max(0.0, spent.busy - spent.own) / spent.wall
+
+
+def throttled_share(spent: Load | None) -> float:
+    """Share of the periods in which the container's limit stopped it; 0 without a limit."""
+    return spent.stopped / spent.periods if spent and spent.periods > 0 else 0.0

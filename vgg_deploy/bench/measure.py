@@ -12,7 +12,7 @@ from statistics import median
 from vgg_deploy.backends.base import Answering, Array, Session
 from vgg_deploy.bench.answers import apart
 from vgg_deploy.bench.clock import HostStopwatch, Now, Run, Stopwatch
-from vgg_deploy.bench.load import Load, between, cores_of_others, look
+from vgg_deploy.bench.load import Load, between, cores_of_others, look, throttled_share
 from vgg_deploy.bench.nvml import NoProbe, Probe
 from vgg_deploy.bench.rules import marks_of
 from vgg_deploy.bench.stats import MIN_QUERIES, NS
@@ -90,7 +90,8 @@ def measure(
         burst = _burst(run, sync, samples, using) if using.stopwatch.name != "host" else (0, 0)
         timed = session.output() if isinstance(session, Answering) else None
         calls, called = _calls(session, batch, options, using)
-        others = cores_of_others(between(before, using.look()))
+        spent = between(before, using.look())
+    others = cores_of_others(spent)
     gpu = using.probe.seen()
     return Measurement(
         clock=using.stopwatch.name,
@@ -104,7 +105,7 @@ def measure(
         apart=None if timed is None else apart(timed, called),
         marks=marks_of(
             samples, clock=using.stopwatch.name, percentile=options.percentile,
-            warm=warm, others=others, gpu=gpu,
+            warm=warm, others=others, throttled=throttled_share(spent), gpu=gpu,
         ),
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ NOT_ALONE_CORES = 0.2  # what others may use; a quiet machine's services stay be
 # middle (docs/results/noise.json). The GPU's figure is not calibrated.
 NOISY: Mapping[Clock, float] = {"host": 0.06, "cuda-events": 0.025}
 DRIFT = 0.05  # trimmed mean of the last third against that of the first; alone: 1 of 28 beyond it
+THROTTLED = 0.01  # periods of a container's processor limit in which it may strike
 _THIRDS = 30  # fewest samples for a look at the thirds
 
 
@@ -24,6 +25,7 @@ def marks_of(
     percentile: int,
     warm: bool,
     others: float | None,
+    throttled: float,
     gpu: GpuState | None,
 ) -> tuple[str, ...]:
     """One line per broken rule; none for a measurement that may be quoted."""
@@ -36,7 +38,7 @@ def marks_of(
     if abs(drift := drift_of(samples)) > DRIFT:
         word = "slower" if drift > 0 else "faster"
         marks.append(f"drifting: {100 * abs(drift):.0f} % {word} at the end than at the start")
-    return (*marks, *others_mark(others), *gpu_marks(gpu))
+    return (*marks, *others_mark(others), *throttled_mark(throttled), *gpu_marks(gpu))
 
 
 def warm_mark(warm: bool) -> tuple[str, ...]:
@@ -55,6 +57,13 @@ def others_mark(others: float | None) -> tuple[str, ...]:
     if others is None or others <= NOT_ALONE_CORES:
         return ()
     return (f"not alone: other programs used {others:.1f} cores meanwhile",)
+
+
+def throttled_mark(share: float) -> tuple[str, ...]:
+    """The mark for a container's processor limit that struck in a share of its periods."""
+    if share <= THROTTLED:
+        return ()
+    return (f"throttled: the container's processor limit struck in {share:.0%} of its periods",)
 
 
 def gpu_marks(gpu: GpuState | None) -> tuple[str, ...]:

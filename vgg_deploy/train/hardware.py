@@ -51,18 +51,30 @@ def has_bf16(device: torch.device) -> bool:
 def tuned(device: torch.device, *, deterministic: bool = False) -> Iterator[None]:
     """Process-wide switches that training wants, put back afterwards.
 
-    On the CPU freed memory is kept. On a GPU cuDNN picks its kernels by timing them, without
-    TF32: fp32 means fp32. With ``deterministic`` nothing is picked by timing, and torch takes
-    the kernels that give the same bits every time.
+    On the CPU freed memory is kept, and a container's limit on processors is heeded. On a GPU
+    cuDNN picks its kernels by timing them, without TF32: fp32 means fp32. With ``deterministic``
+    nothing is picked by timing, and torch takes the kernels that give the same bits every time.
     """
     with ExitStack() as stack:
         if device.type == "cpu":
             stack.enter_context(kept_heap())
+            stack.enter_context(_threads_allowed())
         else:
             stack.enter_context(_cudnn(deterministic))
         if deterministic:
             stack.enter_context(_same_bits())
         yield
+
+
+@contextmanager
+def _threads_allowed() -> Iterator[None]:
+    """No more threads than a container's limit allows, of which torch knows nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, environment.threads()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
