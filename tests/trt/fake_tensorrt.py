@@ -36,7 +36,8 @@ VERSIONS = {
     "rtx": "rtx-1.7.1.116",
 }
 Fault = Literal[
-    "builder", "capability", "add profile", "build", "memory", "cache",  # while building
+    "builder", "network", "parser", "config", "new profile", "add profile",  # while building
+    "capability", "build", "memory", "cache",
     "runtime", "runtime raises", "plan", "plan raises", "plan memory",  # while opening
     "inspector", "inspector raises",  # while listing the layers
     "refitter", "refit file", "refit", "missing weights",  # while opening a plan without weights
@@ -146,7 +147,9 @@ class _Objects:
             raise TypeError(NULL)
         return self.guarded("Builder", _Builder(self, logger))
 
-    def onnxparser(self, network: Any, _logger: Any) -> Any:
+    def onnxparser(self, network: Any, logger: Any) -> Any:
+        if self.fake.refuses("parser", logger):
+            raise TypeError(NULL)
         return self.guarded("OnnxParser", _Parser(self, network))
 
     def runtime(self, logger: Any) -> Any:
@@ -170,16 +173,22 @@ class _Builder:
         self.objects, self.logger, self.fake = objects, logger, objects.fake
 
     def create_network(self, flags: int) -> Any:
+        if self.fake.refuses("network", self.logger):
+            return None
         kind = self.objects.module.NetworkDefinitionCreationFlag
         self.fake.settings["network"] = [m.name for m in kind if flags >> int(m) & 1]
         return self.objects.guarded("INetworkDefinition", SimpleNamespace())
 
     def create_builder_config(self) -> Any:
+        if self.fake.refuses("config", self.logger):
+            return None
         self.fake.flags = {"TF32"}  # on by default everywhere
         self.fake.config = config = _Config(self)
         return self.objects.guarded("IBuilderConfig", config)
 
     def create_optimization_profile(self) -> Any:
+        if self.fake.refuses("new profile", self.logger):
+            return None
         shapes: list[tuple[int, ...]] = []
         kept = SimpleNamespace(set_shape=lambda _name, *sizes: shapes.extend(sizes), shapes=shapes)
         return self.objects.guarded("IOptimizationProfile", kept)

@@ -29,6 +29,10 @@ FULL = "out of GPU memory: 12.88 GB wanted, 1.07 of 1.07 GB are free; Requested 
 
 BUILDING: list[tuple[Fault, int, str]] = [
     ("builder", LIBRARY, "start the builder of .*: CUDA initialization failure with error: 35"),
+    ("network", FILE, "build .*: planned: network; TensorRT gave no network"),
+    ("parser", FILE, "build .*: planned: parser; TensorRT gave no parser"),
+    ("config", FILE, "build .*: planned: config; TensorRT gave no configuration"),
+    ("new profile", FILE, "build .*: planned: new profile; TensorRT gave no profile"),
     ("add profile", FILE, "build .*: planned: add profile; .* does not take profile 1:8:64"),
     ("build", FILE, r"build model\.fp32\.onnx with TensorRT.*: planned: no kernel"),
     ("memory", MEMORY, f"build .*: {FULL}"),

@@ -23,7 +23,7 @@ from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError, first_li
 from vgg_deploy.manifest import Draft, notes_path
 from vgg_deploy.trt import match
 from vgg_deploy.trt.config import capability_of, make_config, wanted_options
-from vgg_deploy.trt.failure import build_failure, explained, parse_failure, reason, start
+from vgg_deploy.trt.failure import build_failure, explained, given, parse_failure, reason, start
 from vgg_deploy.trt.flavour import require_option
 from vgg_deploy.trt.layers import EngineNotes, Layer, Source, from_inspector, from_log
 from vgg_deploy.trt.log import Log, logger
@@ -193,10 +193,9 @@ def _built(
     progress.begin(title)
     keeper = logger(module, log)
     builder = start(library, "Builder", keeper, log, place.driver)
-    network = builder.create_network(
-        library.flags("NetworkDefinitionCreationFlag", library.traits.network_flags)
-    )
-    parser = module.OnnxParser(network, keeper)
+    flags = library.flags("NetworkDefinitionCreationFlag", library.traits.network_flags)
+    network = given(builder.create_network(flags), "network")
+    parser = given(library.make("OnnxParser", network, keeper), "parser")
     content = as_read_by(library.traits, onnx_path.read_bytes())
     if not parser.parse(content):
         raise parse_failure(parser, onnx_path.name, content, library.traits.label)

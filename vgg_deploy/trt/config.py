@@ -7,6 +7,7 @@ from typing import Any
 
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.errors import UsageError
+from vgg_deploy.trt.failure import given
 from vgg_deploy.trt.flavour import Option, Traits
 from vgg_deploy.trt.options import BuildOptions
 from vgg_deploy.trt.place import Place
@@ -21,7 +22,7 @@ def make_config(
     """
     module, traits = place.library.module, place.library.traits
     flag = module.BuilderFlag
-    config = builder.create_builder_config()
+    config = given(builder.create_builder_config(), "configuration")
     config.profiling_verbosity = module.ProfilingVerbosity.DETAILED  # layers with their types
     if options.precision != "tf32":
         config.clear_flag(flag.TF32)  # on by default everywhere
@@ -84,7 +85,7 @@ def capability_of(options: BuildOptions, place: Place) -> str:
 def _add_profiles(builder: Any, config: Any, onnx: Artifact, options: BuildOptions) -> None:
     inner = onnx.input.shape[1:]
     for profile in options.profiles:
-        shapes = builder.create_optimization_profile()
+        shapes = given(builder.create_optimization_profile(), "profile")
         shapes.set_shape(onnx.input.name, *((size, *inner) for size in profile.sizes))
         if config.add_optimization_profile(shapes) < 0:
             raise RuntimeError(f"the builder does not take profile {profile}")

@@ -70,6 +70,13 @@ def _no_memory(
     )
 
 
+def given(made: Any, what: str) -> Any:
+    """What a call of TensorRT made; ``RuntimeError``, to be ``explained``, where that is nothing."""
+    if made is None:
+        raise RuntimeError(f"TensorRT gave no {what}")
+    return made
+
+
 @contextmanager
 def explained(
     log: Log, doing: str, driver: Driver | None, remedy: str = _ANOTHER
