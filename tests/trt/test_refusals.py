@@ -6,6 +6,8 @@ The faults are planted in the fake: none of them can be provoked with the real l
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +18,7 @@ from tests.trt.helpers import Told, backend_of, built, fake_of, place_of
 from tests.trt.test_session import BATCH, EXACT, opened
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
-from vgg_deploy.errors import UsageError, VggDeployError
+from vgg_deploy.errors import BackendNotAvailable, UsageError, VggDeployError
 from vgg_deploy.trt import build
 from vgg_deploy.trt.build import read_notes
 from vgg_deploy.trt.failure import build_failure
@@ -225,3 +227,35 @@ def test_rtx_without_a_gpu_is_not_refused_for_that() -> None:
     fits(build_failure(log, "build x", None), FILE, "build x: Cannot compile$")
     alone = build_failure(Log([("ERROR", no_driver)]), "build x", None)
     fits(alone, LIBRARY, f"build x: {no_driver}")
+
+
+def test_after_an_error_that_cuda_does_not_recover_from_all_is_tried(
+    bundle: Bundle, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every call fails then, giving back included, and the process goes on with other rows."""
+    bundle, engine, _ = built(bundle, fake)
+    tried: list[str] = []
+
+    def broken(name: str) -> Callable[[int], None]:
+        def call(_: int) -> None:
+            tried.append(name)
+            raise BackendNotAvailable(f"CUDA: an illegal memory access ({name})", "see nvidia-smi")
+
+        return call
+
+    until = ExitStack()
+    session = until.enter_context(backend_of(fake).open(engine, bundle.root))
+    session(BATCH)
+    session.bind(BATCH)
+    graphs, held = len(fake.driver.graphs), len(fake.driver.blocks)
+    for name in ("wait", "end_graph", "free", "end_stream"):
+        monkeypatch.setattr(fake.driver, name, broken(name))
+    with pytest.raises(BackendNotAvailable, match="illegal memory access"):
+        until.close()
+    assert sorted(tried) == sorted(
+        ["wait", *["end_graph"] * graphs, *["free"] * held, "end_stream"]
+    )
+    assert (tried[0], tried[-1], graphs) == ("wait", "end_stream", 1)
+    tried.clear()
+    session.close()  # nothing is left to try
+    assert not tried

@@ -9,6 +9,7 @@ guide), so binding another batch captures again.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,20 +86,29 @@ class Engine:
         self.driver.wait(self.stream)
 
     def close(self) -> None:
-        """Wait, then give everything back; a second call does nothing."""
-        if self.stream == 0:
+        """Wait, then give everything back; a second call does nothing.
+
+        After an error that CUDA does not recover from each of these fails: all are tried.
+        """
+        stream, self.stream = self.stream, 0
+        if stream == 0:
             return
-        self.wait()
+        with ExitStack() as last_first:
+            last_first.callback(self.driver.end_stream, stream)
+            last_first.callback(self._forget)
+            for slot in self.slots.values():
+                for address, _ in slot.buffers.values():
+                    last_first.callback(self.driver.free, address)
+                if slot.graph is not None:
+                    last_first.callback(self.driver.end_graph, slot.graph)
+            last_first.callback(self.driver.wait, stream)
+
+    def _forget(self) -> None:
+        """Let go of contexts and engine, contexts first."""
         for slot in self.slots.values():
-            self._drop_graph(slot)
-            for address, _ in slot.buffers.values():
-                self.driver.free(address)
-            slot.buffers.clear()
-            slot.context = None
+            slot.graph = slot.context = None
         self.slots.clear()
         self.engine = None
-        self.driver.end_stream(self.stream)
-        self.stream = 0
 
     def _placed(self, batch: Array, keep: bool) -> Placed:
         slot = self._slot(keep)

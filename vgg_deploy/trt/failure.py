@@ -71,7 +71,7 @@ def _no_memory(
 
 
 def given(made: Any, what: str) -> Any:
-    """What a call of TensorRT made; ``RuntimeError``, to be ``explained``, where that is nothing."""
+    """What TensorRT made; ``RuntimeError``, to be ``explained``, where that is nothing."""
     if made is None:
         raise RuntimeError(f"TensorRT gave no {what}")
     return made
