@@ -19,7 +19,7 @@ Each error carries one line of cause and one of remedy; the CLI prints both and 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -112,6 +112,12 @@ def unknown_choice(what: str, given: str, choices: Iterable[str]) -> UsageError:
     near = get_close_matches(given, known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UsageError(f"unknown {what} {given!r}", f"{hint}known: {', '.join(known)}")
+
+
+def and_more(names: Sequence[str], most: int = 3) -> str:
+    """The first names of a list, and how many there are beyond them: ``a, b, c and 7 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def from_os_error(error: OSError, doing: str) -> VggDeployError:

@@ -24,11 +24,14 @@ def places(split: Split) -> list[int]:
 def test_every_image_is_in_one_part(labels: list[int], percent: int) -> None:
     counts = np.bincount(labels)
     if 1 in counts:
-        with pytest.raises(RefusedInput, match="has a single training image"):
-            held_out(numbered(labels), percent / 100)
+        single = [name for name, count in zip("abcd", counts, strict=False) if count == 1]
+        with pytest.raises(RefusedInput, match="a single training image") as caught:
+            held_out(numbered(labels), percent / 100, "abcd")
+        more = " and 1 more" if single[3:] else ""
+        assert caught.value.cause.startswith(f"{', '.join(single[:3])}{more} ha")
         return
     split = numbered(labels)
-    marked = held_out(split, percent / 100)
+    marked = held_out(split, percent / 100, "abcd")
     left, held = split.where(~marked), split.where(marked)
     assert sorted(places(left) + places(held)) == list(range(len(labels)))
     assert places(left) == sorted(places(left))

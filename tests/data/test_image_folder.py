@@ -14,6 +14,7 @@ from PIL import Image
 
 from vgg_deploy import environment
 from vgg_deploy.data.image_folder import Geometry, load_image_folder, squared
+from vgg_deploy.data.image_tree import find_images
 from vgg_deploy.data.images import read_image
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.data.sources import geometry_of, is_folder, open_dataset
@@ -131,8 +132,10 @@ def test_uneven_classes_are_told(tmp_path: Path) -> None:
         (lambda root: None, "not a folder"),
         (lambda root: root.mkdir(), "no class folders with images"),
         (lambda root: tree(root, (3,)), "only one class, cat"),
-        (lambda root: tree(root, (3, 1)), "no readable training images of dog"),
-        (lambda root: _spoil(tree(root) / "dog"), "no readable training images of dog"),
+        (lambda root: tree(root, (3,), "train"), "train has only one class, cat"),
+        (lambda root: _spoil(tree(root) / "dog"), "images of dog; 10 of these could not be read"),
+        (lambda root: (tree(root) / "empty" / "deep").mkdir(parents=True), "empty is empty"),
+        (lambda root: (tree(root, below="train") / "train" / "e").mkdir(), "train/e is empty"),
     ],
 )
 def test_refusals(tmp_path: Path, make: object, said: str) -> None:
@@ -140,6 +143,31 @@ def test_refusals(tmp_path: Path, make: object, said: str) -> None:
     make(root)  # type: ignore[operator]
     with pytest.raises(RefusedInput, match=said):
         load_image_folder(root, RGB)
+
+
+def test_classes_of_one_image(tmp_path: Path) -> None:
+    """A fifth would leave none; which of the thousand files is read plays no part."""
+    root = tree(tmp_path / "one", (1, 2))
+    with pytest.raises(RefusedInput, match=r"in .*one cat has one image each; a class needs two"):
+        load_image_folder(root, RGB)
+    for index in range(5):
+        draw(root / f"n{index}" / "0.png", COLOURS["owl"])
+    with pytest.raises(RefusedInput, match="cat, n0, n1 and 3 more have one image each"):
+        load_image_folder(root, RGB)
+    with pytest.raises(RefusedInput, match="train cat has one image each"):
+        load_image_folder(tree(tmp_path / "alone", (1, 2), "train"), RGB)
+    tree(tmp_path / "own", (1, 1), "train")
+    assert len(load_image_folder(tree(tmp_path / "own", (1, 1), "val"), RGB).train) == 2
+
+
+def test_skipped_files_of_other_classes_are_not_to_blame(tmp_path: Path) -> None:
+    root = tree(tmp_path, (10, 2, 2))
+    for name in ("cat/x.png", "dog/000.png", "owl/000.png"):
+        (root / name).write_bytes(b"x")
+    with pytest.raises(RefusedInput, match="images of") as caught:
+        load_image_folder(root, RGB)
+    assert "cat" not in caught.value.cause
+    assert "at least two" in caught.value.remedy
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
@@ -176,7 +204,82 @@ def test_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
     assert load_image_folder(deeper, RGB).labels == ("a", "b")
 
 
-@pytest.mark.parametrize("hidden", ["cat/.thumbs", "cat/deep/.@__thumb", ".picasaoriginals", "cat"])
+def test_classes_of_the_same_folders_are_told(tmp_path: Path) -> None:
+    """Pictures in a folder per year: no name is that of a split."""
+    for year in ("2023", "2024"):
+        for index in range(3):
+            for name in ("cat", "dog"):
+                draw(tmp_path / name / year / f"{index}.png", COLOURS[name])
+    data = load_image_folder(tmp_path, RGB)
+    assert data.labels == ("cat", "dog")
+    assert data.remarks == (
+        "cat, dog all hold the same folders: 2023, 2024; they are taken for classes",
+    )
+    (tmp_path / "dog").rename(tmp_path / "dev")
+    with pytest.raises(RefusedInput, match="look like splits"):
+        load_image_folder(tmp_path, RGB)
+
+
+@pytest.mark.parametrize("beside", [None, "test/1.png", "val/images/1.png", "notes/x.txt"])
+def test_train_without_another_split(tmp_path: Path, beside: str | None) -> None:
+    root = tree(tmp_path / "f", below="train")
+    kept = {file.path for file in find_images(root / "train").test}
+    if beside and beside.endswith(".png"):
+        draw(root / beside, COLOURS["cat"])
+    elif beside:
+        (root / beside).parent.mkdir()
+        (root / beside).write_text("x")
+    data = load_image_folder(root, RGB)
+    assert data.labels == ("cat", "dog")
+    assert (len(data.train), len(data.test)) == (16, 4)
+    assert {file.path for file in find_images(root).test} == kept
+    assert data.remarks[-1].endswith("a fifth of train is kept for testing")
+    if beside and beside.endswith(".png"):
+        folder = root / beside.split("/")[0]
+        assert data.remarks[0] == f"{folder} has not the classes of train: left out"
+
+
+def test_a_class_called_train(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    for name in ("freight", "fast"):
+        draw(root / "train" / name / "1.png", COLOURS["owl"])
+    assert load_image_folder(root, RGB).labels == ("cat", "dog", "train")
+
+
+def test_what_we_wrote_ourselves_is_no_class(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets")
+    before = load_image_folder(root, RGB)
+    for place in (root, root / "run1", root / "cat"):  # beside, as a class, and in one
+        draw(place / "training" / "curves.png", (9, 9, 9))
+        (place / "training" / ".run.lock").touch()
+        (place / "training" / "checkpoints" / "step-1").mkdir(parents=True)
+    for name, text in (("loaded", '{"schema_version": 1, "artifacts": []}'), (".", "{}")):
+        (root / name).mkdir(exist_ok=True)
+        (root / name / "manifest.json").write_text(text)
+    data = load_image_folder(root, RGB)
+    assert data.labels == ("cat", "dog")
+    assert np.array_equal(data.train.images, before.train.images)
+    assert data.remarks == tuple(
+        f"{root / name} is of vgg-deploy itself: not a class"
+        for name in ("loaded", "run1", "training")
+    )
+    (root / "golden").mkdir()
+    (root / "golden" / "inputs.npy").write_bytes(b"x")
+    with pytest.raises(RefusedInput, match=r"golden holds no image"):
+        load_image_folder(root, RGB)
+    (root / "manifest.json").write_text('{"schema_version": 1, "artifacts": []}')
+    assert load_image_folder(root, RGB).labels == ("cat", "dog")
+
+
+def test_a_split_called_training_stays_one_where_a_run_was(tmp_path: Path) -> None:
+    root = tree(tree(tmp_path, (3, 3), "test"), (5, 5), "training")
+    (root / "training" / ".run.lock").touch()
+    assert len(load_image_folder(root, RGB).train) == 10
+
+
+@pytest.mark.parametrize(
+    "hidden", ["cat/.thumbs", "cat/deep/.@__thumb", ".picasaoriginals", "__MACOSX/cat", "cat"]
+)
 def test_what_is_hidden_is_no_image(tmp_path: Path, hidden: str) -> None:
     root = tree(tmp_path / "data")
     draw(root / hidden / (".001.png" if hidden == "cat" else "001.png"), (1, 2, 3))
@@ -319,8 +422,13 @@ def test_the_first_few_are_of_all_classes(tmp_path: Path) -> None:
 
 
 def test_grey_networks_get_grey_images(tmp_path: Path) -> None:
-    data = load_image_folder(tree(tmp_path), Geometry(side=8, channels=1))
+    grey = Geometry(side=8, channels=1)
+    data = load_image_folder(tree(tmp_path / "pets"), grey)
     assert data.train.images.shape[3] == 1
+    assert data.remarks == ("the network takes grey images: the colour of 20 of these is dropped",)
+    for path in (tmp_path / "pets").rglob("*.png"):
+        draw(path, (7, 7, 7))  # grey, stored as RGB
+    assert load_image_folder(tmp_path / "pets", grey).remarks == ()
 
 
 def test_what_is_a_name_and_what_a_path(tmp_path: Path) -> None:

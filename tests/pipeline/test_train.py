@@ -340,10 +340,47 @@ def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert heard.lines[-1] == "train: no pictures: pictures need matplotlib; install it"
 
 
+@pytest.mark.parametrize("out", [".", "run", "deep/run", "link", "../link/run"])
+def test_a_run_among_its_own_images(
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], out: str
+) -> None:
+    """Refused before an image is decoded: the next run would take its pictures for a class."""
+    images = tmp_path / "images"
+    shutil.copytree(photos, images)
+    for link in (tmp_path / "link", images / "link"):
+        link.symlink_to(images)
+    before = sorted(images.rglob("*"))
+    words = ["train", *TINY, "--epochs", "1", "--device", "cpu", "--data", str(images)]
+    assert main([*words, "-o", str(images / out)]) == 2
+    error = capfd.readouterr().err
+    assert "the folder of the images" in error
+    assert "remedy: choose a folder elsewhere" in error
+    assert sorted(images.rglob("*")) == before
+
+
+def test_a_bundle_among_the_images_of_an_earlier_version(photos: Path, tmp_path: Path) -> None:
+    """One finished, one interrupted, and the folder of the images itself."""
+    images = tmp_path / "images"
+    shutil.copytree(photos, images)
+    request = replace(SAMPLE, data=str(images), options=replace(OPTIONS, epochs=1))
+    done = train_bundle(tmp_path / "run", request)
+    assert (done.root / "training" / "curves.png").is_file()
+    with pytest.raises(Interrupted):
+        train_bundle(images, replace(SAMPLE, options=OPTIONS), Heard(stop_after=60))
+    shutil.copytree(images / "training", images / "cut" / "training")
+    shutil.move(done.root, images / "run")
+    heard = Heard()
+    bundle = train_bundle(tmp_path / "again", request, heard)
+    assert bundle.card.labels == ("blue", "green", "red")
+    for name in ("cut", "run", "training"):
+        assert f"train: {images / name} is of vgg-deploy itself: not a class" in heard.lines
+
+
 def test_command_lines_that_cannot_work(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     train = ["train", "-o", str(tmp_path / "b"), "--data"]
+    (empty := tmp_path / "empty").mkdir()
     for words, code, said in (
-        ([*train, str(tmp_path)], 3, "no class folders"),
+        ([*train, str(empty)], 3, "no class folders"),
         ([*train, "sample", "--resume"], 3, "nothing to resume"),
         ([*train, "sample", "--freeze", "head"], 2, "unknown part to freeze"),
         ([*train, "sample", "--freeze", ""], 2, "unknown part to freeze"),
@@ -351,7 +388,11 @@ def test_command_lines_that_cannot_work(tmp_path: Path, capfd: pytest.CaptureFix
         ([*train, "sample", "--save-every", "-1"], 2, "save-every"),
         ([*train, "sample", "--ema", "1"], 2, "ema 1 is no decay"),
         ([*train, "sample", "--validation", "0.9"], 2, "is not a share of 0 to 0.5"),
-        ([*train, "sample", "--max-images", "9", "--validation", "0.1"], 3, "a single training"),
+        (
+            [*train, "sample", "--max-images", "9", "--validation", "0.1"],
+            3,
+            "Dress, Sandal, Sneaker and 1 more",
+        ),
         ([*train, "sample", "--from", str(tmp_path / "x")], 3, "no bundle at"),
         ([*train, "sample", "--from", "x", "--size", "64"], 2, "--size cannot be chosen"),
         ([*train, "sample", "--from", "x", "--ceil-mode"], 2, "--ceil-mode cannot be chosen"),

@@ -128,7 +128,7 @@ def test_images_held_out_are_not_trained_with(
 ) -> None:
     watch = Recorder()
     cut_here = train(card, few, quick(validation=0.2), tmp_path / "a", watch)
-    marked = held_out(few.train, 0.2)
+    marked = held_out(few.train, 0.2, few.labels)
     rest, held = few.train.where(~marked), few.train.where(marked)
     alone = train(card, replace(few, train=rest), quick(), tmp_path / "b")
     own = train(card, replace(few, train=rest, validation=held), quick(), tmp_path / "c")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_deploy.errors import RefusedInput
+from vgg_deploy.errors import RefusedInput, and_more
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,21 +43,22 @@ class Split:
         return Split(self.images[chosen], self.labels[chosen])
 
 
-def held_out(train: Split, share: float) -> NDArray[np.bool_]:
+def held_out(train: Split, share: float, labels: Sequence[str]) -> NDArray[np.bool_]:
     """Marks the last ``share`` (0..1) of every class, at least one: not to be trained with.
 
-    ``RefusedInput`` for a class of a single image.
+    ``RefusedInput``, with the classes' names from ``labels``, for classes of a single image.
     """
     held = np.zeros(len(train), bool)
-    for label in np.unique(train.labels):
-        places = np.flatnonzero(train.labels == label)
-        if len(places) < 2:
-            raise RefusedInput(
-                f"class {label} has a single training image, so none can be held out",
-                "train without --validation, or with more images",
-            )
-        count = int(len(places) * share + 1e-9)  # 0.1 of 30 is 3
-        held[places[-max(1, count) :]] = True
+    classes, counts = np.unique(train.labels, return_counts=True)
+    if single := [labels[label] for label in classes[counts < 2]]:
+        raise RefusedInput(
+            f"{and_more(single)} {'have' if single[1:] else 'has'} a single training image, so "
+            "none can be held out",
+            "train without --validation, or with more images",
+        )
+    for label, number in zip(classes, counts, strict=True):
+        count = int(number * share + 1e-9)  # 0.1 of 30 is 3
+        held[np.flatnonzero(train.labels == label)[-max(1, count) :]] = True
     return held
 
 

@@ -2,6 +2,7 @@
 
     PATH/train/cat/*.jpg  PATH/test/cat/*.jpg     with a split of its own (test, val ...)
     PATH/cat/*.jpg        PATH/dog/*.jpg          a fifth of each class is kept for testing
+    PATH/train/cat/*.jpg  alone                   as well
 
 Which images are kept follows from their names alone, so that training and verifying agree. With
 train, val and test the best epoch is chosen on val.
@@ -13,7 +14,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vgg_deploy import environment
+from vgg_deploy.data.classes import listed
 from vgg_deploy.data.dataset import Dataset, Split
-from vgg_deploy.data.image_tree import ImageFile, Tree, digest_of, find_images, listed
-from vgg_deploy.data.images import read_image
-from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError
+from vgg_deploy.data.image_tree import ImageFile, Tree, digest_of, find_images
+from vgg_deploy.data.images import read_as_stored, to_channels
+from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError, and_more
 from vgg_deploy.files import shown
 
 _IMBALANCED = 3.0  # largest class to smallest
@@ -47,6 +49,14 @@ class Geometry:
     cropped: bool = True
 
 
+@dataclass(kw_only=True)
+class _Seen:
+    """What is noticed while images are decoded."""
+
+    unread: list[tuple[int, str]] = field(default_factory=list)  # the class, and the file and why
+    coloured: int = 0  # images of colours that a grey network does not see
+
+
 def load_image_folder(root: Path, geometry: Geometry) -> Dataset:
     """All images below ``root`` in memory, classes in the order of their names.
 
@@ -60,20 +70,20 @@ def load_image_folder(root: Path, geometry: Geometry) -> Dataset:
     for files in kinds:  # mixed, so that the first few are of all classes
         files.sort(key=lambda f: digest_of(f.path.relative_to(root)))
     _require_memory(sum(map(len, kinds)), geometry)
-    skipped: list[str] = []
-    train, test, validation = (_read(root, files, geometry, skipped) for files in kinds)
+    seen = _Seen()
+    train, test, validation = (_read(root, files, geometry, seen) for files in kinds)
     checked = [(train, "training"), (test, "testing")]
     for split, what in [*checked, *[(validation, "validation")] * bool(tree.validation)]:
-        _require_all(root, split, labels, what, skipped)
+        _require_all(root, split, tree, what, seen)
     return Dataset(
         name=f"folder {shown(root.name or root.absolute().name)}",
         source=shown(root),
         train=train,
         test=test,
         labels=labels,
-        remarks=tuple(_remarks(train, tree, skipped)),
+        remarks=tuple(_remarks(train, tree, seen)),
         validation=validation if tree.validation else None,
-        skipped=tuple(skipped),
+        skipped=tuple(text for _, text in seen.unread),
     )
 
 
@@ -91,12 +101,14 @@ def _require_memory(count: int, geometry: Geometry) -> None:
         )
 
 
-def _read(root: Path, files: Sequence[ImageFile], geometry: Geometry, skipped: list[str]) -> Split:
+def _read(root: Path, files: Sequence[ImageFile], geometry: Geometry, seen: _Seen) -> Split:
     """Decode on all cores; what cannot be read is noted."""
 
-    def one(file: ImageFile) -> Pixels | str:
+    def one(file: ImageFile) -> tuple[Pixels, bool] | str:
         try:
-            return squared(read_image(file.path, geometry.channels)[0], geometry)
+            image = read_as_stored(file.path)
+            grey = to_channels(image[np.newaxis], geometry.channels)[0]
+            return squared(grey, geometry), geometry.channels == 1 and _coloured(image)
         except VggDeployError as error:
             name = file.path.relative_to(root)
             return shown(f"{name} ({error.cause.removeprefix(str(file.path)).strip()})")
@@ -107,11 +119,17 @@ def _read(root: Path, files: Sequence[ImageFile], geometry: Geometry, skipped: l
     with ThreadPoolExecutor(environment.usable_cores()) as pool:
         for file, found in zip(files, pool.map(one, files), strict=True):
             if isinstance(found, str):
-                skipped.append(found)
+                seen.unread.append((file.label, found))
                 continue
-            images[len(labels)] = found
+            images[len(labels)], coloured = found
+            seen.coloured += coloured
             labels.append(file.label)
     return Split(images[: len(labels)], np.array(labels, np.int64))
+
+
+def _coloured(image: Pixels) -> bool:
+    """Whether some pixel is not grey; grey pictures are often stored as RGB."""
+    return image.shape[2] == 3 and bool((image[..., :1] != image[..., 1:]).any())
 
 
 def squared(image: Pixels, geometry: Geometry) -> Pixels:
@@ -145,28 +163,31 @@ def _kept(length: int, short: int, side: int) -> tuple[slice, float, float]:
     return slice(first, last), start - first, end - first
 
 
-def _require_all(
-    root: Path, split: Split, labels: Sequence[str], what: str, skipped: Sequence[str]
-) -> None:
-    counts = np.bincount(split.labels, minlength=len(labels))
-    if empty := [name for name, count in zip(labels, counts, strict=True) if not count]:
-        more = f"; {len(skipped)} could not be read, first {skipped[0]}" if skipped else ""
-        raise RefusedInput(
-            f"{shown(root)} has no readable {what} images of {', '.join(empty[:5])}{more}",
-            "give every class at least one image in every split",
-        )
+def _require_all(root: Path, split: Split, tree: Tree, what: str, seen: _Seen) -> None:
+    counts = np.bincount(split.labels, minlength=len(tree.labels))
+    empty = np.flatnonzero(counts == 0).tolist()
+    if not empty:
+        return
+    unread = [text for label, text in seen.unread if label in set(empty)]
+    more = f"; {len(unread)} of these could not be read, first {unread[0]}" if unread else ""
+    need = "at least two, because a fifth is kept for testing" if tree.shared else "one per split"
+    raise RefusedInput(
+        f"{shown(root)} has no readable {what} images of "
+        f"{and_more([tree.labels[label] for label in empty])}{more}",
+        f"give every class enough images that can be read: {need}",
+    )
 
 
-def _remarks(train: Split, tree: Tree, skipped: Sequence[str]) -> Iterator[str]:
+def _remarks(train: Split, tree: Tree, seen: _Seen) -> Iterator[str]:
     labels = tree.labels
-    if tree.unlabelled:
-        name = shown(tree.unlabelled)
-        yield f"{name} has not the classes of train: the validation images are tested with"
+    yield from tree.remarks
     if tree.others:
         yield f"left out by their endings: {listed(tree.others)}"
-    if skipped:
-        more = f" and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
-        yield f"skipped {len(skipped)} unreadable images: {', '.join(skipped[:_NAMED])}{more}"
+    if seen.unread:
+        names = [text for _, text in seen.unread]
+        yield f"skipped {len(names)} unreadable images: {and_more(names, _NAMED)}"
+    if seen.coloured:
+        yield f"the network takes grey images: the colour of {seen.coloured:,} of these is dropped"
     counts = np.bincount(train.labels, minlength=len(labels))
     most, least = int(counts.argmax()), int(counts.argmin())
     if counts[most] > _IMBALANCED * counts[least]:

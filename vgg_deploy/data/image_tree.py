@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from vgg_deploy.errors import RefusedInput, from_os_error, os_errors
+from vgg_deploy.data.classes import Aside, classes_in, folders_in, has_images
+from vgg_deploy.data.ours import is_ours
+from vgg_deploy.errors import RefusedInput, and_more, os_errors
 from vgg_deploy.files import shown
 
-SUFFIXES = (
-    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"
-)  # fmt: skip
 _TRAINS = ("train", "training")
 _TESTS = ("test", "testing", "eval")
 _VALIDATIONS = ("val", "valid", "validation")  # for testing where there is no other one
+_SPLIT_LIKE = re.compile(r"train|dev|val|test|eval|hold[ _-]?out|fold|split", re.IGNORECASE)
 _KEPT_FOR_TEST = 5  # one of so many
 
 
@@ -39,7 +37,8 @@ class Tree:
     test: list[ImageFile]
     validation: list[ImageFile]  # empty without a folder of its own
     others: Mapping[str, int]
-    unlabelled: Path | None = None  # a folder called test that has not the classes
+    remarks: Sequence[str]  # for people: how the folders were taken
+    shared: bool  # whether test is a part of the folders of train
 
 
 def digest_of(path: Path) -> bytes:
@@ -51,15 +50,26 @@ def find_images(root: Path) -> Tree:
     """The images below ``root``; ``RefusedInput`` for a folder that is no data set."""
     if not root.is_dir():
         raise RefusedInput(f"data set {shown(root)} is not a folder", "give one with one per class")
-    others: Counter[str] = Counter()
+    aside = Aside()
     with os_errors(f"read {shown(root)}"):
-        folders = {p.name: p for p in sorted(root.iterdir(), reverse=True) if p.is_dir()}
+        folders = {p.name: p for p in reversed(folders_in(root)) if not is_ours(p)}
         train, *rest = (_split(folders, names) for names in (_TRAINS, _TESTS, _VALIDATIONS))
         own = [folder for folder in rest if folder]
-        if train and own:
-            return _with_splits(train, own, others)
-        classes = _classes(root, others)
-    _refuse_splits(root, classes)
+        if train and (own or _stands_alone(train, folders.values())):
+            return _with_splits(train, own, aside)
+        classes = classes_in(root, aside)
+    _refuse_splits(root, classes, aside)
+    return _shared(root, classes, aside)
+
+
+def _shared(root: Path, classes: Mapping[str, list[Path]], aside: Aside) -> Tree:
+    """A tree without a folder to test with: a part of each class is kept for that."""
+    if single := [name for name, files in classes.items() if len(files) < 2]:
+        raise RefusedInput(
+            f"in {shown(root)} {and_more(single)} {'have' if single[1:] else 'has'} one image "
+            "each; a class needs two, because a fifth is kept for testing",
+            "add images, move these classes away, or give the data set a test folder of its own",
+        )
     every = _labelled(classes)
     tests = _kept_for_test(root, every)
     return Tree(
@@ -67,22 +77,26 @@ def find_images(root: Path) -> Tree:
         train=[f for f in every if f not in tests],
         test=[f for f in every if f in tests],
         validation=[],
-        others=others,
+        others=aside.others,
+        remarks=aside.remarks,
+        shared=True,
     )
 
 
-def _with_splits(train: Path, own: Sequence[Path], others: Counter[str]) -> Tree:
+def _with_splits(train: Path, own: Sequence[Path], aside: Aside) -> Tree:
     """A tree with a folder per split: one to test with, and perhaps one to choose with."""
-    classes = _classes(train, others)
-    unlabelled = None
-    if len(own) > 1 and not _has(own[0], classes):
-        unlabelled, own = own[0], own[1:]  # as competitions hand out theirs
+    classes = classes_in(train, aside)
+    used = _used(own, classes, aside)
+    if not used:
+        what = "" if own else f"beside {shown(train)} there is neither test nor val: "
+        aside.remarks.append(f"{what}a fifth of {train.name} is kept for testing")
+        return _shared(train, classes, aside)
     found = []
-    for folder in own:
-        found.append(_classes(folder, others))
+    for folder in used:
+        found.append(classes_in(folder, aside))
         if odd := sorted(set(classes) ^ set(found[-1])):
             raise RefusedInput(
-                f"{shown(folder)} has other classes than {shown(train)}: {', '.join(odd[:5])}",
+                f"{shown(folder)} has other classes than {shown(train)}: {and_more(odd, 5)}",
                 "give both the same folders",
             )
     test, validation = found[0], found[1] if len(found) > 1 else {}
@@ -91,14 +105,40 @@ def _with_splits(train: Path, own: Sequence[Path], others: Counter[str]) -> Tree
         train=_labelled(classes),
         test=_labelled(test),
         validation=_labelled(validation),
-        others=others,
-        unlabelled=unlabelled,
+        others=aside.others,
+        remarks=aside.remarks,
+        shared=False,
     )
 
 
-def _has(folder: Path, classes: Mapping[str, list[Path]]) -> bool:
+def _used(own: Sequence[Path], classes: Collection[str], aside: Aside) -> Sequence[Path]:
+    """The splits that have classes; competitions hand out theirs without any."""
+    used = [folder for folder in own if _has_classes(folder, classes)]
+    if len(used) > 1 and not _has_all(used[0], classes):
+        used.pop(0)
+    for folder in own:
+        if folder not in used:
+            tested = used and folder == own[0]
+            what = "the validation images are tested with" if tested else "left out"
+            aside.remarks.append(f"{shown(folder)} has not the classes of train: {what}")
+    return used
+
+
+def _stands_alone(train: Path, folders: Collection[Path]) -> bool:
+    """Whether a folder called train is a split, and not a class among others."""
+    others = (folder for folder in folders if folder != train)
+    return bool(folders_in(train)) and not any(map(has_images, others))
+
+
+def _has_classes(folder: Path, classes: Collection[str]) -> bool:
+    """Whether a split has class folders, be they those of train or others."""
+    names = {path.name for path in folders_in(folder)}
+    return len(names) > 1 or bool(names & set(classes))
+
+
+def _has_all(folder: Path, classes: Collection[str]) -> bool:
     try:
-        return list(_classes(folder, Counter())) == list(classes)
+        return list(classes_in(folder, Aside())) == list(classes)
     except RefusedInput:
         return False
 
@@ -109,93 +149,27 @@ def _split(folders: Mapping[str, Path], names: Sequence[str]) -> Path | None:
     return next((lower[name] for name in names if name in lower), None)
 
 
-def _classes(folder: Path, others: Counter[str]) -> dict[str, list[Path]]:
-    """Images by class, classes in the order of their names."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(p for p in folder.iterdir() if _seen(p.name) and p.is_dir()):
-        files = _below(path)
-        if not files:
-            continue
-        found[path.name] = [p for p in files if p.suffix.lower() in SUFFIXES]
-        rest = Counter(shown(p.suffix.lower()) or "without an ending" for p in files)
-        for suffix in SUFFIXES:
-            del rest[suffix]
-        others.update(rest)
-        _require_class(path, found[path.name], rest)
-    if len(found) < 2:
-        what = f"only one class, {next(iter(found))}" if found else "no class folders with images"
-        raise RefusedInput(
-            f"{shown(folder)} has {what}", "put the images of each class into a folder of its own"
-        )
-    return found
+def _refuse_splits(root: Path, classes: Mapping[str, list[Path]], aside: Aside) -> None:
+    """Refuse folders that are splits by other names: no images of their own, the same folders.
 
-
-def _require_class(path: Path, images: Sequence[Path], rest: Mapping[str, int]) -> None:
-    if shown(path.name) != path.name:
-        raise RefusedInput(
-            f"the name of the class folder {shown(path)} is not UTF-8", "give it another name"
-        )
-    if not images:
-        raise RefusedInput(
-            f"{path} holds no image that can be read, only {listed(rest)}",
-            f"convert them to JPEG or PNG, or move the folder away; read are {' '.join(SUFFIXES)}",
-        )
-
-
-def listed(endings: Mapping[str, int]) -> str:
-    """Numbers of files by their ending: ``20 .heic, 1 .txt``."""
-    ordered = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count} {ending}" for ending, count in ordered[:5])
-
-
-def _seen(name: str) -> bool:
-    """Whether a file or folder is not hidden, as the small copies are that photo programs keep."""
-    return not name.startswith(".")
-
-
-def _below(folder: Path) -> list[Path]:
-    """All files below a folder that are not hidden; each folder once, linked ones after real ones.
-
-    A link to a folder that this one lies in leads nowhere new and is not followed.
+    Where no name is that of a split, as of pictures in a folder per year, it is only said.
     """
-    found: list[Path] = []
-    seen = {_identity(parent) for parent in folder.resolve().parents}
-    starts = [folder]
-    while starts:
-        for place, folders, files in os.walk(starts.pop(0), onerror=_refuse):
-            if (identity := _identity(Path(place))) in seen:
-                folders.clear()
-                continue
-            seen.add(identity)
-            folders[:] = filter(_seen, folders)
-            found += [Path(place, name) for name in filter(_seen, files)]
-            starts += [p for name in sorted(folders) if (p := Path(place, name)).is_symlink()]
-    return sorted(found)
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    stat = folder.stat()
-    return stat.st_dev, stat.st_ino
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise from_os_error(error, f"read {shown(os.fsdecode(error.filename))}") from error
-
-
-def _refuse_splits(root: Path, classes: Mapping[str, list[Path]]) -> None:
-    """Refuse folders that are splits by other names: no images of their own, the same folders."""
     inside = []
     for name, files in classes.items():
         parts = [path.relative_to(root / name).parts for path in files]
         if any(len(part) == 1 for part in parts):
             return
         inside.append({part[0] for part in parts})
-    if len(inside[0]) > 1 and all(names == inside[0] for names in inside):
+    if len(inside[0]) < 2 or any(names != inside[0] for names in inside):
+        return
+    same = f"all hold the same folders: {and_more(sorted(map(shown, inside[0])))}"
+    if any(map(_SPLIT_LIKE.match, classes)):
         raise RefusedInput(
-            f"{', '.join(list(classes)[:5])} in {shown(root)} all hold the same folders: "
-            f"{', '.join(map(shown, sorted(inside[0])[:5]))}; they look like splits, not classes",
+            f"{and_more(list(classes))} in {shown(root)} {same}; they look like splits, not "
+            "classes",
             "name the splits train and val, or give a folder with one folder per class",
         )
+    aside.remarks.append(f"{and_more(list(classes))} {same}; they are taken for classes")
 
 
 def _labelled(classes: Mapping[str, list[Path]]) -> list[ImageFile]:

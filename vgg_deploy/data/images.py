@@ -40,13 +40,18 @@ def read_image(path: Path, channels: int) -> Pixels:
 
     Raises ``RefusedInput`` for a file that is no image, is damaged, or is too large.
     """
+    return to_channels(read_as_stored(path)[np.newaxis], channels)
+
+
+def read_as_stored(path: Path) -> Pixels:
+    """An image file as uint8 ``[H, W, 1]`` where it is grey, else ``[H, W, 3]``."""
     with _opened(path) as image:
         try:
             image.load()
             oriented = _upright(image)
         except Exception as error:
             raise _no_image(path, "is a truncated or damaged image") from error
-        return to_channels(_pixels(path, oriented)[np.newaxis], channels)
+        return _pixels(path, oriented)
 
 
 def require_image(path: Path) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vgg_deploy.bundle import TRAINING, refuse_existing
-from vgg_deploy.errors import RefusedInput, os_errors
+from vgg_deploy.data.sources import is_folder
+from vgg_deploy.errors import RefusedInput, UsageError, os_errors
+from vgg_deploy.files import shown
 from vgg_deploy.manifest import has_manifest
 from vgg_deploy.pipeline.pictures import CONFUSION, CURVES, MISTAKES
 from vgg_deploy.train.outcome import (
@@ -24,6 +26,23 @@ LOCK = ".run.lock"  # it stays behind a run that began: a sign that the folder i
 SKIPPED_FILE = "skipped.txt"  # images that could not be read
 _FILES = (METRICS_FILE, BEST_FILE, LAST_FILE, EVALUATION_FILE, PROFILE_FILE, SKIPPED_FILE)
 _NAMES = (*_FILES, CURVES, CONFUSION, MISTAKES)
+
+
+def refuse_inside(root: Path, data: str) -> None:
+    """``UsageError`` where ``root`` is, or lies in, the folder of images ``data``.
+
+    The pictures of the training would become images of a class, links followed.
+    """
+    if not is_folder(data) or not Path(data).is_dir():
+        return
+    with os_errors(f"read {shown(root)}"):
+        place = root.resolve()
+        if any(p.exists() and p.samefile(data) for p in (place, *place.parents)):
+            where = "is" if place == Path(data).resolve() else "lies in"
+            raise UsageError(
+                f"{shown(root)} {where} the folder of the images, {shown(data)}",
+                "choose a folder elsewhere with -o: its pictures would become images of a class",
+            )
 
 
 @contextmanager

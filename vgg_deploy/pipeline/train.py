@@ -19,7 +19,7 @@ from vgg_deploy.libraries import import_torch
 from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec
 from vgg_deploy.pipeline.board import Board
-from vgg_deploy.pipeline.claim import SKIPPED_FILE, claimed
+from vgg_deploy.pipeline.claim import SKIPPED_FILE, claimed, refuse_inside
 from vgg_deploy.pipeline.leftovers import Clearing, left_behind
 from vgg_deploy.pipeline.pictures import draw_training
 from vgg_deploy.pipeline.request import Plan, TrainRequest, planned
@@ -75,7 +75,9 @@ def train_process(
     from vgg_deploy.train.distributed import is_main
 
     watch = (watch if is_main() else None) or Silent()
-    if is_main() and not reuse:  # before the images are decoded
+    if is_main():  # before the images are decoded
+        refuse_inside(root, request.data)
+    if is_main() and not reuse:
         refuse_existing(root, replace=replace, make=False, own=(TRAINING,))
     plan = planned(request)
     key = _key(request, plan)

@@ -125,7 +125,7 @@ def shown_and_held(
     shown = Images(*place(split, card, device))
     if not options.validation:
         return shown, Images(*place(own, card, device)) if own else None
-    held = torch.from_numpy(held_out(split, options.validation)).to(device)
+    held = torch.from_numpy(held_out(split, options.validation, dataset.labels)).to(device)
     return shown.where(~held), shown.where(held)
 
 

@@ -1,0 +1,124 @@
+"""The class folders of a folder, and the images below each."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from vgg_deploy.data.ours import is_bundle, is_ours
+from vgg_deploy.errors import RefusedInput, from_os_error
+from vgg_deploy.files import shown
+
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"
+)  # fmt: skip
+_UNSEEN = "__MACOSX"  # what macOS packs beside the files of an archive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aside:
+    """What is seen beside the images: other files by their ending, and lines for people."""
+
+    others: Counter[str] = field(default_factory=Counter)
+    remarks: list[str] = field(default_factory=list)
+
+
+def classes_in(folder: Path, aside: Aside) -> dict[str, list[Path]]:
+    """Images by class, classes in the order of their names.
+
+    ``RefusedInput`` for fewer than two, and for a class folder without images.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in folders_in(folder):
+        files = _below(path)
+        images = [p for p in files if _is_image(p)]
+        if is_ours(path) or (not images and is_bundle(path)):
+            aside.remarks.append(f"{shown(path)} is of vgg-deploy itself: not a class")
+            continue
+        rest = Counter(
+            shown(p.suffix.lower()) or "without an ending" for p in files if not _is_image(p)
+        )
+        aside.others.update(rest)
+        _require_class(path, images, rest)
+        found[path.name] = images
+    if len(found) < 2:
+        what = f"only one class, {next(iter(found))}" if found else "no class folders with images"
+        raise RefusedInput(
+            f"{shown(folder)} has {what}", "put the images of each class into a folder of its own"
+        )
+    return found
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder that are not hidden, by name."""
+    return sorted(p for p in folder.iterdir() if _seen(p.name) and p.is_dir())
+
+
+def has_images(folder: Path) -> bool:
+    """Whether there are images anywhere below a folder."""
+    return any(map(_is_image, _below(folder)))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def _require_class(path: Path, images: Sequence[Path], rest: Mapping[str, int]) -> None:
+    if shown(path.name) != path.name:
+        raise RefusedInput(
+            f"the name of the class folder {shown(path)} is not UTF-8", "give it another name"
+        )
+    if not images and not rest:
+        raise RefusedInput(
+            f"the class folder {path} is empty", "put its images there, or remove the folder"
+        )
+    if not images:
+        raise RefusedInput(
+            f"{path} holds no image that can be read, only {listed(rest)}",
+            f"convert them to JPEG or PNG, or move the folder away; read are {' '.join(SUFFIXES)}",
+        )
+
+
+def listed(endings: Mapping[str, int]) -> str:
+    """Numbers of files by their ending: ``20 .heic, 1 .txt``."""
+    ordered = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {ending}" for ending, count in ordered[:5])
+
+
+def _seen(name: str) -> bool:
+    """Whether a file or folder is not hidden, as the small copies are that photo programs keep."""
+    return not name.startswith(".") and name != _UNSEEN
+
+
+def _below(folder: Path) -> list[Path]:
+    """All files below a folder that are not hidden; each folder once, linked ones after real ones.
+
+    A link to a folder that this one lies in leads nowhere new and is not followed, and what a
+    training of ours wrote is not looked at.
+    """
+    found: list[Path] = []
+    seen = {_identity(parent) for parent in folder.resolve().parents}
+    starts = [folder]
+    while starts:
+        for place, folders, files in os.walk(starts.pop(0), onerror=_refuse):
+            if (identity := _identity(Path(place))) in seen or is_ours(Path(place)):
+                folders.clear()
+                continue
+            seen.add(identity)
+            folders[:] = filter(_seen, folders)
+            found += [Path(place, name) for name in filter(_seen, files)]
+            starts += [p for name in sorted(folders) if (p := Path(place, name)).is_symlink()]
+    return sorted(found)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    stat = folder.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise from_os_error(error, f"read {shown(os.fsdecode(error.filename))}") from error
