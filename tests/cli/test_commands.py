@@ -84,6 +84,15 @@ def test_predicting_with_onnx_needs_no_torch(two_formats: Bundle, tmp_path: Path
     assert sum(p for _, p in prediction["classes"]) <= 1.0001
 
 
+def test_summary_of_a_bundle_names_inspect(
+    tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["summary", str(tiny_bundle.root)]) == 2
+    error = capsys.readouterr().err
+    assert f"{tiny_bundle.root} is a bundle" in error
+    assert f"remedy: vgg-deploy inspect {tiny_bundle.root}\n" in error
+
+
 def test_summary_prints_the_books_table(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["summary", "vgg11", "--width", "0.25", "--channels", "1", "--classes", "10"]
     assert main(words) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vgg_deploy import bundle
-from vgg_deploy.cli import main
+from vgg_deploy.cli import handler, main
 
 TINY = ["--arch", "1x4-1x8", "--width", "1", "--size", "32", "--fc-width", "16"]
 
@@ -63,6 +63,30 @@ def test_whatever_is_raised_becomes_a_code_and_two_lines(
     assert first.startswith(f"vgg-deploy: error: {cause}")
     assert second.startswith(f"  remedy: {remedy}")
     assert not out
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["train"], "run the command again, with --resume if its training had begun"),
+        (["train", "--resume"], "run the command again"),
+        (["bench"], "run the command again"),
+    ],
+)
+def test_how_to_go_on_after_a_second_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    remedy: str,
+) -> None:
+    """train refuses to drop a checkpoint: the same words alone would not help."""
+
+    def typed(_words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(handler, "_invoke", typed)
+    assert main(words) == 130
+    assert capsys.readouterr().err.endswith(f"is kept; {remedy}\n")
 
 
 def test_debug_shows_the_traceback(

@@ -71,7 +71,7 @@ from vgg_deploy.files import atomic
 def export(words):
     with atomic(pathlib.Path("model.onnx")) as partial:
         partial.write_bytes(b"half of it")
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.Signals[sys.argv[1]])
         time.sleep(60)
 
 handler._invoke = export
@@ -79,10 +79,11 @@ sys.exit(handler.run([]))
 """
 
 
-def test_sigterm_leaves_nothing_half_written(tmp_path: Path) -> None:
-    """As ``timeout``, ``docker stop`` and schedulers send it."""
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_leaves_nothing_half_written(tmp_path: Path, name: str) -> None:
+    """As ``timeout``, ``docker stop`` and schedulers send it, or a terminal that is closed."""
     done = subprocess.run(
-        [sys.executable, "-c", TERMINATED],
+        [sys.executable, "-c", TERMINATED, name],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -120,10 +121,48 @@ def test_a_second_sigterm_ends_the_process_at_once() -> None:
 
 
 @pytest.mark.parametrize(("processes", "taken"), [("1", True), ("2", False)])
-def test_of_several_processes_none_takes_sigterm(
+def test_of_several_processes_none_takes_them(
     processes: str, taken: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", processes)
+    numbers = (signal.SIGTERM, signal.SIGHUP)
     with remembered():
-        assert (signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL) == taken
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert [signal.getsignal(n) is not signal.SIG_DFL for n in numbers] == [taken, taken]
+    assert [signal.getsignal(n) for n in numbers] == [signal.SIG_DFL, signal.SIG_DFL]
+
+
+def test_with_nohup_a_closed_terminal_is_not_heard() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with remembered():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+CLOSED = """
+import os, pty, signal, sys, time
+pid, terminal = pty.fork()
+if pid == 0:
+    from vgg_deploy.cli import console, handler
+    def train(words):
+        with console.watching() as watch:
+            for _ in range(100):
+                watch.say("still there")
+                time.sleep(0.01)
+        return 0
+    if sys.argv[1] == "nohup":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    handler._invoke = train
+    os._exit(handler.run([]))
+os.read(terminal, 1)
+os.close(terminal)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("", 130), ("nohup", 0)])
+def test_a_terminal_that_closes_under_a_command(how: str, code: int) -> None:
+    """What is said then cannot be written any more; that breaks nothing."""
+    words = [sys.executable, "-c", CLOSED, how]
+    assert subprocess.run(words, check=False, timeout=50).returncode == code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -21,7 +22,7 @@ from vgg_deploy.cli import main
 from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.errors import BackendNotAvailable, Interrupted, RefusedInput, UsageError
 from vgg_deploy.files import sha256_of
-from vgg_deploy.model.checkpoint import load_state
+from vgg_deploy.model.checkpoint import load_state, read_card
 from vgg_deploy.pipeline import pictures
 from vgg_deploy.pipeline.cells import Selection
 from vgg_deploy.pipeline.export import export_bundle
@@ -197,6 +198,47 @@ def test_a_bundle_after_an_interruption(tmp_path: Path) -> None:
     assert not (tmp_path / "cut" / "training" / "checkpoints").exists()
 
 
+WORDS = ["train", "--data", "sample", *TINY, "--epochs", "2", "--batch", "32", "--device", "cpu"]
+WORDS += ["--precision", "fp32", "--max-images", "200"]
+
+
+@pytest.mark.parametrize("replaces", [[], ["--replace"]])
+def test_the_command_that_goes_on_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], replaces: list[str]
+) -> None:
+    """The line that is told works, and the first one again throws nothing away."""
+    root = tmp_path / "a folder"
+    words = [*WORDS, *replaces, "-o", str(root)]
+    assert main([*words, "--max-minutes", "1e-9"]) == 6
+    told = capfd.readouterr().err.strip().splitlines()[-1]
+    _, _, command = told.partition("remedy: a checkpoint was saved; go on with: ")
+    again = shlex.split(command)
+    assert again == ["vgg-deploy", *words, "--max-minutes", "1e-9", "--resume"]
+    before = Store(root / "training").found()
+    assert main(words) == 3
+    error = capfd.readouterr().err
+    assert "after step 1, with these very options" in error
+    assert f"go on with --resume; to start afresh delete {root}" in error
+    assert Store(root / "training").found() == before
+    assert main([*words, "--seed", "1"]) == (0 if replaces else 3)
+    assert ("dropped: " in capfd.readouterr().err) == bool(replaces)
+    if not replaces:
+        assert main([word for word in again[1:] if word not in ("--max-minutes", "1e-9")]) == 0
+
+
+def test_a_data_folder_that_was_renamed(photos: Path, tmp_path: Path) -> None:
+    """The bundle's card is that of its checkpoint, whichever epoch was the best."""
+    images = tmp_path / "images"
+    shutil.copytree(photos, images)
+    request = replace(SAMPLE, data=str(images))
+    with pytest.raises(Interrupted):
+        train_bundle(tmp_path / "b", request, Heard(stop_after=90))
+    moved = replace(request, data=str(images.rename(tmp_path / "renamed")))
+    bundle = train_bundle(tmp_path / "b", moved, control=RunControl(resume="must"))
+    assert read_card(bundle.path(bundle.checkpoint)) == open_bundle(bundle.root).card
+    assert bundle.card.dataset == "folder images"
+
+
 def test_the_main_job_goes_on_by_itself(tmp_path: Path) -> None:
     may = RunControl(resume="may")
     with pytest.raises(Interrupted):
@@ -239,12 +281,13 @@ def test_the_report_does_not_show_the_run_that_would_replace_its_bundle(tmp_path
     with pytest.raises(Interrupted):  # in the first epoch: nothing was written over
         train_bundle(tmp_path, other, Heard(stop_after=60), replace=True)
     assert gather(open_bundle(tmp_path)).metrics == shown
+    must = RunControl(resume="must")
     with pytest.raises(Interrupted):
-        train_bundle(tmp_path, other, Heard(stop_after=240), replace=True)
+        train_bundle(tmp_path, other, Heard(stop_after=240), control=must, replace=True)
     findings = gather(open_bundle(tmp_path))
     assert findings.metrics == ()
     assert "unfinished" in findings.withheld
-    train_bundle(tmp_path, other, control=RunControl(resume="must"), replace=True)
+    train_bundle(tmp_path, other, control=must, replace=True)
     assert len(gather(open_bundle(tmp_path)).metrics) == 2
 
 

@@ -195,7 +195,7 @@ def test_a_run_from_before_there_were_averages(
 ) -> None:
     stop_after(tmp_path / "cut", card, few, 2)
     change_states(tmp_path / "cut", lambda state: state["identity"]["options"].pop("ema"))
-    with pytest.raises(RefusedInput, match=r"options\.ema 0\.0 in the checkpoint, 0\.9 now"):
+    with pytest.raises(RefusedInput, match=r"--ema: 0\.0 before, 0\.9 now"):
         train(card, few, quick(ema=0.9), tmp_path / "cut", control=MUST)
     train(card, few, quick(), tmp_path / "cut", control=MUST)
     train(card, few, quick(), tmp_path / "whole")

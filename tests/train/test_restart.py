@@ -21,12 +21,13 @@ from vgg_deploy import environment
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import Interrupted, RefusedInput, ResourceLimit
 from vgg_deploy.files import sha256_of
+from vgg_deploy.model.checkpoint import read_card
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train import epoch as epoch_module
 from vgg_deploy.train import run as run_module
 from vgg_deploy.train import stop as stop_module
 from vgg_deploy.train.loop import train
-from vgg_deploy.train.options import RunControl
+from vgg_deploy.train.options import KeepChoice, RunControl
 from vgg_deploy.train.outcome import EpochRow, Silent
 from vgg_deploy.train.stop import StopWish
 from vgg_deploy.train.store import Store, digest_of
@@ -152,7 +153,7 @@ def test_a_signal_while_the_best_epoch_is_tested_again(
     goes_on_with_testing(tmp_path, card, few)
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_came_too_late_for_a_step_is_sent_again(
     tmp_path: Path, card: ModelCard, few: Dataset, kind: signal.Signals
 ) -> None:
@@ -174,6 +175,19 @@ def test_a_signal_that_came_too_late_for_a_step_is_sent_again(
     assert watch.notes == ["resumed after the last epoch"]
 
 
+def test_a_terminal_that_closes(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    """Heeded as SIGTERM is; with ``nohup`` it is not heard."""
+    with pytest.raises(Interrupted, match="stopped by SIGHUP in epoch 1 after step 2"):
+        train(card, few, quick(), tmp_path, Signalled(2, signal.SIGHUP))
+    assert [p.name for p in Store(tmp_path).found()] == ["step-00000002"]
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        train(card, few, quick(), tmp_path, Signalled(1, signal.SIGHUP), MUST)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.slow
 def test_real_processes_and_signals() -> None:
     report = check_restart.check(trials=3, seed=1)
@@ -185,9 +199,10 @@ def test_real_processes_and_signals() -> None:
 
 
 def test_the_handlers_are_put_back(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(n) for n in numbers]
     stop_after(tmp_path, card, few, 2)
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(n) for n in numbers] == before
 
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
@@ -230,31 +245,117 @@ def test_nothing_to_resume(tmp_path: Path, card: ModelCard, few: Dataset) -> Non
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("before", "now", "said"),
     [
-        ({"epochs": 5}, "options.epochs 2 in the checkpoint, 5 now"),
-        ({"ema": 0.9}, "options.ema 0.0 in the checkpoint, 0.9 now"),
-        ({"recipe": "book", "lr": 0.5}, "options.lr None in the checkpoint, 0.5 now"),
+        ({}, {"epochs": 5}, "--epochs: 2 before, 5 now, and the learning rate depends on them"),
+        ({"recipe": "book"}, {"recipe": "book", "epochs": 1}, "--epochs: 2 before, 1 now"),
+        ({}, {"ema": 0.9}, "--ema: 0.0 before, 0.9 now"),
+        ({}, {"batch": 50, "lr": 0.5}, "--batch: 32 before, 50 now; --lr: the recipe's (0.02) "),
+        ({}, {"max_images": 90}, "--max-images: none before, 90 now"),
+        ({}, {"deterministic": True}, "--deterministic: not given before, given now"),
     ],
 )
 def test_another_run(
-    tmp_path: Path, card: ModelCard, few: Dataset, changes: dict[str, object], said: str
+    tmp_path: Path, card: ModelCard, few: Dataset,
+    before: dict[str, object], now: dict[str, object], said: str,
+) -> None:  # fmt: skip
+    """In the words of the command line, and no difference that follows from another one."""
+    stop_after(tmp_path, card, few, 2, **before)
+    with pytest.raises(RefusedInput) as caught:
+        train(card, few, quick(**now), tmp_path, control=MUST)
+    told = caught.value.cause.removeprefix("the checkpoint is of another run: ")
+    assert told.startswith(said)
+    assert len(told.split("; ")) == len(said.split("; "))
+    assert caught.value.exit_code == 3
+
+
+def test_the_recipes_own_values_are_the_same_options(
+    tmp_path: Path, card: ModelCard, few: Dataset
 ) -> None:
     stop_after(tmp_path, card, few, 2)
-    with pytest.raises(RefusedInput) as caught:
-        train(card, few, quick(**changes), tmp_path, control=MUST)
-    assert said in caught.value.cause
-    assert caught.value.exit_code == 3
+    train(card, few, quick(lr=0.02), tmp_path, control=MUST)
 
 
 def test_another_network_and_other_data(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
     stop_after(tmp_path, card, few, 2)
     other = make_card("1x4-1x8", size=20)
-    with pytest.raises(RefusedInput, match=r"spec\.size 16 in the checkpoint, 20 now"):
+    with pytest.raises(RefusedInput, match=r"run: --size: 16 before, 20 now$"):
         train(other, few, quick(), tmp_path, control=MUST)
+    wide = make_card("1x4-1x9", size=16)
+    with pytest.raises(RefusedInput, match=r"run: --arch: 1x4-1x8 before, 1x4-1x9 now$"):
+        train(wide, few, quick(), tmp_path, control=MUST)
     fewer = replace(few, train=few.train.take(90))
-    with pytest.raises(RefusedInput, match="data sample, 100"):
+    said = r"run: --data: 100\+40 images before, 90\+40 images now$"
+    with pytest.raises(RefusedInput, match=said):
         train(card, fewer, quick(), tmp_path, control=MUST)
+    turned = replace(few, train=replace(few.train, images=few.train.images[:, ::-1]))
+    with pytest.raises(RefusedInput, match=r"as many images as before .*, but other ones$"):
+        train(card, turned, quick(), tmp_path, control=MUST)
+    renamed = replace(card, labels=("owl", *card.labels[1:]))
+    with pytest.raises(RefusedInput, match=r"run: classes: .* before, owl, "):
+        train(renamed, few, quick(), tmp_path, control=MUST)
+
+
+def test_the_same_images_under_another_name(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    """The files of one run have one card, the first's."""
+    named = [replace(few, name=f"folder a, {name}") for name in ("old", "new")]
+    cards = [replace(card, dataset=data.name) for data in named]
+    with pytest.raises(Interrupted):
+        train(cards[0], named[0], quick(), tmp_path / "cut", Signalled(6))
+    result = train(cards[1], named[1], quick(), tmp_path / "cut", control=MUST)
+    assert result.card == cards[0]
+    assert read_card(result.best_path) == read_card(result.last_path) == cards[0]
+    train(cards[0], named[0], quick(), tmp_path / "whole")
+    assert final(tmp_path / "cut") == final(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("step", [2, 8])  # in an epoch, and after the last one
+def test_more_epochs_at_a_constant_rate(
+    tmp_path: Path, card: ModelCard, few: Dataset, step: int
+) -> None:
+    options = {"recipe": "book", "deterministic": True}
+    if step == 8:
+        train(card, few, quick(**options), tmp_path / "cut")  # no bundle was made
+    else:
+        stop_after(tmp_path / "cut", card, few, step, **options)
+    longer = quick(**options, epochs=4)
+    watch = Signalled(0)
+    result = train(card, few, longer, tmp_path / "cut", watch, MUST)
+    assert watch.steps == 16 - step
+    assert [row.epoch for row in result.rows] == [1, 2, 3, 4]
+    train(card, few, longer, tmp_path / "whole")
+    assert final(tmp_path / "cut") == final(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("keep", ["same", "all"])
+def test_this_very_run_is_not_thrown_away(
+    tmp_path: Path, card: ModelCard, few: Dataset, keep: KeepChoice
+) -> None:
+    stop_after(tmp_path, card, few, 2)
+    control = RunControl(keep_unfinished=keep)
+    with pytest.raises(RefusedInput, match="after step 2, with these very options") as caught:
+        train(card, few, quick(), tmp_path, control=control)
+    assert "--replace" not in caught.value.remedy
+    assert [p.name for p in Store(tmp_path).found()] == ["step-00000002"]
+    if keep == "all":
+        with pytest.raises(RefusedInput, match="after step 2, with other options"):
+            train(card, few, quick(seed=5), tmp_path, control=control)
+        return
+    watch = Signalled(0)
+    train(card, few, quick(seed=5), tmp_path, watch, control)
+    assert watch.notes == [f"dropped: {tmp_path} holds a run that was interrupted after step 2"]
+
+
+def test_what_cannot_be_gone_on_with_may_be_replaced(
+    tmp_path: Path, card: ModelCard, few: Dataset
+) -> None:
+    stop_after(tmp_path, card, few, 2)
+    (Store(tmp_path).found()[0] / "state.json").write_text("{}")
+    watch = Signalled(0)
+    with pytest.raises(RefusedInput, match=r"holds a run that was interrupted$"):
+        train(card, few, quick(), tmp_path, control=RunControl(keep_unfinished="all"))
+    train(card, few, quick(), tmp_path, watch, RunControl(keep_unfinished="same"))
+    assert watch.notes == [f"dropped: {tmp_path} holds a run that was interrupted"]
 
 
 def test_other_threads_matter_where_bits_do(
@@ -262,7 +363,7 @@ def test_other_threads_matter_where_bits_do(
 ) -> None:
     stop_after(tmp_path, card, few, 2, deterministic=True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
-    with pytest.raises(RefusedInput, match=r"exact\.threads"):
+    with pytest.raises(RefusedInput, match=r"threads: \d+ before, 99 now"):
         train(card, few, quick(deterministic=True), tmp_path, control=MUST)
 
 
@@ -272,7 +373,7 @@ def test_another_processor_matters_where_bits_do(
     here = environment.capture()
     stop_after(tmp_path, card, few, 2, deterministic=True)
     monkeypatch.setattr(environment, "capture", lambda: replace(here, cpu="another one"))
-    with pytest.raises(RefusedInput, match=r"exact\.cpu .* in the checkpoint, another one now"):
+    with pytest.raises(RefusedInput, match=r"cpu: .* before, another one now"):
         train(card, few, quick(deterministic=True), tmp_path, control=MUST)
 
 

@@ -69,7 +69,7 @@ def test_a_restart_is_of_a_job_not_of_its_name(
     first.starts(0)
     stop_after(tmp_path, card, few, 2)
     second.starts(1)
-    kept = RunControl(keep_unfinished=True)
+    kept = RunControl(keep_unfinished="all")
     with pytest.raises(RefusedInput, match="holds a run that was interrupted"):
         train(card, few, quick(), tmp_path, control=kept)
     note = tmp_path / "checkpoints" / "job.json"
@@ -87,7 +87,7 @@ def test_a_restart_goes_on_where_no_store_outlives_it(
     job = Torchrun(monkeypatch, agent=False, name="one")
     job.starts(0)
     stop_after(tmp_path, card, few, 2)
-    kept, watch = RunControl(keep_unfinished=True), Signalled(0)
+    kept, watch = RunControl(keep_unfinished="all"), Signalled(0)
     Torchrun(monkeypatch, agent=False, name="two").starts(1)
     with pytest.raises(RefusedInput, match="holds a run that was interrupted"):
         train(card, few, quick(), tmp_path, control=kept)

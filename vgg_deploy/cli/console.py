@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -84,6 +85,19 @@ def silence(stream: IO[str]) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def leave_closed_terminal() -> None:
+    """Where the terminal of a standard stream was closed, nobody reads it any more, either.
+
+    What still runs then, a training that saves or one that was disowned, goes on in silence.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            os.write(stream.fileno(), b"")
+        except (OSError, ValueError) as error:  # ValueError: a stream that Python has closed
+            if getattr(error, "errno", None) == errno.EIO:
+                silence(stream)
 
 
 def replace_closed() -> None:

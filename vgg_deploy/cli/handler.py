@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from vgg_deploy.cli.console import readers_may_go, replace_closed, silence
+from vgg_deploy.cli.console import leave_closed_terminal, readers_may_go, replace_closed, silence
 from vgg_deploy.cli.interrupt import remembered
 from vgg_deploy.errors import (
     EXIT_INTERNAL,
@@ -37,14 +37,17 @@ def run(args: Sequence[str] | None) -> int:
             _print_traceback(error)
         return _report(error)
     if code == EXIT_INTERRUPTED:
-        _say("interrupted", "what was finished before is kept; run the command again")
+        again = "run the command again"
+        if "train" in words and "--resume" not in words:  # it refuses to drop a checkpoint
+            again += ", with --resume if its training had begun"
+        _say("interrupted", f"what was finished before is kept; {again}")
     return code
 
 
 def _invoke(words: list[str]) -> int:
     from vgg_deploy.cli.app import app
 
-    code = app(args=words, prog_name="vgg-deploy", standalone_mode=False)
+    code = app(args=words, prog_name="vgg-deploy", standalone_mode=False, obj=tuple(words))
     with readers_may_go(sys.stdout):
         sys.stdout.flush()
     return code if isinstance(code, int) else 0
@@ -85,6 +88,7 @@ def _usage(error: Exception) -> int:
 
 
 def _say(cause: str, remedy: str) -> None:
+    leave_closed_terminal()
     with readers_may_go(sys.stderr):
         print(f"vgg-deploy: error: {cause}\n  remedy: {remedy}", file=sys.stderr)  # noqa: T201
 

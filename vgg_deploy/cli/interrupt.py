@@ -1,9 +1,10 @@
-"""Ctrl-C that no library can swallow, and SIGTERM, which ends a command as Ctrl-C does.
+"""Ctrl-C that no library can swallow; SIGTERM and SIGHUP, which end a command as Ctrl-C does.
 
 An extension module may clear whatever exception is raised while it is being imported, and with it
 the ``KeyboardInterrupt`` of a Ctrl-C typed at that moment: the command would go on as if nothing
 had been said. So it is remembered, and raised again with the next sign of progress. SIGTERM, which
-``timeout`` and schedulers send, would end the process at once and leave half-written files behind.
+``timeout`` and schedulers send, and SIGHUP of a terminal that is closed would end the process at
+once and leave half-written files behind.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 _typed = threading.Event()
 
 
 @contextmanager
 def remembered() -> Iterator[None]:
-    """While the block runs, ``insist`` knows of every Ctrl-C and SIGTERM, and of none elsewhere.
+    """While the block runs, ``insist`` knows of every such signal, and of none elsewhere.
 
-    A handler other than Python's own is left in place, and so are all in other threads. Of several
-    processes none takes SIGTERM: one that waits for the others runs no Python, and would not end.
+    A handler other than Python's own is left in place, as of ``nohup``, and so are all in other
+    threads. Of several processes none takes SIGTERM and SIGHUP: one that waits for the others runs
+    no Python, and would not end.
     """
     _typed.clear()
     own = threading.current_thread() is threading.main_thread()
@@ -31,8 +34,10 @@ def remembered() -> Iterator[None]:
         signal.SIGINT: signal.default_int_handler,
         signal.SIGTERM: signal.SIG_DFL,
     }
+    if _HANG_UP is not None:
+        usual[_HANG_UP] = signal.SIG_DFL
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        del usual[signal.SIGTERM]
+        usual = {signal.SIGINT: usual[signal.SIGINT]}
     taken = [n for n, handler in usual.items() if own and signal.getsignal(n) is handler]
     for number in taken:
         signal.signal(number, _remember)
@@ -52,6 +57,6 @@ def insist() -> None:
 
 def _remember(number: int, _frame: object) -> None:
     _typed.set()
-    if number == signal.SIGTERM:  # a second one ends the process at once
+    if number != signal.SIGINT:  # a second one ends the process at once
         signal.signal(number, signal.SIG_DFL)
     raise KeyboardInterrupt

@@ -23,6 +23,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from vgg_deploy.cli.console import leave_closed_terminal
 from vgg_deploy.cli.interrupt import insist
 from vgg_deploy.pipeline.stages import Stage, tree_text
 from vgg_deploy.report.quantities import duration
@@ -93,6 +94,7 @@ class RichWatcher:
         trace: TracebackType | None,
     ) -> None:
         self._over = True
+        leave_closed_terminal()
         if self._console.is_terminal:
             self._thread.join()
             self._live.stop()
@@ -146,6 +148,7 @@ class RichWatcher:
 
     def say(self, text: str) -> None:
         """A line in its branch of the tree, or above the progress line."""
+        leave_closed_terminal()
         if self._stages and self._console.is_terminal:
             self._stages[-1].lines.append(text)
         else:

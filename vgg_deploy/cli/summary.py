@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,8 @@ from vgg_deploy.cli.options import (
     WidthOption,
     head_of,
 )
+from vgg_deploy.errors import UsageError
+from vgg_deploy.manifest import has_manifest
 from vgg_deploy.spec import ARCHS, ModelSpec
 
 
@@ -48,6 +51,10 @@ def summary(
     from vgg_deploy.model.summary import against, summarise
     from vgg_deploy.report.summary_tables import summary_tables, versus_table
 
+    if has_manifest(Path(arch)):
+        raise UsageError(
+            f"{arch} is a bundle, summary takes an architecture", f"vgg-deploy inspect {arch}"
+        )
     spec = ModelSpec.named(
         arch,
         width=width,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +28,7 @@ from vgg_deploy.cli.options import (
     named_data,
     refuse_given,
 )
+from vgg_deploy.files import shown
 
 
 def _recipes() -> Iterable[str]:
@@ -49,6 +52,14 @@ _OF_THE_WEIGHTS = dict.fromkeys(
     ("arch", "width", "size", "head", "fc_width", "ceil_mode"),
     "the network is that of the weights: leave it out, or train without --from",
 )
+
+
+def _resuming(words: Sequence[str]) -> str | None:
+    """The same command with --resume; of torchrun's own options nothing is known."""
+    if "WORLD_SIZE" in os.environ:
+        return None
+    more = [] if "--resume" in words else ["--resume"]
+    return shown(shlex.join(["vgg-deploy", *words, *more]))
 
 
 def train(
@@ -172,6 +183,7 @@ def train(
         resume="must" if resume else "no",
         profile=profile,
         tensorboard=tensorboard,
+        again=_resuming(context.obj),
     )
     with watching_one_of_many() as watch:
         bundle = train_process(out, request, watch, replace=replace, control=control)

@@ -84,7 +84,7 @@ def train_process(
     if reuse and (old := _valid(root, plan.card, key)):
         watch.say(f"train: reused {old.checkpoint.path}, nothing it depends on has changed")
         return old
-    control = dataclasses.replace(control, keep_unfinished=not replace)
+    control = dataclasses.replace(control, keep_unfinished="same" if replace else "all")
     if not is_main():
         _trained(plan, request, root, watch, control)
         return None
@@ -170,20 +170,21 @@ def _bundled(
     """Make the bundle; then the run is finished and its checkpoints are not needed."""
     from vgg_deploy.train.store import Store
 
+    card = result.card
     made_by = {**result.made_by, **marks}
     if plan.source:
         made_by["fine_tuned_from"] = plan.source.checkpoint.sha256
     draft = Draft(
         format="checkpoint",
         precision="fp32",
-        input=input_spec(plan.card),
-        output=output_spec(plan.card),
+        input=input_spec(card),
+        output=output_spec(card),
         parent=None,
         made_by=made_by,
     )
     bundle, _ = create_bundle(
         root,
-        plan.card,
+        card,
         draft,
         lambda path: _copy(result.best_path, path),
         replace=replace,
@@ -238,5 +239,6 @@ def _valid(root: Path, card: ModelCard, key: str) -> Bundle | None:
         checkpoint = bundle.checkpoint
     except VggDeployError:
         return None
-    same = bundle.card == card and checkpoint.made_by.get(KEY) == key
+    named = dataclasses.replace(card, dataset=bundle.card.dataset)  # the key tells the content
+    same = bundle.card == named and checkpoint.made_by.get(KEY) == key
     return bundle if same and not bundle.problem(checkpoint) else None

@@ -14,6 +14,7 @@ from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.auto_batch import fitting, refused
 from vgg_deploy.train.distributed import World, joined, local_device
 from vgg_deploy.train.hardware import choose_device, tuned
+from vgg_deploy.train.identity import Identity, exact_context
 from vgg_deploy.train.make import made_by, make_trainer
 from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import (
@@ -29,7 +30,6 @@ from vgg_deploy.train.outcome import (
 from vgg_deploy.train.resume import resume
 from vgg_deploy.train.run import Run
 from vgg_deploy.train.setup import place
-from vgg_deploy.train.state import Identity, exact_context
 from vgg_deploy.train.step import Images, Trainer
 from vgg_deploy.train.stop import StopWish
 from vgg_deploy.train.store import Store, digest_of
@@ -104,6 +104,7 @@ def train(
             best=best_of(tuple(run.rows)),
             best_path=folder / BEST_FILE,
             last_path=folder / LAST_FILE,
+            card=run.identity.card,
             made_by=made_by(
                 run.trainer, card, dataset, options, len(data), len(held) if held else 0
             ),

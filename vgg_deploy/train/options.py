@@ -12,6 +12,7 @@ from vgg_deploy.train.recipes import RECIPES, Recipe
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 ResumeChoice = Literal["no", "may", "must"]
+KeepChoice = Literal["none", "same", "all"]
 DEVICES: tuple[DeviceChoice, ...] = get_args(DeviceChoice)
 TRAIN_PRECISIONS: tuple[PrecisionChoice, ...] = get_args(PrecisionChoice)
 _LARGEST_SEED = 2**63 - 1
@@ -91,13 +92,15 @@ class RunControl:
 
     ``save_every`` is in minutes (0: after every step) and bounds what a power cut costs.
     ``resume`` of "must" raises where there is nothing to go on with, "may" starts afresh there,
-    "no" drops what an interrupted run left, or with ``keep_unfinished`` refuses to.
+    "no" drops what an interrupted run left; ``keep_unfinished`` of "same" refuses to where it was
+    this very run, "all" always. ``again`` is the command that goes on with the run, if known.
     """
 
     save_every: float = 10.0
     max_minutes: float | None = None
     resume: ResumeChoice = "no"
-    keep_unfinished: bool = False
+    keep_unfinished: KeepChoice = "none"
+    again: str | None = None
     profile: bool = False
     tensorboard: bool = False
 

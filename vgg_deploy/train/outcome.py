@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from vgg_deploy.spec import ModelCard
+
 BEST_FILE = "best.safetensors"
 LAST_FILE = "last.safetensors"
 MAIN_JOB = "run"  # owner of what vgg-deploy run trains
@@ -101,6 +103,7 @@ class TrainResult:
     best: EpochRow
     best_path: Path  # weights of ``best``
     last_path: Path
+    card: ModelCard  # as it is in both; the data's name is that of the run's beginning
     made_by: Mapping[str, str]  # every option that shaped the weights
 
 

@@ -7,10 +7,11 @@ import torch
 from vgg_deploy.errors import DigestMismatch, RefusedInput, by_the_system
 from vgg_deploy.train.best import put_back
 from vgg_deploy.train.distributed import World
+from vgg_deploy.train.identity import differences, require_same
 from vgg_deploy.train.job import is_restart, job_of, note_job, owner_of
 from vgg_deploy.train.outcome import BEST_FILE, MAIN_JOB, best_of
 from vgg_deploy.train.run import Run
-from vgg_deploy.train.state import TrainState, require_same, restore
+from vgg_deploy.train.state import TrainState, restore
 
 Found = tuple[TrainState, dict[str, torch.Tensor], list[str]]
 
@@ -51,12 +52,33 @@ def _read(run: Run, world: World) -> float:
 
 def _clear(run: Run) -> None:
     """Drop what an earlier run left; refuse to, where its work is not to be thrown away."""
-    if run.control.keep_unfinished and run.store.found():
-        raise RefusedInput(
-            f"{run.folder} holds a run that was interrupted",
-            "go on with --resume, or start afresh with --replace",
-        )
+    if run.control.keep_unfinished != "none" and run.store.found():
+        _let_go(run)
     run.store.clear()
+
+
+def _let_go(run: Run) -> None:
+    """Say what is dropped of an interrupted run, or refuse to drop it."""
+    try:
+        found = run.store.newest()
+    except (RefusedInput, DigestMismatch) as error:  # also of another version
+        if by_the_system(error):
+            raise
+        found = None
+    what, step = f"{run.folder} holds a run that was interrupted", ""
+    if found:
+        step = f" after step {found[0].progress.step}"
+        if not differences(found[0].identity, run.identity):
+            raise RefusedInput(
+                f"{what}{step}, with these very options",
+                f"go on with --resume; to start afresh delete {run.store.folder}",
+            )
+    if run.control.keep_unfinished == "all":
+        raise RefusedInput(
+            f"{what}{step}{', with other options' if found else ''}",
+            "go on with its options and --resume, or start afresh with --replace",
+        )
+    run.listener.on_note(f"dropped: {what}{step}")
 
 
 def _own(run: Run) -> Found | None:
@@ -80,7 +102,7 @@ def _own(run: Run) -> Found | None:
 
 
 def _require_this(run: Run, state: TrainState) -> None:
-    if state.identity != run.identity:
+    if differences(state.identity, run.identity):
         raise RefusedInput(
             f"{run.folder} holds another run that was interrupted",
             f"go on with vgg-deploy train --resume, choose another folder with -o, or delete "

@@ -22,11 +22,12 @@ from vgg_deploy.train.epoch import (
     train_epoch,
 )
 from vgg_deploy.train.evaluation import save_evaluation
+from vgg_deploy.train.identity import Identity
 from vgg_deploy.train.meter import Meter, StepFigures
 from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.outcome import BEST_FILE, LAST_FILE, METRICS_FILE, EpochRow, Listener, best_of
 from vgg_deploy.train.profile import StepProfiler
-from vgg_deploy.train.state import SCHEMA_VERSION, Identity, TrainState, prepare, tensors_of
+from vgg_deploy.train.state import SCHEMA_VERSION, TrainState, prepare, tensors_of
 from vgg_deploy.train.step import Images, Trainer
 from vgg_deploy.train.stop import StopWish
 from vgg_deploy.train.store import Store
@@ -72,6 +73,8 @@ class Run:
         self.progress, self.rows = state.progress, list(state.rows)
         self.best_sha256, self.saved_step = state.best_sha256, state.progress.step
         self._begun = state.progress.step
+        card = replace(self.identity.card, dataset=state.identity.card.dataset)
+        self.identity = replace(self.identity, card=card)  # its best epoch has the same
         self.accumulate(state.accumulate)
         self.listener.on_note(f"resumed {self._place()}")
 
@@ -222,7 +225,11 @@ class Run:
     def stopped(self) -> Exception:
         """The error that a run ends with which was asked to stop."""
         where = self._place()
-        remedy = "a checkpoint was saved: run it again to go on (train: with --resume)"
+        remedy = "a checkpoint was saved: run it again to go on"
+        if self.control.again:
+            remedy = f"a checkpoint was saved; go on with: {self.control.again}"
+        elif self.control.resume != "may":
+            remedy += " with --resume"
         if self.stop.timed_out and not self.stop.signal:
             minutes = self.control.max_minutes
             return ResourceLimit(f"the {minutes:g} minutes ran out {where}", remedy)

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from vgg_deploy import environment
-from vgg_deploy.environment import versions
-from vgg_deploy.errors import RefusedInput
-from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.epoch import Progress
-from vgg_deploy.train.options import TrainOptions
+from vgg_deploy.train.identity import Identity
 from vgg_deploy.train.outcome import EpochRow
 from vgg_deploy.train.step import Trainer
 
 SCHEMA_VERSION = 2  # 1: the rate of a step was that at its start
 _MODEL, _OPTIMISER, _AVERAGES = "model.", "optimiser.", "averages."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """What a run is: another run's checkpoint does not fit."""
-
-    card: ModelCard
-    options: TrainOptions
-    data: str  # name, counts and digest of the images
-    start: str | None = None  # digest of the weights it began with; None: its own
-    exact: Mapping[str, str] = field(default_factory=dict)  # what bits depend on, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,30 +31,6 @@ class TrainState:
     accumulate: int
     rows: tuple[EpochRow, ...]
     best_sha256: str | None  # of best.safetensors as it was after the last whole epoch
-
-
-def exact_context(trainer: Trainer) -> dict[str, str]:
-    """What the same bits depend on beside the options, for deterministic runs."""
-    return {
-        "device": trainer.device.type,
-        "precision": trainer.precision,
-        "threads": str(torch.get_num_threads()),
-        "processes": str(trainer.world.size),
-        "machine": platform.machine(),
-        **_processor(trainer.device),
-        **versions("vgg-deploy", "numpy", "torch"),
-    }
-
-
-def _processor(device: torch.device) -> dict[str, str]:
-    """What computes: its model decides which kernels are taken, and with them the bits."""
-    if device.type != "cuda":
-        return {"cpu": environment.capture().cpu}
-    return {
-        "gpu": torch.cuda.get_device_name(device),
-        "cuda": str(torch.version.cuda),
-        "cudnn": str(torch.backends.cudnn.version()),
-    }
 
 
 def tensors_of(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -116,24 +76,3 @@ def restore(trainer: Trainer, tensors: Mapping[str, torch.Tensor]) -> None:
 def _optimised(trainer: Trainer) -> list[torch.Tensor]:
     groups: list[dict[str, Any]] = trainer.optimiser.param_groups
     return [parameter for group in groups for parameter in group["params"]]
-
-
-def require_same(stored: Identity, wanted: Identity) -> None:
-    """``RefusedInput`` with every difference between a checkpoint's run and this one."""
-    differences = [
-        f"{name} {old} in the checkpoint, {new} now"
-        for name, old, new in _differing(asdict(stored), asdict(wanted))
-    ]
-    if differences:
-        raise RefusedInput(
-            f"the checkpoint is of another run: {'; '.join(differences)}",
-            "give the options it was started with, or start afresh with --replace",
-        )
-
-
-def _differing(one: Any, other: Any, name: str = "") -> list[tuple[str, Any, Any]]:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        keys = dict.fromkeys((*one, *other))
-        pairs = [(f"{name}.{k}".strip("."), one.get(k), other.get(k)) for k in keys]
-        return [found for key, a, b in pairs for found in _differing(a, b, key)]
-    return [] if one == other else [(name.removeprefix("card."), one, other)]

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish that is fulfilled after the current step."""
+"""SIGTERM, SIGHUP and Ctrl-C as a wish that is fulfilled after the current step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 REPEAT = 5.0  # seconds
 PATIENCE = 15.0  # seconds; torchrun kills after 30
+
+
+def _heeded() -> tuple[signal.Signals, ...]:
+    """The signals that are a wish: of a terminal that closes only without ``nohup``."""
+    if _HANG_UP is None or signal.getsignal(_HANG_UP) is signal.SIG_IGN:
+        return _SIGNALS
+    return (*_SIGNALS, _HANG_UP)
 
 
 class StopWish:
@@ -38,7 +46,7 @@ class StopWish:
     def __enter__(self) -> StopWish:
         self._start = time.monotonic()
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+            for number in _heeded():
                 self._before[number] = signal.signal(number, self._heard)
         return self
 
