@@ -66,8 +66,8 @@ def _shared(root: Path, classes: Mapping[str, list[Path]], aside: Aside) -> Tree
     """A tree without a folder to test with: a part of each class is kept for that."""
     if single := [name for name, files in classes.items() if len(files) < 2]:
         raise RefusedInput(
-            f"in {shown(root)} {and_more(single)} {'have' if single[1:] else 'has'} one image "
-            "each; a class needs two, because a fifth is kept for testing",
+            f"in {shown(root)} {and_more(single)} "
+            f"{'have one image each' if single[1:] else 'has one image'}; a class needs two, because a fifth is kept for testing",
             "add images, move these classes away, or give the data set a test folder of its own",
         )
     every = _labelled(classes)
