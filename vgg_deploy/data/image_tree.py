@@ -67,7 +67,8 @@ def _shared(root: Path, classes: Mapping[str, list[Path]], aside: Aside) -> Tree
     if single := [name for name, files in classes.items() if len(files) < 2]:
         raise RefusedInput(
             f"in {shown(root)} {and_more(single)} "
-            f"{'have one image each' if single[1:] else 'has one image'}; a class needs two, because a fifth is kept for testing",
+            f"{'have one image each' if single[1:] else 'has one image'}; a class needs two, "
+            "because a fifth is kept for testing",
             "add images, move these classes away, or give the data set a test folder of its own",
         )
     every = _labelled(classes)
