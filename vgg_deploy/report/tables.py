@@ -115,25 +115,6 @@ def artifacts_table(bundle: Bundle, problems: Mapping[str, str] | None) -> Table
     return Table(title="Artifacts", columns=columns, rows=rows, note=note)
 
 
-def training_table(metrics: Sequence[Mapping[str, object]]) -> Table:
-    """One row per epoch of ``metrics.jsonl``; columns that no row has are left out."""
-    epochs = [number(row, "epoch") for row in metrics]
-    cells = [
-        ["" if e is None else f"{e:g}" for e in epochs],
-        fixed_all([number(row, "loss") for row in metrics]),
-        [percent(number(row, "train_accuracy"), 2) for row in metrics],
-        [percent(number(row, "validation_accuracy"), 2) for row in metrics],
-        [percent(number(row, "test_accuracy"), 2) for row in metrics],
-        [_rate(number(row, "examples_per_second")) for row in metrics],
-        [duration(number(row, "seconds")) for row in metrics],
-    ]
-    accuracies = (f"{split} accuracy" for split in ("Train", "Validation", "Test"))
-    names = ("Epoch", "Loss", *accuracies, "Examples/s", "Time")
-    columns = [Column(name=name, align="right" if i else "left") for i, name in enumerate(names)]
-    table = simple_table("Epochs", columns, zip(*cells, strict=True))
-    return table.without_empty_columns()
-
-
 def environment_table(environment: Environment) -> Table:
     """Machine and versions a result was measured with."""
     flags = f" ({', '.join(environment.cpu_flags)})" if environment.cpu_flags else ""
@@ -149,18 +130,6 @@ def environment_table(environment: Environment) -> Table:
         *environment.versions.items(),
     ]
     return simple_table("Environment", ["What", Column(name="Value", align="prose")], rows)
-
-
-def number(row: Mapping[str, object], key: str) -> float | None:
-    """A number of a metrics row; ``None`` when absent or not a number."""
-    value = row.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value)
-
-
-def _rate(value: float | None) -> str:
-    return MISSING if value is None else significant(value)
 
 
 def _verdict_tally(report: VerifyReport, current: Mapping[str, str] | None) -> str:
