@@ -16,12 +16,13 @@ from PIL import Image
 
 from tests.conftest import LABELS, make_bundle, make_card
 from vgg_deploy import jsonio
-from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.errors import BackendNotAvailable, Interrupted, RefusedInput, UsageError
 from vgg_deploy.files import sha256_of
-from vgg_deploy.model.checkpoint import load_state
+from vgg_deploy.manifest import Draft
+from vgg_deploy.model.checkpoint import load_state, save_checkpoint
 from vgg_deploy.pipeline import pictures
 from vgg_deploy.pipeline.cells import Selection
 from vgg_deploy.pipeline.export import export_bundle
@@ -100,6 +101,43 @@ def test_an_image_folder_from_training_to_verdict(trained: Bundle, photos: Path)
     assert report.rows[0].accuracy is not None
     assert report.rows[0].accuracy.total == 18  # a fifth of each class
     assert verdict_error(verify_bundle(bundle, options)) is None  # without the photos, too
+
+
+def test_its_own_folder_is_known_by_another_name(
+    trained: Bundle, photos: Path, tmp_path: Path
+) -> None:
+    """Else all images, most of which it was trained on, would be tested with."""
+    moved = shutil.copytree(photos, tmp_path / "moved")
+    options = VerifyOptions(selection=Selection(backends=("torch",)), images=8, data=str(moved))
+    accuracy = verify_bundle(trained, options).rows[0].accuracy
+    assert accuracy is not None
+    assert (accuracy.total, accuracy.available) == (18, 90)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_loaded_network_is_verified_with_every_image(
+    trained: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], order: int
+) -> None:
+    """The same weights as if from elsewhere, with their labels in the right order or in another."""
+    card = replace(trained.card, labels=trained.card.labels[::order], dataset=None)
+    first, state = trained.checkpoint, load_state(trained.path(trained.checkpoint))
+    draft = Draft(
+        format="checkpoint", precision="fp32", input=first.input, output=first.output,
+        parent=None, made_by={},
+    )  # fmt: skip
+    bundle, _ = create_bundle(
+        tmp_path / "b", card, draft, lambda path: save_checkpoint(path, card, state), replace=False
+    )
+    words = ["verify", str(bundle.root), "-b", "torch", "--images", "8", "--data", str(photos)]
+    code = main(words)
+    out, err = (" ".join(text.split()) for text in capsys.readouterr())
+    assert "skipped 1 unreadable images: red/broken.jpg" in err
+    if order == 1:
+        assert code == 0
+        assert f"Accuracy: on 90 of the 90 images of folder {photos.name}." in out
+    else:
+        assert code == 3
+        assert "class 0 is called 'red' and is 'blue' in folder" in err
 
 
 def test_what_is_wrong_with_the_images_is_said(photos: Path, tmp_path: Path) -> None:
