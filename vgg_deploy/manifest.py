@@ -206,6 +206,15 @@ def notes_path(plan: Path) -> Path:
     return plan.with_name(plan.name + ".json")
 
 
+def strays(root: Path, manifest: Manifest) -> list[Path]:
+    """Files with an artifact's name that the manifest does not name, as another version's."""
+    known = {str(a.path) for a in manifest.artifacts}
+    known |= {notes_path(Path(a.path)).name for a in manifest.artifacts if a.format == "engine"}
+    with os_errors(f"read {root}"):
+        files = sorted(path for path in root.iterdir() if path.is_file())
+    return [path for path in files if _NAME.fullmatch(path.name) and path.name not in known]
+
+
 def drop_files(root: Path, before: Iterable[Artifact], after: Iterable[Artifact]) -> None:
     """Remove the files of artifacts that are in ``before`` and no longer in ``after``."""
     kept = {a.path for a in after}

@@ -106,6 +106,26 @@ def test_other_classes_in_the_split(tmp_path: Path) -> None:
         load_image_folder(tree(tmp_path, (2, 2, 2), "val"), RGB)
 
 
+@pytest.mark.parametrize("below", ["", "train", "training/a/b"])
+def test_images_of_no_class_where_labels_are_not_needed(tmp_path: Path, below: str) -> None:
+    for index in range(5):
+        draw(tmp_path / below / f"{index}.png", COLOURS["cat"])
+    if below == "train":  # another split, which is none of its images
+        draw(tmp_path / "val" / "x.png", COLOURS["dog"])
+    (tmp_path / below / "broken.jpg").write_bytes(b"broken")
+    data = load_image_folder(tmp_path, RGB, labelled=False)
+    assert (data.labels, data.count, len(data.train), len(data.test)) == ((), 5, 5, 5)
+    assert data.skipped[0].endswith("broken.jpg (is not an image that Pillow can read)")
+    with pytest.raises(RefusedInput):
+        load_image_folder(tmp_path, RGB)
+
+
+def test_no_readable_image_at_all(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"broken")
+    with pytest.raises(RefusedInput, match=r"no readable images; 1 could not be read"):
+        load_image_folder(tmp_path, RGB, labelled=False)
+
+
 def test_unreadable_images_are_named(tmp_path: Path) -> None:
     root = tree(tmp_path)
     for name in ("x.jpg", "y.png"):

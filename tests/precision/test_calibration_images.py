@@ -118,6 +118,22 @@ def test_a_folders_training_images_calibrate(bundle: Bundle, tmp_path: Path) -> 
     assert "range_measured_on" not in convert(clothes, "fp16", few)[1].made_by
 
 
+@pytest.mark.parametrize("inside", ["cat", "."])
+def test_images_without_classes_calibrate(bundle: Bundle, tmp_path: Path, inside: str) -> None:
+    """All of them: there is nothing to be tested with."""
+    root = photos(tmp_path / "photos", 1)
+    (root / "dog").rename(tmp_path / "dog")
+    options = CalibrationOptions(data=str(root / inside), images=12)
+    chosen = calibration_set(bundle.card, options)
+    assert chosen.source == f"folder {'photos' if inside == '.' else 'cat'} train"
+    assert len({image.tobytes() for image in (*chosen.measured, *chosen.held_out)}) == 24
+    with pytest.raises(RefusedInput, match="has 25 for training"):
+        calibration_set(bundle.card, replace(options, images=13))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RefusedInput, match="no class folders with images"):
+        calibration_set(bundle.card, replace(options, data=str(tmp_path / "empty")))
+
+
 def test_a_plain_export_keeps_what_a_folder_calibrated(bundle: Bundle, tmp_path: Path) -> None:
     """Nothing would be made, so nothing has to be named; with other counts it has."""
     own = with_card(bundle, dataset="folder photos")

@@ -145,7 +145,8 @@ CalibrationDataOption = Annotated[
     str | None,
     typer.Option(
         help="Data set, or folder of images, whose training images int8, fp8 and fp16 are "
-        "measured on; without it the data set the model was trained on.",
+        "measured on, with or without class folders; without it the data set the model was "
+        "trained on.",
         metavar="<str>",
         parser=named_data,
         autocompletion=complete(_datasets),

@@ -2,6 +2,7 @@
 
     PATH/train/cat/*.jpg  PATH/test/cat/*.jpg     with a split of its own (test, val ...)
     PATH/cat/*.jpg        PATH/dog/*.jpg          a fifth of each class is kept for testing
+    PATH/*.jpg                                    where labels are not needed
 
 Which images are kept follows from their names alone, so that training and verifying agree. With
 train, val and test the best epoch is chosen on val.
@@ -9,9 +10,10 @@ train, val and test the best epoch is chosen on val.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +24,16 @@ from PIL import Image
 
 from vgg_deploy import environment
 from vgg_deploy.data.dataset import Dataset, Split
-from vgg_deploy.data.image_tree import ImageFile, Tree, digest_of, find_images, listed
+from vgg_deploy.data.image_tree import (
+    ImageFile,
+    Tree,
+    digest_of,
+    find_any_images,
+    find_images,
+    listed,
+)
 from vgg_deploy.data.images import read_image
-from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError
+from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError, os_errors
 from vgg_deploy.files import shown
 
 _IMBALANCED = 3.0  # largest class to smallest
@@ -47,34 +56,72 @@ class Geometry:
     cropped: bool = True
 
 
-def load_image_folder(root: Path, geometry: Geometry) -> Dataset:
+def load_image_folder(
+    root: Path,
+    geometry: Geometry,
+    *,
+    seen: Collection[str] | None = None,
+    labelled: bool = True,
+) -> Dataset:
     """All images below ``root`` in memory, classes in the order of their names.
+
+    ``seen`` are the data sets, by name or by ``Dataset.files``, that a network has seen: another
+    one without splits is for testing as a whole. Unless ``labelled``, images that are not in class
+    folders do, too.
 
     Images that cannot be read are left out: ``Dataset.skipped`` names them. ``Dataset.remarks``
     names the first ones and tells uneven classes. Raises ``RefusedInput`` for fewer than two
     classes or a class without images, and ``ResourceLimit`` when the images do not fit into memory.
     """
-    tree = find_images(root)
-    labels = tree.labels
-    kinds = (tree.train, tree.test, tree.validation)
-    for files in kinds:  # mixed, so that the first few are of all classes
-        files.sort(key=lambda f: digest_of(f.path.relative_to(root)))
-    _require_memory(sum(map(len, kinds)), geometry)
+    tree = find_images(root) if labelled else find_any_images(root)
+    name, digest = f"folder {shown(root.name or root.absolute().name)}", _files_digest(root, tree)
+    if seen is not None and tree.kept and not {name, digest} & set(seen):
+        tree = tree.all_for_testing()
+    _require_memory(len(tree.every), geometry)
     skipped: list[str] = []
-    train, test, validation = (_read(root, files, geometry, skipped) for files in kinds)
-    checked = [(train, "training"), (test, "testing")]
-    for split, what in [*checked, *[(validation, "validation")] * bool(tree.validation)]:
-        _require_all(root, split, labels, what, skipped)
+    train, test, validation = _splits(root, tree, geometry, skipped)
     return Dataset(
-        name=f"folder {shown(root.name or root.absolute().name)}",
+        name=name,
         source=shown(root),
         train=train,
         test=test,
-        labels=labels,
-        remarks=tuple(_remarks(train, tree, skipped)),
-        validation=validation if tree.validation else None,
+        labels=tree.labels,
+        remarks=tuple(_remarks(train if len(train) else test, tree, skipped)),
+        validation=validation,
         skipped=tuple(skipped),
+        files=digest,
     )
+
+
+def _splits(
+    root: Path, tree: Tree, geometry: Geometry, skipped: list[str]
+) -> tuple[Split, Split, Split | None]:
+    """The images of each split; what cannot be read is noted."""
+
+    def read(files: list[ImageFile], what: str) -> Split:
+        # mixed, so that the first few are of all classes
+        files.sort(key=lambda f: digest_of(f.path.relative_to(root)))
+        split = _read(root, files, geometry, skipped)
+        _require_all(root, split, tree.labels, what, skipped)
+        return split
+
+    if not tree.labels:
+        one = read(tree.train, "")
+        return one, one, None
+    empty = Split(np.empty((0, 0, 0, geometry.channels), np.uint8), np.empty(0, np.int64))
+    train = read(tree.train, "training") if tree.train else empty
+    test = read(tree.test, "testing")
+    return train, test, read(tree.validation, "validation") if tree.validation else None
+
+
+def _files_digest(root: Path, tree: Tree) -> str:
+    """What tells the images from others, wherever they lie: names and sizes, in hexadecimal."""
+    with os_errors(f"read {shown(root)}"):
+        found = sorted((f.path.relative_to(root), f.path.stat().st_size) for f in tree.every)
+    digest = hashlib.sha256()
+    for path, size in found:
+        digest.update(digest_of(path) + size.to_bytes(8, "big"))
+    return digest.hexdigest()[:16]
 
 
 def _require_memory(count: int, geometry: Geometry) -> None:
@@ -148,9 +195,13 @@ def _kept(length: int, short: int, side: int) -> tuple[slice, float, float]:
 def _require_all(
     root: Path, split: Split, labels: Sequence[str], what: str, skipped: Sequence[str]
 ) -> None:
+    more = f"; {len(skipped)} could not be read, first {skipped[0]}" if skipped else ""
+    if not labels:
+        if not len(split):
+            raise RefusedInput(f"{shown(root)} has no readable images{more}", "give some")
+        return
     counts = np.bincount(split.labels, minlength=len(labels))
     if empty := [name for name, count in zip(labels, counts, strict=True) if not count]:
-        more = f"; {len(skipped)} could not be read, first {skipped[0]}" if skipped else ""
         raise RefusedInput(
             f"{shown(root)} has no readable {what} images of {', '.join(empty[:5])}{more}",
             "give every class at least one image in every split",
@@ -167,6 +218,8 @@ def _remarks(train: Split, tree: Tree, skipped: Sequence[str]) -> Iterator[str]:
     if skipped:
         more = f" and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
         yield f"skipped {len(skipped)} unreadable images: {', '.join(skipped[:_NAMED])}{more}"
+    if not labels:
+        return
     counts = np.bincount(train.labels, minlength=len(labels))
     most, least = int(counts.argmax()), int(counts.argmin())
     if counts[most] > _IMBALANCED * counts[least]:

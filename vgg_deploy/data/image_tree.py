@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,6 +40,22 @@ class Tree:
     validation: list[ImageFile]  # empty without a folder of its own
     others: Mapping[str, int]
     unlabelled: Path | None = None  # a folder called test that has not the classes
+    kept: bool = False  # whether the test images were kept from those of training
+
+    @property
+    def every(self) -> list[ImageFile]:
+        """The images of all splits, each once."""
+        if self.test is self.train:
+            return self.train
+        return [*self.train, *self.test, *self.validation]
+
+    def all_for_testing(self) -> Tree:
+        """The same images with none for training."""
+        return replace(self, train=[], test=self.every, validation=[], kept=False)
+
+
+class _NoClasses(RefusedInput):
+    """Fewer than two folders with images."""
 
 
 def digest_of(path: Path) -> bytes:
@@ -68,7 +84,32 @@ def find_images(root: Path) -> Tree:
         test=[f for f in every if f in tests],
         validation=[],
         others=others,
+        kept=True,
     )
+
+
+def find_any_images(root: Path) -> Tree:
+    """As ``find_images``; images that are not in two folders or more are of no class.
+
+    Those have no labels and are not split: they serve for training and for testing.
+    """
+    try:
+        return find_images(root)
+    except _NoClasses:
+        with os_errors(f"read {shown(root)}"):
+            folders = {p.name: p for p in sorted(root.iterdir(), reverse=True) if p.is_dir()}
+            base = _split(folders, _TRAINS) or root
+        found = images_below(base)
+        if not found:
+            raise
+    images = [ImageFile(path=path, label=0) for path in found]
+    return Tree(labels=(), train=images, test=images, validation=[], others={})
+
+
+def images_below(folder: Path) -> list[Path]:
+    """All files below a folder with an image's ending, in the order of their names."""
+    with os_errors(f"read {shown(folder)}"):
+        return [path for path in _below(folder) if path.suffix.lower() in SUFFIXES]
 
 
 def _with_splits(train: Path, own: Sequence[Path], others: Counter[str]) -> Tree:
@@ -124,7 +165,7 @@ def _classes(folder: Path, others: Counter[str]) -> dict[str, list[Path]]:
         _require_class(path, found[path.name], rest)
     if len(found) < 2:
         what = f"only one class, {next(iter(found))}" if found else "no class folders with images"
-        raise RefusedInput(
+        raise _NoClasses(
             f"{shown(folder)} has {what}", "put the images of each class into a folder of its own"
         )
     return found

@@ -20,6 +20,7 @@ from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec
 from vgg_deploy.pipeline.board import Board
 from vgg_deploy.pipeline.claim import SKIPPED_FILE, claimed
+from vgg_deploy.pipeline.last_layer import begun_with
 from vgg_deploy.pipeline.leftovers import Clearing, left_behind
 from vgg_deploy.pipeline.pictures import draw_training
 from vgg_deploy.pipeline.request import Plan, TrainRequest, planned
@@ -115,16 +116,18 @@ def _trained(
 ) -> TrainResult:
     from vgg_deploy.model.checkpoint import load_state
     from vgg_deploy.train.loop import Start, train
-    from vgg_deploy.train.setup import LAST_LAYER
 
-    images = len(plan.dataset.train)
+    there = len(plan.dataset.train)
+    images = len(plan.dataset.train.take(request.options.max_images))
     what = f"fine-tune {request.start}" if plan.source else plan.card.spec.arch
-    watch.say(f"train: {what} on {images:,} images, {plan.dataset.source}")
+    part = f" of {there:,}" if images < there else ""
+    watch.say(f"train: {what} on {images:,}{part} images, {plan.dataset.source}")
     start = None
     if plan.source:
         state = load_state(plan.source.path(plan.source.checkpoint))
-        if plan.source.card.labels != plan.card.labels:  # other classes, even if as many
-            state = {k: v for k, v in state.items() if not k.startswith(LAST_LAYER)}
+        state, said = begun_with(state, plan.source.card.labels, plan.card.labels)
+        if said:
+            watch.say(f"train: {said}")
         start = Start(state)
     folder, skipped = root / TRAINING, plan.dataset.skipped
     with _heard(root, skipped, watch, control) as listener:

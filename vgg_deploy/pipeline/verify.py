@@ -17,7 +17,7 @@ from vgg_deploy.errors import (
 )
 from vgg_deploy.gates import Gate, parse_gates
 from vgg_deploy.pipeline.cells import Cell, plan, results_key
-from vgg_deploy.pipeline.images import Images, images_for
+from vgg_deploy.pipeline.images import Images, images_for, seen_by
 from vgg_deploy.pipeline.verify_cells import VerifyOptions, judge_cells, prepare
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.results import (
@@ -67,7 +67,7 @@ def verify_bundle(
     cells = plan(bundle, options.selection)
     bundle.check()
     _refuse_orphans(bundle, cells)
-    images = images_for(bundle.card, options.data, options.data_dir)
+    images = images_for(bundle.card, options.data, options.data_dir, seen_by(bundle))
     _refuse_gates(options, images, cells, bundle.card.spec.classes)
     tolerances = repr((TOLERANCES, SIZES_RATIO))
     judged_by = {"images": images.dataset.fingerprint(), "tolerances": tolerances}

@@ -37,12 +37,15 @@ class CalibrationSet:
 def calibration_set(card: ModelCard, options: CalibrationOptions) -> CalibrationSet:
     """Draw images from the training split of the data set asked for, or of the model's own.
 
+    Of a folder without classes from all images: labels are not looked at.
+
     Raises ``UsageError`` when nobody says what data the model is for, ``RefusedInput`` when the
     split is too small.
     """
     if options.data is None and not has_own_data(card):
         raise _nothing_named(card)
-    dataset = open_dataset(source_of(card, options), options.data_dir, card.preprocessing)
+    source = source_of(card, options)
+    dataset = open_dataset(source, options.data_dir, card.preprocessing, labelled=False)
     if len(dataset.train) < 2 * options.images:
         raise RefusedInput(
             f"{2 * options.images} images are needed to calibrate and to compare, "

@@ -77,7 +77,7 @@ def verify_table(report: VerifyReport, current: Mapping[str, str] | None = None)
     ordered = worst_first(report.rows)
     rows = tuple(_verify_row(row, is_stale(row.subject, current)) for row in ordered)
     images = " + ".join(f"{n:,} {kind}" for kind, n in report.inputs.items())
-    note = f"{_verdict_tally(report, current)}. Inputs: {images or 'none'}."
+    note = f"{_verdict_tally(report, current)}. Inputs: {images or 'none'}.{_tested(report)}"
     return Table(
         title="Equivalence to the float64 reference", columns=columns, rows=rows, note=note
     ).without_empty_columns()
@@ -135,6 +135,15 @@ def environment_table(environment: Environment) -> Table:
 def _verdict_tally(report: VerifyReport, current: Mapping[str, str] | None) -> str:
     words = ["stale" if is_stale(r.subject, current) else r.verdict for r in report.rows]
     return tally(words, _VERDICTS) or "nothing was compared"
+
+
+def _tested(report: VerifyReport) -> str:
+    """On how many images accuracy was told, and of how many."""
+    found = next((row.accuracy for row in report.rows if row.accuracy), None)
+    if found is None:
+        return ""
+    of = "" if found.available is None else f" of the {found.available:,}"
+    return f" Accuracy: on {found.total:,}{of} images of {found.dataset}."
 
 
 def _verify_row(row: Comparison, stale: bool) -> Row:

@@ -39,6 +39,7 @@ class Accuracy:
     won: int = 0  # the other way round
     top5_lost: int = 0  # lost minus won, for the first five classes
     confusion: tuple[tuple[int, ...], ...] = ()  # [label][answer]; empty for many classes
+    available: int | None = None  # images of all splits; None: not on record
 
     @property
     def top1(self) -> float:
