@@ -26,6 +26,7 @@ from vgg_deploy.pipeline.pictures import draw_training
 from vgg_deploy.pipeline.request import Plan, TrainRequest, planned
 from vgg_deploy.pipeline.told import Told
 from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.report.learning import kept_text
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.outcome import Listener, TrainResult
@@ -171,7 +172,7 @@ def _bundled(
     """Make the bundle; then the run is finished and its checkpoints are not needed."""
     from vgg_deploy.train.store import Store
 
-    made_by = {**result.made_by, **marks}
+    made_by = {**result.made_by, **_kept(result), **marks}
     if plan.source:
         made_by["fine_tuned_from"] = plan.source.checkpoint.sha256
     draft = Draft(
@@ -191,8 +192,19 @@ def _bundled(
         own=(TRAINING,),
     )
     Store(root / TRAINING).clear()
+    watch.say(f"train: the bundle holds {kept_text(list(map(dataclasses.asdict, result.rows)))}")
     draw_training(root / TRAINING, plan.dataset.test, watch)
     return bundle
+
+
+def _kept(result: TrainResult) -> dict[str, str]:
+    """Which epoch the weights are of, and how good it was."""
+    best = result.best
+    return {
+        "best_epoch": str(best.epoch),
+        "best_on": "test" if best.validation_accuracy is None else "validation",
+        "test_accuracy": f"{best.test_accuracy:.6g}",
+    }
 
 
 def _require_own(root: Path, maker: str) -> None:

@@ -25,7 +25,8 @@ def number(row: Mapping[str, object], key: str) -> float | None:
 
 def kept_epoch(metrics: Metrics) -> Mapping[str, object] | None:
     """The row whose weights became the bundle: as training chose it, of equals the first."""
-    split = "validation" if any("validation_accuracy" in row for row in metrics) else "test"
+    held = any(number(row, "validation_accuracy") is not None for row in metrics)
+    split = "validation" if held else "test"
     judged = [(number(row, f"{split}_accuracy"), row) for row in metrics]
     known = [(value, row) for value, row in judged if value is not None and math.isfinite(value)]
     return max(known, key=lambda pair: pair[0])[1] if known else None

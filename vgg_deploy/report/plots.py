@@ -17,19 +17,16 @@ from vgg_deploy.report.canvas import (
     GRID,
     INK,
     MUTED,
-    SERIES,
     WARN,
     Canvas,
     Plot,
     drawing,
     log_axis,
-    spread,
     text_width,
 )
 from vgg_deploy.report.judged import is_stale, limit_text, relation, shown, title_of, worst_first
 from vgg_deploy.report.labels import short_labels
 from vgg_deploy.report.learning import learning_plot
-from vgg_deploy.report.quantities import percent, significant
 from vgg_deploy.report.spread_plot import distribution_plot
 from vgg_deploy.report.throughput_plot import throughput_plot
 from vgg_deploy.report.tradeoff_plot import accuracy_latency_plot

@@ -27,10 +27,7 @@ from vgg_deploy.report.judged import (
 from vgg_deploy.report.quantities import (
     MISSING,
     count,
-    duration,
-    fixed_all,
     percent,
-    significant,
     size,
 )
 from vgg_deploy.report.table import Column, Row, RowStatus, Table, simple_table, to_markdown
@@ -49,7 +46,6 @@ __all__ = [
     "simple_table",
     "startup_table",
     "to_markdown",
-    "training_table",
     "verify_table",
 ]
 
