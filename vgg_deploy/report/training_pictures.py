@@ -21,6 +21,12 @@ _INK, _MUTED, _BLUE, _ORANGE = "#1d2226", "#59636b", "#2f6690", "#c2571a"
 _GREEN, _RULE = "#3d7a3a", "#b9bfc2"
 _DPI = 120
 _LINE = 0.075  # height of a line of text, as a share of an axis
+# Asked for in this order where installed; matplotlib's own font has no Chinese, Japanese or Korean.
+_MORE_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans GB",
+    "Microsoft YaHei", "SimHei", "Arial Unicode MS",
+)  # fmt: skip
 _COLUMNS = 6  # images side by side in the gallery
 
 
@@ -29,13 +35,37 @@ def _drawn(draw: Callable[P, None]) -> Callable[P, None]:
 
     @wraps(draw)
     def drawn(*args: P.args, **options: P.kwargs) -> None:
+        require_matplotlib()
         with drawing():
             from matplotlib import rc_context
 
-            with rc_context({"font.size": 10}):
+            with rc_context({"font.size": 10, "font.family": _families()}):
                 draw(*args, **options)
 
     return drawn
+
+
+def _families() -> list[str]:
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in _MORE_FONTS if name in installed)]
+
+
+def drawn_names(labels: Sequence[str]) -> list[str]:
+    """Class names as a picture can show them: by number where no font here has their signs."""
+    require_matplotlib()
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    paths = [font_manager.findfont(name) for name in _families()]
+    fonts = [FT2Font(path) for path in paths]
+
+    def has(sign: str) -> bool:
+        return sign.isspace() or any(font.get_char_index(ord(sign)) for font in fonts)
+
+    shown = enumerate(labels)
+    return [name if all(map(has, name)) else f"class {number}" for number, name in shown]
 
 
 @_drawn
@@ -137,15 +167,21 @@ def mistakes_png(
     _saved(figure, path)
 
 
-def _figure(width: float, height: float) -> Any:
+def require_matplotlib() -> None:
+    """Raises ``BackendNotAvailable`` without it."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise BackendNotAvailable(
             f"pictures need matplotlib, which {why_not('matplotlib', error)}",
             'pip install "vgg-deploy[report]"',
         ) from error
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
