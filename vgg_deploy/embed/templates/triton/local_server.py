@@ -1,7 +1,7 @@
 """A KServe v2 server on 127.0.0.1 for tests and development: no batching, no GPU, no Triton.
 
 It speaks as much of the protocol as ``client.py`` needs: health, metadata, and infer with binary
-tensors and Triton's classification extension. Not for production: python local_server.py --port 8000.
+tensors and Triton's classification extension. Not for production: python local_server.py.
 """
 
 from __future__ import annotations
