@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 _OVERHEAD = 1 << 20  # bytes: the nodes around the network
-_GRAPH = "2"  # another number makes files with earlier nodes stale
+_GRAPH = "3"  # another number makes files with earlier nodes stale
 
 
 def export_embedded(
