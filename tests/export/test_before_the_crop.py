@@ -44,19 +44,20 @@ def division(resize: int) -> bytes:
     """The nodes of an embedded file alone, for many sides at once."""
     tape = Tape()
     build = _Builder(tape)
-    given = [ir.val(name, ir.DataType.FLOAT, ("n",)) for name in ("side", "other")]
+    side, other = (ir.val(name, ir.DataType.FLOAT, ("n",)) for name in ("side", "other"))
     p = Preprocessing(size=1, channels=1, mean=(0.0,), std=(1.0,), resize=resize)
-    made = _resized(build, *given, p)
+    made = _resized(build, side, other, p)
     made.type, made.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(("n",))
     graph = ir.Graph(
-        given,
+        [side, other],
         [made],
         nodes=tape.nodes,
         initializers=tuple(build.constants.values()),
         opset_imports={"": 18},
         name="division",
     )
-    return ir.to_proto(ir.Model(graph, ir_version=8)).SerializeToString()
+    content: bytes = ir.to_proto(ir.Model(graph, ir_version=8)).SerializeToString()
+    return content
 
 
 @pytest.mark.parametrize("run", [in_ort, in_openvino])
