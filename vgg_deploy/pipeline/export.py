@@ -149,6 +149,7 @@ _SAID = (
     "range_measured_on",
     "calibration",
     "calibration_divergence",
+    "needs",
 )
 
 

@@ -92,7 +92,9 @@ def verify_bundle(
         tripped=tripped_gates(rows, options.gates),
         options=_asked(options, images),
     )
-    stored.save(bundle.root / VERIFY_FILE, report)
+    judged = any(row.verdict != "skipped" for row in rows)
+    if not stored.save_found(bundle.root / VERIFY_FILE, report, found=judged):
+        watch.say(f"verify: nothing was judged, so {VERIFY_FILE} stays as it was")
     return report
 
 
@@ -121,8 +123,9 @@ def verdict_error(report: VerifyReport) -> VggDeployError | None:
     bad = [row for row in report.rows if row.verdict in ("different", "failed")]
     if bad:
         names = ", ".join(row.subject.id for row in bad)
+        judged = sum(row.verdict != "skipped" for row in report.rows)
         return NotEquivalent(
-            f"{len(bad)} of {len(report.rows)} not equivalent: {names}",
+            f"{len(bad)} of {judged} not equivalent: {names}",
             f"see the reasons in the table; first: {bad[0].reason}",
         )
     if not any(row.verdict == "equivalent" for row in report.rows):

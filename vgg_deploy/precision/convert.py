@@ -208,6 +208,7 @@ _INT8 = _SYMMETRIC | {
     "activations": "symmetric, one scale per tensor, on inputs of Conv and Gemm, and on their "
     "outputs that feed another through ReLU, max pooling and flatten alone"
 }
+_FP8 = _SYMMETRIC | {"needs": "onnxruntime with graph_optimization_level ORT_ENABLE_BASIC"}
 _SAME = {  # what the same graph was called before
     "symmetric, one scale per tensor, on inputs and outputs of Conv and Gemm": _INT8["activations"]
 }
@@ -215,6 +216,6 @@ CONVERTERS: Mapping[Precision, Converter] = {
     "fp16": Converter(make=_fp16, any_images=True),
     "bf16": Converter(make=_bf16, passes=0),
     "int8": Converter(make=_eight_bits("int8"), made_by=_INT8, passes=PASSES["int8"]),
-    "fp8": Converter(make=_eight_bits("fp8"), made_by=_SYMMETRIC, passes=PASSES["fp8"]),
+    "fp8": Converter(make=_eight_bits("fp8"), made_by=_FP8, passes=PASSES["fp8"]),
 }
 ONNX_PRECISIONS: tuple[Precision, ...] = ("fp32", *CONVERTERS)

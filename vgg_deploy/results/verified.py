@@ -99,7 +99,7 @@ class Hop:
     rel_l2: float | None  # of the child against float64
     limit: float | None  # None: not judged by closeness
     added: float | None  # relative L2 between the child's and the parent's outputs
-    ok: bool | None  # None: the child was not run, or could not be
+    ok: bool | None  # None: the child was not run, could not be, or is as wrong as its parent
     note: str = ""
 
 
