@@ -5,6 +5,7 @@ The JSON holds what is printed, and beside it the figures themselves, as numbers
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from vgg_deploy.bench.figures import FIGURES
@@ -73,7 +74,9 @@ def _compared(findings: Findings) -> list[dict[str, object]]:
             "id": row.subject.id,
             "sha256": row.subject.sha256,
             "verdict": row.verdict,
-            "figures": {f.name: {"value": f.value, "limit": f.limit} for f in row.figures},
+            "figures": {
+                f.name: {"value": _finite(f.value), "limit": _finite(f.limit)} for f in row.figures
+            },
         }
         for row in (findings.verify.rows if findings.verify else ())
     ]
@@ -88,10 +91,15 @@ def _timed(findings: Findings) -> list[dict[str, object]]:
             "batch": row.batch,
             "status": row.status,
             "marks": list(row.marks),
-            "figures": {n: of(row) for n, of in FIGURES.items()} if row.samples_ns else {},
+            "figures": {n: _finite(of(row)) for n, of in FIGURES.items()} if row.samples_ns else {},
         }
         for row in (findings.bench.rows if findings.bench else ())
     ]
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no infinity."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _joined(lines: list[str]) -> list[str]:
