@@ -8,7 +8,7 @@ import pytest
 
 from tests.trt.helpers import ADA, Told, backend_of, built, fake_of, place_of
 from vgg_deploy import jsonio
-from vgg_deploy.bundle import Bundle
+from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cuda import Gpu
 from vgg_deploy.errors import RefusedInput, StaleEngine
 from vgg_deploy.manifest import notes_path
@@ -162,7 +162,7 @@ def test_settings_are_shown_and_an_engine_that_replaces_another_says_so(
     assert done[0].engine is not None
     assert done[0].notes is not None
     assert f"Built with {settings}." in engine_table(done[0].engine, done[0].notes).note
-    bundle = build.open_bundle(bundle.root)
+    bundle = open_bundle(bundle.root)
     assert settings in artifacts_table(bundle, None).rows[-1].cells
     done, _ = build_bundle(bundle, BuildOptions(), watch=told)  # type: ignore[arg-type]
     assert done[0].replaced == settings
