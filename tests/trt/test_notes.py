@@ -16,7 +16,7 @@ from vgg_deploy.pipeline.build import build_bundle
 from vgg_deploy.report.engine_tables import computed_in, engine_table
 from vgg_deploy.report.tables import artifacts_table
 from vgg_deploy.trt import build
-from vgg_deploy.trt.layers import EngineNotes, Layer, from_log
+from vgg_deploy.trt.layers import EngineNotes, Layer, from_inspector, from_log
 from vgg_deploy.trt.notes import product_names, read_notes
 from vgg_deploy.trt.options import BuildOptions
 from vgg_deploy.trt.profile import Profile
@@ -132,6 +132,18 @@ def test_layers_of_the_log_have_the_types_of_their_constants() -> None:
         "Metadata: [ONNX Layer: fc]"
     )
     assert (found.inputs, found.constants, found.outputs) == (("fp32",), ("bf16",), ("fp16",))
+
+
+@pytest.mark.parametrize(
+    ("told", "types"),
+    [('[{"Name": "w", "Datatype": "Half"}]', ("fp16",)), ('["w"]', ()), ("3", ()), ("null", ())],
+)
+def test_constants_of_the_inspector_are_taken_where_they_are_tensors(
+    told: str, types: tuple[str, ...]
+) -> None:
+    text = f'{{"Layers": [{{"Name": "fc", "Constants": {told}}}]}}'
+    (found,) = from_inspector(text, fake_of("11").library().traits)
+    assert found.constants == types
 
 
 def test_notes_without_products_get_them_from_the_onnx_file(bundle: Bundle) -> None:

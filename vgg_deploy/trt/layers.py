@@ -134,8 +134,14 @@ def _inspected(layer: Any, type_key: str) -> Layer:
         inputs=_types([_type_of(tensor, type_key) for tensor in layer.get("Inputs", ())]),
         outputs=_types([_type_of(tensor, type_key) for tensor in layer.get("Outputs", ())]),
         nodes=_nodes(str(layer.get("Metadata", ""))),
-        constants=_types([_type_of(tensor, type_key) for tensor in layer.get("Constants", ())]),
+        constants=_types([_type_of(tensor, type_key) for tensor in _constants(layer)]),
     )
+
+
+def _constants(layer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Not every version lists them, nor need they look like tensors."""
+    found = layer.get("Constants")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _type_of(tensor: Mapping[str, Any], key: str) -> str:
