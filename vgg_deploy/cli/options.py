@@ -153,7 +153,11 @@ CalibrationDataOption = Annotated[
     ),
 ]
 CalibrationImagesOption = Annotated[
-    int, typer.Option(help="How many images to measure on, and as many again to compare on.")
+    int | None,
+    typer.Option(
+        help="How many images to measure on, and as many again to compare on. Default: as many "
+        "as for the file that is there, else 128."
+    ),
 ]
 BackendsOption = Annotated[
     list[str] | None,

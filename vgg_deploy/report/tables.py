@@ -32,6 +32,7 @@ from vgg_deploy.report.quantities import (
 )
 from vgg_deploy.report.table import Column, Row, RowStatus, Table, simple_table, to_markdown
 from vgg_deploy.results import Comparison, Figure, Verdict, VerifyReport
+from vgg_deploy.trt.match import settings_of
 
 __all__ = [
     "Column",
@@ -96,16 +97,18 @@ def figures_table(report: VerifyReport, current: Mapping[str, str] | None = None
 def artifacts_table(bundle: Bundle, problems: Mapping[str, str] | None) -> Table:
     """The files of a bundle; ``problems`` by path for those that fail, ``None``: not checked."""
     names = {a.sha256: str(a.path) for a in bundle.artifacts}
+    engines = any(settings_of(a) for a in bundle.artifacts)
     columns = (
         Column(name="File"),
         Column(name="Format"),
         Column(name="Precision"),
         Column(name="Size", align="right"),
+        *([Column(name="Built with")] if engines else []),
         Column(name="Made from"),
         Column(name="SHA-256"),
         Column(name="Digest"),
     )
-    rows = tuple(_artifact_row(a, names, problems) for a in bundle.artifacts)
+    rows = tuple(_artifact_row(a, names, problems, engines) for a in bundle.artifacts)
     total = sum(a.size_bytes for a in bundle.artifacts)
     note = f"{count(len(rows), 'file')}, {size(total)}."
     return Table(title="Artifacts", columns=columns, rows=rows, note=note)
@@ -186,7 +189,10 @@ def _figures_row(row: Comparison, names: Sequence[str], stale: bool) -> Row:
 
 
 def _artifact_row(
-    artifact: Artifact, names: Mapping[str, str], problems: Mapping[str, str] | None
+    artifact: Artifact,
+    names: Mapping[str, str],
+    problems: Mapping[str, str] | None,
+    engines: bool,
 ) -> Row:
     path = str(artifact.path)
     parent = artifact.parent
@@ -200,6 +206,7 @@ def _artifact_row(
             artifact.format,
             artifact.precision,
             size(artifact.size_bytes),
+            *([settings_of(artifact)] if engines else []),
             origin,
             artifact.sha256[:12],
             state,
