@@ -35,8 +35,9 @@ from vgg_deploy.pipeline.untrained import random_state, untrained_bundle, untrai
 from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.precision import CalibrationOptions, convert
 from vgg_deploy.spec import ModelSpec
-from vgg_deploy.trt.build import build_engine, read_notes
+from vgg_deploy.trt.build import build_engine
 from vgg_deploy.trt.flavour import load
+from vgg_deploy.trt.notes import read_notes
 from vgg_deploy.trt.options import BuildOptions
 
 LEAST_ENGINES, LIMIT_S = 12, 10.0

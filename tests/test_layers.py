@@ -27,7 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     # the layers of a network, to count what they cost: no torch there
     "bench": {"bench", "backends.base", "model.layers"},
     # nothing but stored results and plain values: no torch below these two
-    "report": {"report", "bundle", "model.summary", "model.layers", "trt.layers"}
+    "report": {"report", "bundle", "model.summary", "model.layers"}
+    | {"trt.layers", "trt.match"}
     | {"bench.stats", "bench.figures", "bench.paired", "bench.diff", "bench.roofline"},
     "pipeline": {"pipeline", "train", "export", "precision", "backends", "verify", "bench"}
     | {"report", "model", "data", "bundle", "doctor", "trt"},

@@ -35,6 +35,9 @@ def golden(content: bytes) -> Callable[[Path], None]:
 ADDING: dict[str, Callable[[Bundle, bytes], object]] = {
     "checkpoint": lambda b, new: b.add(draft(b, "checkpoint", None), writes(new)),
     "artifact": lambda b, new: b.add(draft(b, "onnx", b.checkpoint.sha256), writes(new)),
+    "engine": lambda b, new: b.add(
+        draft(b, "engine", b.checkpoint.sha256), writes(new), lambda digest: {"of": digest}
+    ),
     "golden vectors": lambda b, new: b.add_golden({}, golden(new)),
     "bundle": lambda b, new: create_bundle(
         b.root, b.card, draft(b, "checkpoint", None), writes(new), replace=True
@@ -55,7 +58,7 @@ def test_what_the_manifest_cannot_tell_does_not_stay(
     links: bool,
 ) -> None:
     """New bytes under the old digest would be exit 4 from then on."""
-    for first in ("artifact", "golden vectors"):
+    for first in ("artifact", "engine", "golden vectors"):
         ADDING[first](tiny_bundle, b"old")
     before = state_of(tiny_bundle)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact, Format, Precision
 from vgg_deploy.errors import (
     DigestMismatch,
@@ -31,6 +32,7 @@ from vgg_deploy.manifest import (
     entered,
     has_manifest,
     locked,
+    notes_path,
     put_in_place,
     read_manifest,
     written,
@@ -91,8 +93,15 @@ class Bundle:
         """Where an artifact lies on this machine."""
         return self.root / artifact.path
 
-    def add(self, draft: Draft, write: Callable[[Path], None]) -> tuple[Bundle, Artifact]:
-        """Let ``write`` make the file, then enter it into the manifest.
+    def add(
+        self,
+        draft: Draft,
+        write: Callable[[Path], None],
+        notes: Callable[[str], object] | None = None,
+    ) -> tuple[Bundle, Artifact]:
+        """Let ``write`` make the file, then enter it into the manifest; an engine has ``notes``.
+
+        They are made with the file's digest and lie beside it before the manifest names it.
 
         An artifact of the same name is replaced, and what was made from it is dropped: those
         files describe weights that are gone. ``DigestMismatch`` when another command has replaced
@@ -101,11 +110,15 @@ class Bundle:
         target = self.root / draft.name
         with staged(target) as partial:
             artifact = written(partial, target, draft, write)
+            moves = [(partial, target)]
+            if notes is not None:
+                moves.insert(0, (notes_path(partial), notes_path(target)))
+                jsonio.save(notes_path(partial), notes(artifact.sha256))
             with locked(self.root):
                 current = read_manifest(self.root)
                 _require_parent(self.root, current, draft.parent, draft.name)
                 manifest = entered(current, artifact)
-                put_in_place(self.root, manifest, partial, target)
+                put_in_place(self.root, manifest, *moves)
                 drop_files(self.root, current.artifacts, manifest.artifacts)
         return Bundle(self.root, manifest), artifact
 
@@ -126,7 +139,7 @@ class Bundle:
                 current = read_manifest(self.root)
                 _require_parent(self.root, current, record.parent, GOLDEN_FOLDER)
                 manifest = replace(current, golden=record)
-                put_in_place(self.root, manifest, partial, target)
+                put_in_place(self.root, manifest, (partial, target))
         return Bundle(self.root, manifest)
 
     def golden_problem(self) -> str | None:
@@ -213,7 +226,7 @@ def create_bundle(
             refuse_existing(root, replace=replace, own=own)  # another command may have come first
             replaces = has_manifest(root)
             before = _replaced(root)
-            put_in_place(root, manifest, partial, target)
+            put_in_place(root, manifest, (partial, target))
             drop_files(root, before, manifest.artifacts)
             if replaces:
                 _drop_records(root, own)

@@ -121,29 +121,37 @@ def save_manifest(root: Path, manifest: Manifest) -> None:
     write_text(root / MANIFEST, text + "\n")
 
 
-def put_in_place(root: Path, manifest: Manifest, partial: Path, target: Path) -> None:
-    """Give the staged ``partial`` the name ``target`` and save the manifest: both, or neither.
+def put_in_place(root: Path, manifest: Manifest, *moves: tuple[Path, Path]) -> None:
+    """Give each staged file of ``moves`` its name and save the manifest: all, or nothing.
 
-    What had the name before is kept in the staging folder until the manifest is saved, and comes
-    back when that fails. The file goes first: after a power cut between the two, a new file is
-    one that no manifest names, and one in the place of another is found by its digest, while the
-    other still lies in the staging folder. Making it again mends both.
+    What had a name before is kept in the staging folder until the manifest is saved, and comes
+    back when that fails. The files go first, what the manifest names last of them: after a power
+    cut between, a new file is one that no manifest names, and one in the place of another is found
+    by its digest, while the other still lies in the staging folder. Making it again mends both.
     """
-    aside = partial.with_name("replaced")
+    replaced = moves[0][0].with_name("replaced")
     try:
-        with os_errors(f"write {target}"):
-            _keep(target, aside)
-        commit(partial, target)
+        with os_errors(f"write {moves[-1][1]}"):
+            replaced.mkdir()
+            for partial, target in moves:
+                _keep(target, replaced / partial.name)
+        for partial, target in moves:
+            commit(partial, target)
         save_manifest(root, manifest)
     except BaseException:
-        has_the_name = not partial.exists()
-        if not (has_the_name and _is_saved(root, manifest)):  # Ctrl-C may come after it was
-            with suppress(OSError):  # the first error says more
-                if has_the_name:
-                    target.replace(partial)
-                if aside.exists():
-                    aside.replace(target)
+        have_their_names = not any(partial.exists() for partial, _ in moves)
+        if not (have_their_names and _is_saved(root, manifest)):  # Ctrl-C may come after it was
+            for partial, target in moves:
+                with suppress(OSError):  # the first error says more
+                    _put_back(partial, target, replaced / partial.name)
         raise
+
+
+def _put_back(partial: Path, target: Path, aside: Path) -> None:
+    if not partial.exists():
+        target.replace(partial)
+    if aside.exists():
+        aside.replace(target)
 
 
 def _keep(target: Path, aside: Path) -> None:
@@ -204,6 +212,15 @@ def entered(manifest: Manifest, artifact: Artifact) -> Manifest:
 def notes_path(plan: Path) -> Path:
     """Where an engine's layers and build are described: beside the plan, gone with it."""
     return plan.with_name(plan.name + ".json")
+
+
+def strays(root: Path, manifest: Manifest) -> list[Path]:
+    """Files with an artifact's name that the manifest does not name, as another version's."""
+    known = {str(a.path) for a in manifest.artifacts}
+    known |= {notes_path(Path(a.path)).name for a in manifest.artifacts if a.format == "engine"}
+    with os_errors(f"read {root}"):
+        files = sorted(path for path in root.iterdir() if path.is_file())
+    return [path for path in files if _NAME.fullmatch(path.name) and path.name not in known]
 
 
 def drop_files(root: Path, before: Iterable[Artifact], after: Iterable[Artifact]) -> None:

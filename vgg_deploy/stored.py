@@ -26,6 +26,17 @@ def save(path: Path, report: VerifyReport | BenchReport) -> None:
     write_text(path, text + "\n")
 
 
+def save_found(path: Path, report: VerifyReport | BenchReport, *, found: bool) -> bool:
+    """Save a report that found something, or the first one; whether it was saved.
+
+    Where every row was skipped, what an earlier run found is worth more.
+    """
+    if not found and path.exists():
+        return False
+    save(path, report)
+    return True
+
+
 def load(kind: type[Report], path: Path) -> Report:
     """Read a report; one of an older schema is brought up to date.
 

@@ -15,7 +15,7 @@ from vgg_deploy.backends.reference import reference
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.data.images import to_channels
-from vgg_deploy.data.patterns import scene
+from vgg_deploy.data.patterns import hard_to_divide, scene
 from vgg_deploy.data.preprocess import preprocess, preprocess_exact
 from vgg_deploy.embed.write import PRECISIONS
 from vgg_deploy.export.baked import EmbeddedOptions
@@ -94,10 +94,10 @@ def all_forms(bundle: Bundle, colour: Bundle | None, *, large: bool) -> list[For
 
 def images_for(bundle: Bundle, *, large: bool) -> dict[str, NDArray[np.uint8]]:
     """Batches of uint8 ``[N, H, W, C]``: real ones, then sizes that a resize can get wrong."""
-    spec = bundle.card.spec
+    spec, resize = bundle.card.spec, bundle.card.preprocessing.resize
     real = load_dataset("sample").test.images[:REAL]
     shapes = {
-        "downscaled": (spec.size * 2 + 3, spec.size * 3 - 1),
+        "downscaled": hard_to_divide(spec.size * 2 + 3, spec.size * 3 - 1, resize),
         "upscaled": (spec.size // 3, spec.size // 2),
         "the same size": (spec.size, spec.size),
         **SHAPES,

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
 from vgg_deploy.cli.console import print_json
+from vgg_deploy.manifest import save_manifest
 
 
 def test_json_is_json_even_of_what_is_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,6 +116,55 @@ def test_what_a_killed_command_left_is_named(
     for folder in (tiny_bundle.root, tiny_bundle.root / "training"):
         (left,) = folder.glob(".partial-*")
         assert f"{left} holds 3.0 MB that were never finished: delete it if" in said
+
+
+@pytest.mark.parametrize(
+    ("made_by", "origin"),
+    [
+        ({"weights": "x/vgg.pth"}, "loaded from x/vgg.pth, trained on folder pets"),
+        ({"command": "train", "dataset": "sample", "epochs": "1"}, "trained on sample, 1 epoch"),
+        (
+            {"command": "train", "dataset": "sample", "fine_tuned_from": "0123456789abcdef"},
+            "trained on sample, begun with checkpoint 0123456789ab…",
+        ),
+        ({}, "not on record"),
+    ],
+)
+def test_inspect_begins_with_the_network(
+    tiny_bundle: Bundle,
+    capsys: pytest.CaptureFixture[str],
+    made_by: dict[str, str],
+    origin: str,
+) -> None:
+    labels = (*(f"kind {index}" for index in range(11)), "last")
+    card = tiny_bundle.card
+    card = replace(card, spec=replace(card.spec, classes=12), labels=labels, dataset="folder pets")
+    first = replace(tiny_bundle.checkpoint, made_by=made_by)
+    save_manifest(tiny_bundle.root, replace(tiny_bundle.manifest, card=card, artifacts=(first,)))
+    assert main(["inspect", str(tiny_bundle.root)]) == 0
+    out = capsys.readouterr().out
+    head, _, _ = out.partition("Artifacts")
+    rows = {
+        line.split("  ")[0].strip(): line.partition("  ")[2].strip() for line in head.splitlines()
+    }
+    assert rows["Architecture"].startswith("1x4-1x8-2x8, 7 weight layers")
+    assert rows["Input"] == "32 px, 1 channel"
+    assert rows["Classes"].startswith("12: kind 0, kind 1")
+    assert rows["Classes"].endswith("kind 8 … last")
+    assert "mean 0.3" in rows["Preprocessing"]
+    assert rows["Weights"] == origin
+
+
+def test_inspect_names_files_that_only_look_like_the_bundles_own(
+    onnx_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("model.fp16.onnx", "notes.txt", "model.txt"):
+        (onnx_bundle.root / name).write_bytes(b"x")
+    assert main(["inspect", str(onnx_bundle.root)]) == 0
+    err = capsys.readouterr().err
+    assert "model.fp16.onnx looks like a file of the bundle, but" in err
+    assert "model.fp32.onnx" not in err
+    assert "notes.txt" not in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell's way")

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vgg_deploy import environment
-from vgg_deploy.data.image_folder import Geometry, load_image_folder, squared
+from vgg_deploy.data.image_folder import load_image_folder
 from vgg_deploy.data.image_tree import find_images
 from vgg_deploy.data.images import read_image
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.data.sources import geometry_of, is_folder, open_dataset
+from vgg_deploy.data.squares import Geometry, squared
 from vgg_deploy.errors import RefusedInput, ResourceLimit, UsageError
 from vgg_deploy.spec import Preprocessing
 
@@ -99,12 +100,49 @@ def test_a_validation_image_that_cannot_be_read(tmp_path: Path) -> None:
     _spoil(tree(tmp_path, (1, 1), "val") / "val" / "dog")
     with pytest.raises(RefusedInput, match="no readable validation images of dog"):
         load_image_folder(tmp_path, RGB)
+    _spoil(tmp_path / "val" / "cat")
+    with pytest.raises(RefusedInput, match="no readable validation images of cat, dog"):
+        load_image_folder(tmp_path, RGB)
 
 
 def test_other_classes_in_the_split(tmp_path: Path) -> None:
     tree(tmp_path, (5, 5), "train")
     with pytest.raises(RefusedInput, match=r"other classes.*owl"):
         load_image_folder(tree(tmp_path, (2, 2, 2), "val"), RGB)
+
+
+@pytest.mark.parametrize("below", ["", "train", "training/a/b"])
+def test_images_of_no_class_where_labels_are_not_needed(tmp_path: Path, below: str) -> None:
+    for index in range(5):
+        draw(tmp_path / below / f"{index}.png", COLOURS["cat"])
+    if below == "train":  # another split, which is none of its images
+        draw(tmp_path / "val" / "x.png", COLOURS["dog"])
+    (tmp_path / below / "broken.jpg").write_bytes(b"broken")
+    data = load_image_folder(tmp_path, RGB, labelled=False)
+    assert (data.labels, data.count, len(data.train), len(data.test)) == ((), 5, 5, 5)
+    assert data.skipped[0].endswith("broken.jpg (is not an image that Pillow can read)")
+    with pytest.raises(RefusedInput):
+        load_image_folder(tmp_path, RGB)
+
+
+def test_images_of_no_class_are_looked_for_as_those_of_classes_are(tmp_path: Path) -> None:
+    for name in ("0.png", ".1.png", "__MACOSX/2.png", "training/curves.png", ".x/3.png"):
+        draw(tmp_path / name, COLOURS["cat"])
+    (tmp_path / "training" / ".run.lock").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "labels.csv").touch()
+    data = load_image_folder(tmp_path, RGB, labelled=False)
+    assert (data.labels, data.count) == ((), 1)
+    assert data.remarks == ("left out by their endings: 1 .csv",)
+    tree(tmp_path)  # two classes: the third is a mistake, whatever labels are for
+    with pytest.raises(RefusedInput, match="empty is empty"):
+        load_image_folder(tmp_path, RGB, labelled=False)
+
+
+def test_no_readable_image_at_all(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"broken")
+    with pytest.raises(RefusedInput, match=r"no readable images; 1 could not be read"):
+        load_image_folder(tmp_path, RGB, labelled=False)
 
 
 def test_unreadable_images_are_named(tmp_path: Path) -> None:

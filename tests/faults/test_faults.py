@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx_ir as ir
 import pytest
 
 from tests.faults import in_runtime
@@ -11,8 +12,10 @@ from tests.faults.bases import BASES, Bases
 from tests.faults.catalogue import FAULTS, QUICK, TRAINED, pixels, planted, verdicts
 from vgg_deploy.cli import main
 from vgg_deploy.data.preprocess import preprocess, resize_weights
+from vgg_deploy.export import baked
 from vgg_deploy.export.embedded import export_embedded
 from vgg_deploy.results import VERIFY_FILE, VerifyReport
+from vgg_deploy.spec import Preprocessing
 from vgg_deploy.stored import load
 
 
@@ -52,6 +55,25 @@ def test_a_right_embedded_int8_file_passes(bases: Bases, tmp_path: Path) -> None
     figure = row.figure("sizes_rel_l2")
     assert figure is not None
     assert figure.limit is not None
+
+
+def divided_at_once(
+    b: baked._Builder, side: ir.Value, other: ir.Value, p: Preprocessing
+) -> ir.Value:
+    part = b.op("Mul", side, b.constant(p.resize))
+    return b.op("Floor", b.op("Div", part, b.op("Min", side, other)))
+
+
+@pytest.mark.parametrize(("backend", "code"), [("openvino", 7), ("ort-cpu", 0)])
+def test_a_division_that_openvino_cuts_short_is_found(
+    backend: str, code: int, bases: Bases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What files had before: OpenVINO multiplies by the reciprocal, and 20 becomes 19 pixels."""
+    monkeypatch.setattr(baked, "_resized", divided_at_once)
+    bundle, _, _ = export_embedded(bases.copy("cropped", tmp_path / "bundle"))
+    words = ["verify", str(bundle.root), "-b", backend, "-f", "embedded", *QUICK]
+    assert main(words) == code
+    assert verdicts(bundle.root) == ({"different"} if code else set())
 
 
 def test_an_app_that_prepares_pixels_rightly_passes(bases: Bases, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from vgg_deploy.pipeline.chain import Logits, Ran, with_hops
 from vgg_deploy.pipeline.locate import located
 from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.report.chain_tables import hops_table
-from vgg_deploy.results import Comparison, Verdict
+from vgg_deploy.results import Comparison, Figure, Verdict
 from vgg_deploy.verify.inputs import make_inputs
 
 EMBEDDED = Selection(backends=("ort-cpu",), formats=("embedded",))
@@ -45,6 +45,9 @@ def test_the_hop_that_added_the_error_is_named(bundle: Bundle) -> None:
     assert rows["ort-cpu:model.fp32.onnx"].verdict == "equivalent"
     reason = rows["ort-cpu:model.fp16.onnx"].reason
     assert "the error enters between model.fp32.onnx and model.fp16.onnx" in reason
+    alone = rows_of(bundle, replace(QUICK, selection=Selection(backends=("ort-cpu",))))
+    said = alone["ort-cpu:model.fp16.onnx"].reason
+    assert said.endswith("by that step or by ort-cpu, which alone ran the file")
 
 
 def test_a_parent_that_was_not_asked_for_is_run_to_name_the_hop(bundle: Bundle) -> None:
@@ -108,6 +111,59 @@ def test_a_parent_that_failed_is_neither_right_nor_wrong(bundle: Bundle) -> None
     table = hops_table([row])
     assert table is not None
     assert [r.status for r in table.rows] == ["plain", "bad"]
+
+
+def with_verdicts(
+    bundle: Bundle, *runs: tuple[str, str, Verdict], far: Logits
+) -> tuple[Ran, list[Ran]]:
+    """Files in backends with verdicts of their accuracy, all with the same outputs."""
+    found = []
+    for path, name, verdict in runs:
+        artifact, backend = bundle.named(path), BACKENDS[name]
+        subject = Cell(backend=backend, artifact=artifact, missing=None).subject
+        told = Figure(name="rel_l2", value=0.1, limit=None, ok=True)
+        row = Comparison(subject=subject, verdict=verdict, reason="lost", figures=(told,))
+        found.append(Ran(artifact, backend, row, far))
+    return found[-1], found
+
+
+def test_a_step_that_adds_nothing_is_as_its_parent(bundle: Bundle) -> None:
+    """Judged by accuracy: the file lost its accuracy before, so this step is not a wrong one."""
+    made, _, _ = export_embedded(bundle, precision="fp16")
+    exact, far = np.eye(3), np.eye(3) + 0.1
+    runs = [("model.fp16.onnx", "different"), ("model.fp16.embedded.onnx", "different")]
+    given: list[tuple[str, str, Verdict]] = [(path, "ort-cpu", v) for path, v in runs]  # type: ignore[misc]
+    last, everything = with_verdicts(made, *given, far=far)
+    row = with_hops(last, everything, made, exact)
+    _, second, third = row.hops
+    assert (second.ok, third.ok, third.added, third.note) == (False, None, 0, "as its parent")
+    assert "enters between checkpoint.safetensors and model.fp16.onnx" in row.reason
+    table = hops_table([row])
+    assert table is not None
+    assert [r.status for r in table.rows] == ["plain", "bad", "plain"]
+    last, everything = with_verdicts(
+        made, (given[0][0], "ort-cpu", "equivalent"), given[1], far=far
+    )
+    row = with_hops(last, everything, made, exact)
+    assert [hop.ok for hop in row.hops] == [None, True, False], "its parent is in order"
+    moved = replace(last, outputs=far + 1e-3)
+    before, _ = with_verdicts(made, given[0], far=far)
+    row = with_hops(moved, [before, moved], made, exact)
+    assert [hop.ok for hop in row.hops] == [None, False, False], "it adds something"
+
+
+def test_the_runtime_is_to_blame_where_another_one_runs_the_parent_rightly(bundle: Bundle) -> None:
+    made, _, _ = export_embedded(bundle, precision="fp16")
+    plain = "model.fp16.onnx"
+    last, everything = with_verdicts(
+        made,
+        (plain, "openvino", "equivalent"),
+        (plain, "ort-cpu", "different"),
+        ("model.fp16.embedded.onnx", "ort-cpu", "different"),
+        far=np.eye(3) + 0.1,
+    )
+    row = with_hops(last, everything, made, np.eye(3))
+    assert row.reason.endswith(f"and {plain}, by ort-cpu: the file passes in openvino")
 
 
 def test_the_image_of_a_nan_is_named_shown_and_looked_into(bundle: Bundle) -> None:

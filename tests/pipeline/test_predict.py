@@ -23,7 +23,7 @@ from vgg_deploy.export.baked import EmbeddedOptions
 from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.pipeline import predict
 from vgg_deploy.pipeline.export import export_bundle
-from vgg_deploy.pipeline.predict import predict_images
+from vgg_deploy.pipeline.predict import images_at, predict_images
 from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.pipeline.whole import require_card
 
@@ -77,16 +77,82 @@ def test_what_is_no_image_is_refused_before_any_is_run(
     assert not watch.told
 
 
-def test_a_damaged_image_leaves_nothing_printed(
+def damage(path: Path) -> None:
+    """Cut in half: its header is whole."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def test_a_damaged_image_costs_no_other_one_its_result(
     two_formats: Bundle, images: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = images[-1].read_bytes()
-    images[-1].write_bytes(whole[: len(whole) // 2])
+    damage(images[0])
+    images[1].write_bytes(b"no image")
     words = ["predict", str(two_formats.root), *map(str, images), "-b", "ort-cpu"]
     assert main(words) == 3
     out, err = capsys.readouterr()
+    assert str(images[2]) in out
+    assert not any(str(path) in out for path in images[:2])
+    assert f"left out: {images[0]} is a truncated or damaged image" in err
+    assert f"left out: {images[1]} is not an image that Pillow can read" in err
+    assert "error: 2 of 3 images could not be read" in err
+    assert main([*words, "--json"]) == 3
+    document = json.loads(capsys.readouterr().out)
+    assert [one["image"] for one in document] == list(map(str, images))
+    assert ["error" in one for one in document] == [True, True, False]
+
+
+def test_one_image_that_is_damaged(
+    two_formats: Bundle, images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(images[0])
+    assert main(["predict", str(two_formats.root), str(images[0]), "-b", "ort-cpu"]) == 3
+    out, err = capsys.readouterr()
     assert not out
-    assert "250.png is a truncated or damaged image" in err
+    assert f"error: {images[0]} is a truncated or damaged image" in err
+
+
+def test_json_has_the_place_of_each_class_and_its_logit(
+    two_formats: Bundle, images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", str(two_formats.root), str(images[0]), "-b", "ort-cpu", "--json"]
+    assert main([*words, "--top", "10"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    labels = two_formats.card.labels
+    assert [labels[i] for i in found["indices"]] == [label for label, _ in found["classes"]]
+    assert sorted(found["indices"]) == list(range(10))
+    shares = np.exp(found["logits"]) / np.exp(found["logits"]).sum()
+    assert np.allclose(shares, [share for _, share in found["classes"]])
+
+
+def test_a_folder_is_all_images_below_it(two_formats: Bundle, images: list[Path]) -> None:
+    root = images[0].parent / "photos"
+    (root / "b").mkdir(parents=True)
+    names = ("b/10.png", "a.png", ".hidden.png", "b/x.txt")
+    for name in names:
+        (root / name).write_bytes(images[0].read_bytes())
+    paths = images_at([images[1], root])
+    assert paths == [images[1], root / "a.png", root / "b" / "10.png"]
+    assert len(predict_images(two_formats, paths, backend="ort-cpu")) == 3
+    (root / "b" / "none").mkdir()
+    with pytest.raises(RefusedInput, match="none holds no images"):
+        images_at([root / "b" / "none"])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_paths_are_shown_whole_where_nobodys_terminal_decides(
+    two_formats: Bundle, images: list[Path], capsys: pytest.CaptureFixture[str], count: int
+) -> None:
+    folder = images[0].parent / ("long name " * 15) / ("another " * 15)
+    folder.mkdir(parents=True)
+    for index in range(count):
+        (folder / f"{index}.png").write_bytes(images[index].read_bytes())
+    assert main(["predict", str(two_formats.root), str(folder), "-b", "ort-cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for index in range(count):
+        assert sum(str(folder / f"{index}.png") in line for line in lines) == 1
+    classes = sum("%" in line for line in lines)
+    assert classes == (5 if count == 1 else 2)  # a row per class, or per image
 
 
 @pytest.mark.parametrize("embedded", [True, False])

@@ -11,9 +11,11 @@ import pytest
 from tests.conftest import photos
 from tests.heard import Heard
 from vgg_deploy import stored
+from vgg_deploy.backends import BACKENDS
+from vgg_deploy.backends.base import Missing
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
-from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle
+from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
 from vgg_deploy.pipeline.cells import Selection
 from vgg_deploy.pipeline.verified import NOT_VERIFIED
 from vgg_deploy.pipeline.verify import (
@@ -122,3 +124,48 @@ def test_how_verify_was_asked_is_stored(bundle: Bundle, tmp_path: Path) -> None:
     given = photos(tmp_path / "photos", 1)
     told = verify_bundle(bundle, replace(VERIFY, data=str(given))).options
     assert str(tmp_path) not in str(told)
+
+
+@pytest.mark.parametrize("file", [VERIFY_FILE, BENCH_FILE])
+def test_where_nothing_ran_what_was_found_before_stays(
+    file: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["bench", "--seconds", "0.05", "--no-limits", "--batch", "1"]
+    if file == VERIFY_FILE:
+        command = ["verify", "--images", "8", "--no-accuracy", "--data", "sample"]
+    words = [command[0], str(bundle.root), *command[1:], "-f", "onnx"]
+    path = bundle.root / file
+    with monkeypatch.context() as gone:
+        lose_backends(gone)
+        assert main(words) == 10
+        assert {r.get("verdict", r.get("status")) for r in rows(path)} == {"skipped"}, "the first"
+        assert main(words) == 10
+    assert main([*words, "-b", "ort-cpu"]) == 0
+    before = path.read_bytes()
+    capsys.readouterr()
+    lose_backends(monkeypatch)
+    assert main(words) == 10
+    assert f"so {file} stays as it was" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def lose_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the reference is left, which opens no ONNX file."""
+    nothing = Missing("no library", "install one")
+    for name, backend in BACKENDS.items():
+        if name != "torch":
+            monkeypatch.setattr(type(backend), "probe", lambda self: nothing)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads(path.read_text())["rows"]
+    return found
+
+
+def test_of_timings_that_failed_only_those_that_were_tried_are_counted(bundle: Bundle) -> None:
+    made = bench_bundle(bundle, BENCH)
+    failed = replace(made.rows[0], status="failed", reason="broke", samples_ns=())
+    skipped = replace(failed, status="skipped", batch=0)
+    error = bench_error(replace(made, rows=(failed, skipped)))
+    assert error is not None
+    assert error.cause.startswith("1 of 1 cells failed")

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import make_bundle, make_card
+from tests.conftest import LABELS, make_bundle, make_card
 from vgg_deploy import jsonio
-from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.errors import BackendNotAvailable, Interrupted, RefusedInput, UsageError
 from vgg_deploy.files import sha256_of
-from vgg_deploy.model.checkpoint import load_state, read_card
+from vgg_deploy.manifest import Draft
+from vgg_deploy.model.checkpoint import load_state, read_card, save_checkpoint
 from vgg_deploy.pipeline import pictures
 from vgg_deploy.pipeline.cells import Selection
 from vgg_deploy.pipeline.export import export_bundle
@@ -31,6 +32,7 @@ from vgg_deploy.pipeline.train import train_bundle
 from vgg_deploy.pipeline.verify import VerifyOptions, verdict_error, verify_bundle
 from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.report.findings import gather
+from vgg_deploy.spec import unnamed_labels
 from vgg_deploy.train import loop
 from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import EpochRow, Evaluation, Mistake
@@ -102,6 +104,43 @@ def test_an_image_folder_from_training_to_verdict(trained: Bundle, photos: Path)
     assert verdict_error(verify_bundle(bundle, options)) is None  # without the photos, too
 
 
+def test_its_own_folder_is_known_by_another_name(
+    trained: Bundle, photos: Path, tmp_path: Path
+) -> None:
+    """Else all images, most of which it was trained on, would be tested with."""
+    moved = shutil.copytree(photos, tmp_path / "moved")
+    options = VerifyOptions(selection=Selection(backends=("torch",)), images=8, data=str(moved))
+    accuracy = verify_bundle(trained, options).rows[0].accuracy
+    assert accuracy is not None
+    assert (accuracy.total, accuracy.available) == (18, 90)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_loaded_network_is_verified_with_every_image(
+    trained: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], order: int
+) -> None:
+    """The same weights as if from elsewhere, with their labels in the right order or in another."""
+    card = replace(trained.card, labels=trained.card.labels[::order], dataset=None)
+    first, state = trained.checkpoint, load_state(trained.path(trained.checkpoint))
+    draft = Draft(
+        format="checkpoint", precision="fp32", input=first.input, output=first.output,
+        parent=None, made_by={},
+    )  # fmt: skip
+    bundle, _ = create_bundle(
+        tmp_path / "b", card, draft, lambda path: save_checkpoint(path, card, state), replace=False
+    )
+    words = ["verify", str(bundle.root), "-b", "torch", "--images", "8", "--data", str(photos)]
+    code = main(words)
+    out, err = (" ".join(text.split()) for text in capsys.readouterr())
+    assert "skipped 1 unreadable images: red/broken.jpg" in err
+    if order == 1:
+        assert code == 0
+        assert f"Accuracy: on 90 of the 90 images of folder {photos.name}." in out
+    else:
+        assert code == 3
+        assert "class 0 is called 'red' and is 'blue' in folder" in err
+
+
 def test_what_is_wrong_with_the_images_is_said(photos: Path, tmp_path: Path) -> None:
     heard = Heard()
     train_bundle(tmp_path / "b", replace(SAMPLE, data=str(photos)), heard)
@@ -148,14 +187,29 @@ def test_fine_tuning_with_frozen_features(trained: Bundle, tmp_path: Path) -> No
     assert any("of them frozen" in line for line in heard.lines)
 
 
-@pytest.mark.parametrize("same", [True, False])
-def test_the_last_layer_is_kept_for_the_same_classes_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: bool
+CLOTHES = load_dataset("sample").labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "rows", "said"),
+    [
+        (CLOTHES, list(range(10)), ""),
+        (CLOTHES[::-1], list(range(9, -1, -1)), "kept, its rows in the order of the data set"),
+        (unnamed_labels(10), list(range(10)), f"matched by position, class 0 is {CLOTHES[0]!r}"),
+        (LABELS, [], f"begins afresh: other classes, such as {CLOTHES[0]!r}, not 'a'"),
+        ((*CLOTHES, "hat"), [], "begins afresh: other classes, 10 instead of 11"),
+    ],
+)
+def test_the_last_layer_follows_its_classes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    labels: tuple[str, ...],
+    rows: list[int],
+    said: str,
 ) -> None:
-    """Ten classes by other names are other classes."""
     card = make_card("1x4-1x8", size=16)
-    labels = load_dataset("sample").labels if same else card.labels
-    base = make_bundle(tmp_path / "base", replace(card, labels=labels))
+    spec = replace(card.spec, classes=len(labels))
+    base = make_bundle(tmp_path / "base", replace(card, spec=spec, labels=labels))
     begun: list[loop.Start] = []
 
     def train(*given: object) -> None:
@@ -164,10 +218,34 @@ def test_the_last_layer_is_kept_for_the_same_classes_alone(
 
     monkeypatch.setattr(loop, "train", train)
     options = replace(OPTIONS, recipe="fine-tune")
+    heard = Heard()
+    request = TrainRequest(start=base.root, data="sample", options=options)
     with pytest.raises(Interrupted):
-        train_bundle(tmp_path / "b", TrainRequest(start=base.root, data="sample", options=options))
-    assert ("head.fc8.weight" in begun[0].state) == same
-    assert "head.fc7.weight" in begun[0].state
+        train_bundle(tmp_path / "b", request, heard)
+    before, after = load_state(base.path(base.checkpoint)), begun[0].state
+    for name in ("head.fc8.weight", "head.fc8.bias"):
+        assert (name in after) == bool(rows)
+        assert not rows or after[name].equal(before[name][rows])
+    assert after["head.fc7.weight"].equal(before["head.fc7.weight"])
+    lines = [line for line in heard.lines if "last layer" in line]
+    assert len(lines) == bool(said)
+    assert said in "".join(lines)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_accuracy_before_the_first_step_is_told(tmp_path: Path, kept: bool) -> None:
+    """With steps of nearly nothing it is that of the first epoch, too."""
+    card = replace(make_card("1x4-1x8", size=16), labels=CLOTHES if kept else LABELS)
+    base = make_bundle(tmp_path / "base", card)
+    options = replace(OPTIONS, recipe="fine-tune", epochs=1, lr=1e-9)
+    heard = Heard()
+    request = TrainRequest(start=base.root, data="sample", options=options)
+    train_bundle(tmp_path / "b", request, heard)
+    row = json.loads((tmp_path / "b" / "training" / "metrics.jsonl").read_text())
+    told = f"train: before the first step: test {row['test_accuracy']:.4f}"
+    assert (told in heard.lines) == kept
+    assert any("before the first step" in line for line in heard.lines) == kept
+    assert any(" on 200 of 5,000 images" in line for line in heard.lines)
 
 
 def test_frozen_batch_norm_keeps_its_statistics(tmp_path: Path) -> None:

@@ -106,6 +106,9 @@ def test_int8_without_labels_cannot_be_judged(bundle: Bundle) -> None:
     error = verdict_error(report)
     assert error is not None
     assert error.exit_code == 7
+    judged = [row for row in report.rows if row.verdict != "skipped"]
+    assert len(judged) < len(report.rows)
+    assert f"{len(rows)} of {len(judged)} not equivalent" in error.cause
 
 
 def test_without_a_usable_backend_it_is_exit_10(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
@@ -118,6 +119,22 @@ def test_a_folders_training_images_calibrate(bundle: Bundle, tmp_path: Path) -> 
     assert "range_measured_on" not in convert(clothes, "fp16", few)[1].made_by
 
 
+@pytest.mark.parametrize("inside", ["cat", "."])
+def test_images_without_classes_calibrate(bundle: Bundle, tmp_path: Path, inside: str) -> None:
+    """All of them: there is nothing to be tested with."""
+    root = photos(tmp_path / "photos", 1)
+    (root / "dog").rename(tmp_path / "dog")
+    options = CalibrationOptions(data=str(root / inside), images=12)
+    chosen = calibration_set(bundle.card, options)
+    assert chosen.source == f"folder {'photos' if inside == '.' else 'cat'} train"
+    assert len({image.tobytes() for image in (*chosen.measured, *chosen.held_out)}) == 24
+    with pytest.raises(RefusedInput, match="has 25 for training"):
+        calibration_set(bundle.card, replace(options, images=13))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RefusedInput, match="no class folders with images"):
+        calibration_set(bundle.card, replace(options, data=str(tmp_path / "empty")))
+
+
 def test_a_plain_export_keeps_what_a_folder_calibrated(bundle: Bundle, tmp_path: Path) -> None:
     """Nothing would be made, so nothing has to be named; with other counts it has."""
     own = with_card(bundle, dataset="folder photos")
@@ -128,6 +145,46 @@ def test_a_plain_export_keeps_what_a_folder_calibrated(bundle: Bundle, tmp_path:
         convert(own, "int8", CalibrationOptions(images=13))
     named = CalibrationOptions(data="sample", images=12)
     assert convert(own, "int8", named)[1].made_by["calibration_data"] == "sample train"
+
+
+def test_an_export_that_names_nothing_keeps_the_images_and_their_number(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    own = with_card(bundle, dataset="sample")
+    folder = str(photos(tmp_path / "photos", 1))
+    for precision in ("int8", "fp16"):
+        asked = CalibrationOptions(data=folder, images=12)
+        own, made, _ = convert(own, precision, asked)
+        assert convert(own, precision)[1:] == (made, True)
+        own.path(made).write_bytes(b"damaged")
+        own, again, reused = convert(own, precision)
+        assert not reused
+        assert again.sha256 == made.sha256, "made again, it is made of the same"
+        assert again.made_by == made.made_by
+        own, other, _ = convert(own, precision, CalibrationOptions(data="sample"))
+        assert other.made_by["calibration_images"] == "12", "the number was not named"
+        assert other.made_by["calibration_data"] == "sample train"
+        own, own_data, reused = convert(own, precision, CalibrationOptions(images=12))
+        assert (own_data, reused) == (other, True)
+
+
+def test_where_nothing_is_there_it_is_128_images(bundle: Bundle) -> None:
+    own = with_card(bundle, dataset="sample")
+    assert convert(own, "fp16")[1].made_by["calibration_images"] == "128"
+    assert images_to_run("fp16") == 128
+
+
+def test_the_images_of_a_folder_that_is_gone_are_not_replaced_by_others(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    own = with_card(bundle, dataset="sample")
+    folder = photos(tmp_path / "photos", 1)
+    own, made, _ = convert(own, "int8", CalibrationOptions(data=str(folder), images=12))
+    shutil.rmtree(folder)
+    assert convert(own, "int8")[1:] == (made, True)
+    own.path(made).write_bytes(b"damaged")
+    with pytest.raises(RefusedInput, match="photos"):
+        convert(own, "int8")
 
 
 def test_the_range_of_a_model_of_unknown_data_from_a_folder_of_fashion_mnist(

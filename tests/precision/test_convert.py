@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto
 
@@ -23,6 +24,7 @@ from vgg_deploy.data.images import to_channels
 from vgg_deploy.data.preprocess import preprocess
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
 from vgg_deploy.export import export
+from vgg_deploy.export.embedded import export_embedded
 from vgg_deploy.manifest import save_manifest
 from vgg_deploy.precision import ONNX_PRECISIONS, convert
 from vgg_deploy.precision.convert import images_to_run
@@ -86,10 +88,26 @@ def test_is_valid_small_and_says_what_it_is(
     assert json.loads(metadata["vgg_deploy.precision"]) == precision
     assert json.loads(metadata["vgg_deploy.made_by"]) == artifact.made_by
     plain = {e.key: e.value for e in onnx.load(bundle.path(source)).metadata_props}
-    assert set(metadata) == set(plain) | {"vgg_deploy.made_by"}
+    needs = {"vgg_deploy.needs"} if precision == "fp8" else set()
+    assert set(metadata) == set(plain) | {"vgg_deploy.made_by"} | needs
     assert all(metadata[k] == plain[k] for k in plain if k != "vgg_deploy.precision")
     assert str(bundle.root).encode() not in path.read_bytes()
     assert artifact.size_bytes < 0.9 * source.size_bytes
+
+
+def test_an_fp8_file_says_how_onnx_runtime_opens_it(converted: Callable[[str], Bundle]) -> None:
+    """The option that its metadata names is enough, also with the preprocessing inside."""
+    bundle, embedded, _ = export_embedded(converted("vgg11"), precision="fp8")
+    for artifact in (artifact_of(bundle, "fp8"), embedded):
+        path = bundle.path(artifact)
+        metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+        needs = json.loads(metadata["vgg_deploy.needs"])
+        assert needs == artifact.made_by["needs"]
+        level = needs.split()[-1]
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        assert session.get_modelmeta().custom_metadata_map["vgg_deploy.needs"] == json.dumps(needs)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])

@@ -20,7 +20,7 @@ from vgg_deploy.report.gpu_table import gpu_table
 from vgg_deploy.report.html import REPORT_FILE, write_report
 from vgg_deploy.report.judged import STALE, digests
 from vgg_deploy.report.sections import Section, sections
-from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, GpuState, VerifyReport
+from vgg_deploy.results import BENCH_FILE, VERIFY_FILE, BenchReport, GpuState, VerifyReport
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -71,6 +71,18 @@ def test_the_page_holds_everything(sample: Bundle, tmp_path: Path) -> None:
     for artifact in sample.artifacts:
         assert artifact.sha256 in page
     assert "vgg-deploy verify fmnist --batch 1 --batch 2 --batch 8" in words
+
+
+def test_reasons_stand_below_their_rows_where_a_table_is_wide(
+    sample: Bundle, tmp_path: Path
+) -> None:
+    page = page_of(sample, tmp_path)
+    table = page[page.index("Latency in milliseconds per batch") :].partition("</table>")[0]
+    heads = re.findall(r'<th scope="col"[^>]*>([^<]*)', table)
+    assert "Reason" not in heads
+    spans = re.findall(r'<td colspan="(\d+)"><span>Reason: ([^<]+)</span>', table)
+    assert spans
+    assert {int(columns) for columns, _ in spans} == {len(heads)}
 
 
 def test_nothing_is_fetched(sample: Bundle, tmp_path: Path) -> None:
@@ -294,6 +306,7 @@ def test_markdown_says_what_the_page_says(sample: Bundle, tmp_path: Path) -> Non
     text = write_report(sample, tmp_path / "report.md", "md").read_text(encoding="utf-8")
     for line in ("# fmnist: Not equivalent", "## Equivalence", "## Limits", "- ✓ 5 equivalent"):
         assert f"\n{line}\n" in f"\n{text}"
+    assert f"Timed {stored.load(BenchReport, sample.root / BENCH_FILE).made_at}." in text
     assert HOSTILE not in text
     assert "<svg" not in text
     assert "ort-cpu 2.64 ms" in text  # what a drawing shows, in words
@@ -308,6 +321,16 @@ def test_json_holds_the_tables(sample: Bundle, tmp_path: Path) -> None:
     rows = tables["Latency in milliseconds per batch, and throughput"]["rows"]
     assert rows[0]["Backend"] == "openvino"
     assert rows[0]["p50"] == "2.60"
+    assert found["schema_version"] == 1
+    assert found["checkpoint"] == sample.checkpoint.sha256
+    stored_bench = stored.load(BenchReport, sample.root / BENCH_FILE)
+    assert found["made_at"]["timed"] == stored_bench.made_at
+    timed = {(row["id"], row["batch"]): row for row in found["figures"]["bench"]}
+    fastest = timed["openvino:model.fp32.onnx", 1]
+    assert fastest["figures"]["p50_ms"] == pytest.approx(2.60, abs=0.005)
+    compared = {row["id"]: row for row in found["figures"]["verify"]}
+    assert {row["verdict"] for row in compared.values()} >= {"equivalent", "different"}
+    assert compared["ort-cpu:model.fp32.onnx"]["figures"]["rel_l2"]["limit"] > 0
     figures = {part.get("table"): part for part in found["sections"]["equivalence"]}
     judged = figures["Every figure beside its limit"]["rows"]
     assert any("≤" in row.get("notes", {}).get("relative L2 error", "") for row in judged)

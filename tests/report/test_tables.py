@@ -10,6 +10,7 @@ from tests.report.samples import ENVIRONMENT, bench_report, replaced, verify_rep
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.report.console import to_rich
 from vgg_deploy.report.judged import STALE, limit_text, relation, used_up
+from vgg_deploy.report.learning import training_table
 from vgg_deploy.report.table import Column, Row, Table, escaped, simple_table, to_markdown
 from vgg_deploy.report.tables import (
     artifacts_table,
@@ -18,7 +19,6 @@ from vgg_deploy.report.tables import (
     environment_table,
     figures_table,
     startup_table,
-    training_table,
     verify_table,
 )
 from vgg_deploy.results import Figure

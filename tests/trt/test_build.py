@@ -22,7 +22,8 @@ from vgg_deploy.errors import (
     UsageError,
 )
 from vgg_deploy.manifest import Draft
-from vgg_deploy.trt.build import _alone, build_engine, read_notes
+from vgg_deploy.trt.build import _alone, build_engine
+from vgg_deploy.trt.notes import read_notes
 from vgg_deploy.trt.options import BuildOptions
 from vgg_deploy.trt.profile import Profile
 from vgg_deploy.trt.timing_cache import cache_path
@@ -255,6 +256,13 @@ def test_no_onnx_file_and_a_changed_one(bundle: Bundle) -> None:
     assert f"export {bundle.root} --format onnx --precision bf16" in caught.value.remedy
     (bundle.root / "model.fp32.onnx").write_bytes(b"x")
     with pytest.raises(DigestMismatch):
+        built(bundle, fake_of("11"))
+
+
+def test_an_engine_of_an_onnx_file_that_was_edited_since_is_not_reused(bundle: Bundle) -> None:
+    bundle, _, _ = built(bundle, fake_of("11"))
+    (bundle.root / "model.fp32.onnx").write_bytes(b"x")
+    with pytest.raises(DigestMismatch, match="has 1 bytes instead"):
         built(bundle, fake_of("11"))
 
 

@@ -20,9 +20,9 @@ from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
 from vgg_deploy.errors import BackendNotAvailable, UsageError, VggDeployError
 from vgg_deploy.trt import build
-from vgg_deploy.trt.build import read_notes
 from vgg_deploy.trt.failure import build_failure
 from vgg_deploy.trt.log import Log
+from vgg_deploy.trt.notes import read_notes
 from vgg_deploy.trt.options import BuildOptions
 
 LIBRARY, FILE, MEMORY = 10, 3, 6  # exit codes

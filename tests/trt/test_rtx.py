@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -16,12 +17,13 @@ from tests.trt.test_build import plant
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
-from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
 from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.precision.options import CalibrationOptions
-from vgg_deploy.trt.build import build_engine, read_notes
+from vgg_deploy.trt.build import build_engine
 from vgg_deploy.trt.flavour import load
 from vgg_deploy.trt.log import Log
+from vgg_deploy.trt.notes import read_notes
 from vgg_deploy.trt.options import BuildOptions
 from vgg_deploy.trt.place import Place
 from vgg_deploy.trt.profile import Profile
@@ -165,8 +167,33 @@ def test_two_real_builds_at_once_make_one_engine(bundle: Bundle) -> None:
 
 def test_a_plan_without_weights_needs_a_gpu_to_build_there(bundle: Bundle) -> None:
     options = BuildOptions(flavour="tensorrt_rtx", compute_capability="8.9", strip_weights=True)
-    with pytest.raises(RefusedInput, match=r"could not build model\.fp32\.onnx"):
+    with pytest.raises(BackendNotAvailable, match="needs a GPU to build with --strip-weights"):
         made(bundle, options)
+    library = load("tensorrt_rtx")  # else the table would refuse what a newer library can build
+    traits = replace(library.traits, on_gpu_only=frozenset())
+    place = Place(library=replace(library, traits=traits), driver=None, gpu=None)
+    with pytest.raises(RefusedInput, match=r"could not build model\.fp32\.onnx"):
+        build_engine(bundle, options, Told(), place)
+
+
+def test_too_little_workspace_is_told_with_the_option_that_gives_it(bundle: Bundle) -> None:
+    with pytest.raises(RefusedInput, match="workspace limit") as caught:
+        made(bundle, replace(options_for("fp32", "8.9"), workspace=1))
+    assert "larger --workspace" in caught.value.remedy
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
+@pytest.mark.parametrize("batches", [(1,), (1, 8)], ids=str)
+def test_products_in_generated_kernels_are_found_in_every_profile(
+    bundle: Bundle, precision: Precision, batches: tuple[int, ...]
+) -> None:
+    """For a batch of 1 TensorRT makes its matrix products itself: ``__myl_MulSumAddRelu``."""
+    profiles = tuple(Profile(size, size, size) for size in batches)
+    bundle, engine, _ = made(bundle, replace(options_for(precision, "8.9"), profiles=profiles))
+    notes = read_notes(bundle, engine)
+    assert notes.computed_by_profile() == ({precision: PRODUCTS},) * len(batches)
+    generated = [layer for layer in notes.layers if "MulSum" in layer.name]
+    assert bool(generated) == (precision != "int8")
 
 
 def test_the_commands_from_build_to_layers(
@@ -220,6 +247,7 @@ def test_inspect_refuses_what_it_does_not_know(
         (["--batch", "8:1:64"], 2, "batch profile 8:1:64"),
         (["--batch", "1:8"], 2, "batch profile '1:8'"),
         (["--batch", "0"], 2, "batch profile 0:0:0"),
+        (["--batch", "1:8:100000000"], 2, "give at most 65,536 images in a batch"),
         (["--workspace", "0"], 2, "--workspace 0"),
         (["--optimization-level", "6"], 2, "--optimization-level 6"),
         (["--flavour", "tensorrt-rtx", "--version-compatible"], 2, "no --version-compatible"),

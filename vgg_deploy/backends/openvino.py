@@ -43,10 +43,19 @@ class OpenVino:
             return importable("openvino", CPU_REMEDY)
 
     def refuses(self, artifact: Artifact, /) -> Missing | None:
-        """Half precision where this processor would only emulate it in float32."""
+        """Half precision that this processor would only emulate, and bf16 of a file that resizes.
+
+        The hint is for the whole graph: resize and normalisation are computed in it, too, which
+        bf16 is too coarse for.
+        """
         capability = _HALF.get(artifact.precision)
         if capability is None or self.probe():
             return None
+        if artifact.format == "embedded" and artifact.precision == "bf16":
+            return Missing(
+                "openvino would compute the preprocessing in bf16, too",
+                "use the plain bf16 file, or the fp32 or int8 one here",
+            )
         try:
             with translated(f"openvino could not say what it computes {artifact.path} in"):
                 here = _capabilities()

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, TextIO
 
@@ -49,12 +50,20 @@ def _sized(console: Console) -> Console:
     return console
 
 
-def show(*tables: Table) -> None:
-    """Print tables on stdout."""
-    from vgg_deploy.report.console import to_rich
+def show(*tables: Table, whole: bool = False) -> None:
+    """Print tables on stdout.
+
+    With ``whole`` titles are not broken, and nobody's terminal is as wide as the table.
+    """
+    from vgg_deploy.report.console import needed_width, to_rich, to_title
 
     console = out()
     for table in tables:
+        if whole:
+            console.print(to_title(table), soft_wrap=True)
+            table = replace(table, title="")  # noqa: PLW2901
+            if not console.is_terminal:
+                console.width = max(console.width, needed_width(console, table))
         console.print(to_rich(table))
 
 
@@ -129,7 +138,8 @@ def _path(value: object) -> str:
 
 def remark(text: str) -> None:
     """One line on stderr."""
-    err().print(text, markup=False)
+    console = err()
+    console.print(text, markup=False, soft_wrap=not console.is_terminal)
 
 
 @contextmanager

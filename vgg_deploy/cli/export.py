@@ -32,7 +32,7 @@ def export(
     formats: FormatsOption = None,
     precisions: PrecisionsOption = None,
     calibration_data: CalibrationDataOption = None,
-    calibration_images: CalibrationImagesOption = 128,
+    calibration_images: CalibrationImagesOption = None,
     data_dir: DataDirOption = None,
     embedded: Annotated[
         bool,
@@ -61,7 +61,7 @@ def export(
     """
     from vgg_deploy.bundle import open_bundle
     from vgg_deploy.export.baked import EmbeddedOptions, resize_of
-    from vgg_deploy.pipeline.export import export_bundle
+    from vgg_deploy.pipeline.export import export_files
     from vgg_deploy.precision.options import CalibrationOptions
 
     if not _MEASURED & set(precisions or ()):
@@ -73,7 +73,7 @@ def export(
         data=calibration_data, data_dir=data_dir, images=calibration_images
     )
     with watching() as watch:
-        _, made, skipped = export_bundle(
+        done = export_files(
             open_bundle(bundle),
             tuple(formats or ()),
             watch,
@@ -82,6 +82,10 @@ def export(
             embedded=options if embedded else None,
         )
     if as_json:
-        print_json({"artifacts": made, "skipped": skipped})
+        told = {"artifacts": done.made, "skipped": done.skipped}
+        print_json({**told, "failed": done.failed, "dropped": done.dropped})
     else:
-        remark(f"{len(made)} artifacts in {bundle}, {len(skipped)} skipped")
+        failed = f", {len(done.failed)} failed" if done.failed else ""
+        remark(f"{len(done.made)} artifacts in {bundle}, {len(done.skipped)} skipped{failed}")
+    if done.error:
+        raise done.error

@@ -8,7 +8,8 @@ import typer
 
 from vgg_deploy.cli.console import print_json, remark, show
 from vgg_deploy.cli.options import BundleArgument, JsonOption
-from vgg_deploy.files import unfinished
+from vgg_deploy.files import shown, unfinished
+from vgg_deploy.manifest import strays
 
 if TYPE_CHECKING:
     from vgg_deploy.bundle import Bundle
@@ -22,12 +23,11 @@ def inspect(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What is in a bundle, where each file came from, whether digests hold (exit 4 if not).
+    """What network a bundle holds, its files, and whether their digests hold (exit 4 if not).
 
     Example: vgg-deploy inspect artifacts/fmnist
     """
     from vgg_deploy.bundle import open_bundle
-    from vgg_deploy.report.tables import artifacts_table
 
     opened = open_bundle(bundle)
     if engine is not None:
@@ -39,10 +39,28 @@ def inspect(
     if as_json:
         print_json({"manifest": opened.manifest, "problems": problems})
     else:
-        show(artifacts_table(opened, problems))
+        _show(opened, problems)
     _name_unfinished(opened)
+    _name_strays(opened)
     opened.check(a for a in opened.artifacts if str(a.path) in problems)
     opened.check_golden()
+
+
+def _show(bundle: Bundle, problems: dict[str, str]) -> None:
+    from vgg_deploy.report.model_tables import network_table
+    from vgg_deploy.report.tables import artifacts_table
+
+    checkpoint = bundle.find("checkpoint")
+    made_by = checkpoint.made_by if checkpoint else {}
+    show(network_table(bundle.card, made_by), artifacts_table(bundle, problems))
+
+
+def _name_strays(bundle: Bundle) -> None:
+    for path in strays(bundle.root, bundle.manifest):
+        remark(
+            f"{shown(path)} looks like a file of the bundle, but the manifest does not name it: it "
+            "is from before or from elsewhere, no command opens it, and it may be deleted"
+        )
 
 
 def _name_unfinished(bundle: Bundle) -> None:

@@ -145,14 +145,19 @@ CalibrationDataOption = Annotated[
     str | None,
     typer.Option(
         help="Data set, or folder of images, whose training images int8, fp8 and fp16 are "
-        "measured on; without it the data set the model was trained on.",
+        "measured on, with or without class folders; without it the data set the model was "
+        "trained on.",
         metavar="<str>",
         parser=named_data,
         autocompletion=complete(_datasets),
     ),
 ]
 CalibrationImagesOption = Annotated[
-    int, typer.Option(help="How many images to measure on, and as many again to compare on.")
+    int | None,
+    typer.Option(
+        help="How many images to measure on, and as many again to compare on. Default: as many "
+        "as for the file that is there, else 128."
+    ),
 ]
 BackendsOption = Annotated[
     list[str] | None,

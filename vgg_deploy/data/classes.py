@@ -27,6 +27,10 @@ class Aside:
     remarks: list[str] = field(default_factory=list)
 
 
+class NoClasses(RefusedInput):
+    """Fewer than two folders with images."""
+
+
 def classes_in(folder: Path, aside: Aside) -> dict[str, list[Path]]:
     """Images by class, classes in the order of their names.
 
@@ -34,20 +38,17 @@ def classes_in(folder: Path, aside: Aside) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     for path in folders_in(folder):
-        files = _below(path)
-        images = [p for p in files if _is_image(p)]
+        images, rest = images_below(path)
         if is_ours(path) or (not images and is_bundle(path)):
             aside.remarks.append(f"{shown(path)} is of vgg-deploy itself: not a class")
             continue
-        rest = Counter(
-            shown(p.suffix.lower()) or "without an ending" for p in files if not _is_image(p)
-        )
         aside.others.update(rest)
         _require_class(path, images, rest)
         found[path.name] = images
+    _refuse_empty(folder, found)
     if len(found) < 2:
         what = f"only one class, {next(iter(found))}" if found else "no class folders with images"
-        raise RefusedInput(
+        raise NoClasses(
             f"{shown(folder)} has {what}", "put the images of each class into a folder of its own"
         )
     return found
@@ -56,6 +57,14 @@ def classes_in(folder: Path, aside: Aside) -> dict[str, list[Path]]:
 def folders_in(folder: Path) -> list[Path]:
     """The folders in a folder that are not hidden, by name."""
     return sorted(p for p in folder.iterdir() if _seen(p.name) and p.is_dir())
+
+
+def images_below(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """The images anywhere below a folder, in the order of their names, and other files' endings."""
+    files = _below(folder)
+    rest = (p for p in files if not _is_image(p))
+    endings = Counter(shown(p.suffix.lower()) or "without an ending" for p in rest)
+    return [p for p in files if _is_image(p)], endings
 
 
 def has_images(folder: Path) -> bool:
@@ -72,14 +81,20 @@ def _require_class(path: Path, images: Sequence[Path], rest: Mapping[str, int]) 
         raise RefusedInput(
             f"the name of the class folder {shown(path)} is not UTF-8", "give it another name"
         )
-    if not images and not rest:
-        raise RefusedInput(
-            f"the class folder {path} is empty", "put its images there, or remove the folder"
-        )
-    if not images:
+    if rest and not images:
         raise RefusedInput(
             f"{path} holds no image that can be read, only {listed(rest)}",
             f"convert them to JPEG or PNG, or move the folder away; read are {' '.join(SUFFIXES)}",
+        )
+
+
+def _refuse_empty(folder: Path, found: Mapping[str, Sequence[Path]]) -> None:
+    empty = [name for name, images in found.items() if not images]
+    if empty:
+        refusal = RefusedInput if len(found) - len(empty) > 1 else NoClasses
+        raise refusal(
+            f"the class folder {folder / empty[0]} is empty",
+            "put its images there, or remove the folder",
         )
 
 

@@ -70,10 +70,23 @@ class Dataset:
     source: str  # where it was found, for people
     train: Split
     test: Split
-    labels: tuple[str, ...]  # class names, by label
+    labels: tuple[str, ...]  # class names, by label; empty for images of no class
     remarks: tuple[str, ...] = ()  # for people: what was left out, what is uneven
     validation: Split | None = None  # to choose the best epoch with
     skipped: tuple[str, ...] = ()  # every image that could not be read, and why
+    files: str = ""  # of a folder: what tells its files from others, wherever they lie
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every image is for testing."""
+        return self.train is self.test or not len(self.train)
+
+    @property
+    def count(self) -> int:
+        """Images of all splits."""
+        if self.is_whole:
+            return len(self.test)
+        return len(self.train) + len(self.test) + len(self.validation or ())
 
     def fingerprint(self) -> str:
         """Name, counts and a digest of all images and labels: what tells data sets apart."""

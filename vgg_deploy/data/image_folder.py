@@ -3,6 +3,7 @@
     PATH/train/cat/*.jpg  PATH/test/cat/*.jpg     with a split of its own (test, val ...)
     PATH/cat/*.jpg        PATH/dog/*.jpg          a fifth of each class is kept for testing
     PATH/train/cat/*.jpg  alone                   as well
+    PATH/*.jpg                                    where labels are not needed
 
 Which images are kept follows from their names alone, so that training and verifying agree. With
 train, val and test the best epoch is chosen on val.
@@ -10,81 +11,112 @@ train, val and test the best epoch is chosen on val.
 
 from __future__ import annotations
 
-import math
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from vgg_deploy import environment
 from vgg_deploy.data.classes import listed
 from vgg_deploy.data.dataset import Dataset, Split
-from vgg_deploy.data.image_tree import ImageFile, Tree, digest_of, find_images
+from vgg_deploy.data.image_tree import (
+    ImageFile,
+    Tree,
+    digest_of,
+    find_any_images,
+    find_images,
+    refuse_single,
+)
 from vgg_deploy.data.images import read_as_stored, to_channels
-from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError, and_more
+from vgg_deploy.data.squares import Geometry, Pixels, squared
+from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError, and_more, os_errors
 from vgg_deploy.files import shown
 
 _IMBALANCED = 3.0  # largest class to smallest
 _NAMED = 3  # skipped files that a remark names
 _MEMORY_SHARE = 0.6  # of this machine's memory that the images may take
 
-Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Geometry:
-    """How images of any size become squares of one: what comes before the preprocessing.
-
-    The shorter side is resized to ``side``, then the centre is cut out; or, where the preprocessing
-    does that, too, both sides are resized to ``side``.
-    """
-
-    side: int  # pixels
-    channels: int
-    cropped: bool = True
-
 
 @dataclass(kw_only=True)
-class _Seen:
+class _Noticed:
     """What is noticed while images are decoded."""
 
     unread: list[tuple[int, str]] = field(default_factory=list)  # the class, and the file and why
     coloured: int = 0  # images of colours that a grey network does not see
 
 
-def load_image_folder(root: Path, geometry: Geometry) -> Dataset:
+def load_image_folder(
+    root: Path,
+    geometry: Geometry,
+    *,
+    seen: Collection[str] | None = None,
+    labelled: bool = True,
+) -> Dataset:
     """All images below ``root`` in memory, classes in the order of their names.
+
+    ``seen`` are the data sets, by name or by ``Dataset.files``, that a network has seen: another
+    one without splits is for testing as a whole. Unless ``labelled``, images that are not in class
+    folders do, too.
 
     Images that cannot be read are left out: ``Dataset.skipped`` names them. ``Dataset.remarks``
     names the first ones and tells uneven classes. Raises ``RefusedInput`` for fewer than two
     classes or a class without images, and ``ResourceLimit`` when the images do not fit into memory.
     """
-    tree = find_images(root)
-    labels = tree.labels
-    kinds = (tree.train, tree.test, tree.validation)
-    for files in kinds:  # mixed, so that the first few are of all classes
-        files.sort(key=lambda f: digest_of(f.path.relative_to(root)))
-    _require_memory(sum(map(len, kinds)), geometry)
-    seen = _Seen()
-    train, test, validation = (_read(root, files, geometry, seen) for files in kinds)
-    checked = [(train, "training"), (test, "testing")]
-    for split, what in [*checked, *[(validation, "validation")] * bool(tree.validation)]:
-        _require_all(root, split, tree, what, seen)
+    tree = find_images(root) if labelled else find_any_images(root)
+    name, digest = f"folder {shown(root.name or root.absolute().name)}", _files_digest(tree)
+    if seen is not None and tree.kept and not {name, digest} & set(seen):
+        tree = tree.all_for_testing()
+    refuse_single(tree)
+    _require_memory(len(tree.every), geometry)
+    noticed = _Noticed()
+    train, test, validation = _splits(root, tree, geometry, noticed)
     return Dataset(
-        name=f"folder {shown(root.name or root.absolute().name)}",
+        name=name,
         source=shown(root),
         train=train,
         test=test,
-        labels=labels,
-        remarks=tuple(_remarks(train, tree, seen)),
-        validation=validation if tree.validation else None,
-        skipped=tuple(text for _, text in seen.unread),
+        labels=tree.labels,
+        remarks=tuple(_remarks(train if len(train) else test, tree, noticed)),
+        validation=validation,
+        skipped=tuple(text for _, text in noticed.unread),
+        files=digest,
     )
+
+
+def _splits(
+    root: Path, tree: Tree, geometry: Geometry, noticed: _Noticed
+) -> tuple[Split, Split, Split | None]:
+    """The images of each split, and of none for validation where there are no such files."""
+
+    def read(files: Sequence[ImageFile]) -> Split:
+        # mixed, so that the first few are of all classes
+        ordered = sorted(files, key=lambda f: digest_of(f.path.relative_to(root)))
+        return _read(root, ordered, geometry, noticed)
+
+    train = read(tree.train)
+    test = train if tree.test is tree.train else read(tree.test)
+    validation = read(tree.validation) if tree.validation else None
+    if tree.train:
+        _require_all(root, train, tree, "training", noticed)
+    _require_all(root, test, tree, "testing", noticed)
+    if validation is not None:
+        _require_all(root, validation, tree, "validation", noticed)
+    return train, test, validation
+
+
+def _files_digest(tree: Tree) -> str:
+    """What tells the images from others, wherever they lie: names and sizes, in hexadecimal."""
+    base = tree.base
+    with os_errors(f"read {shown(base)}"):
+        found = sorted((f.path.relative_to(base), f.path.stat().st_size) for f in tree.every)
+    digest = hashlib.sha256()
+    for path, size in found:
+        digest.update(digest_of(path) + size.to_bytes(8, "big"))
+    return digest.hexdigest()[:16]
 
 
 def _require_memory(count: int, geometry: Geometry) -> None:
@@ -101,7 +133,7 @@ def _require_memory(count: int, geometry: Geometry) -> None:
         )
 
 
-def _read(root: Path, files: Sequence[ImageFile], geometry: Geometry, seen: _Seen) -> Split:
+def _read(root: Path, files: Sequence[ImageFile], geometry: Geometry, noticed: _Noticed) -> Split:
     """Decode on all cores; what cannot be read is noted."""
 
     def one(file: ImageFile) -> tuple[Pixels, bool] | str:
@@ -119,10 +151,10 @@ def _read(root: Path, files: Sequence[ImageFile], geometry: Geometry, seen: _See
     with ThreadPoolExecutor(environment.usable_cores()) as pool:
         for file, found in zip(files, pool.map(one, files), strict=True):
             if isinstance(found, str):
-                seen.unread.append((file.label, found))
+                noticed.unread.append((file.label, found))
                 continue
             images[len(labels)], coloured = found
-            seen.coloured += coloured
+            noticed.coloured += coloured
             labels.append(file.label)
     return Split(images[: len(labels)], np.array(labels, np.int64))
 
@@ -132,45 +164,17 @@ def _coloured(image: Pixels) -> bool:
     return image.shape[2] == 3 and bool((image[..., :1] != image[..., 1:]).any())
 
 
-def squared(image: Pixels, geometry: Geometry) -> Pixels:
-    """uint8 ``[H, W, C]`` as ``[side, side, C]``; resizing is bilinear and antialiased.
-
-    Only what the crop keeps is resized: all of a long strip would be gigabytes.
-    """
-    height, width, channels = image.shape
-    side = geometry.side
-    short = min(height, width)
-    rows, top, bottom = _kept(height, short if geometry.cropped else height, side)
-    columns, left, right = _kept(width, short if geometry.cropped else width, side)
-    cut = np.ascontiguousarray(image[rows, columns])
-    picture = Image.fromarray(cut[..., 0] if channels == 1 else cut).resize(
-        (side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom)
-    )
-    return np.asarray(picture, np.uint8).reshape(side, side, channels)
-
-
-def _kept(length: int, short: int, side: int) -> tuple[slice, float, float]:
-    """The pixels of an axis that the crop is made from, and where in them it starts and ends.
-
-    ``short`` is the length that becomes ``side``. Pillow's box is float32: counted from the slice
-    it stays exact however long the axis is.
-    """
-    resized = max(side, round(length * (side / short)))
-    before = (resized - side) // 2
-    start, end = before * length / resized, (before + side) * length / resized
-    reach = math.ceil(max(1.0, length / resized)) + 1  # of the filter, beyond the box
-    first, last = max(0, int(start) - reach), min(length, math.ceil(end) + reach)
-    return slice(first, last), start - first, end - first
-
-
-def _require_all(root: Path, split: Split, tree: Tree, what: str, seen: _Seen) -> None:
+def _require_all(root: Path, split: Split, tree: Tree, what: str, noticed: _Noticed) -> None:
+    if not tree.labels:
+        _require_some(root, split, noticed)
+        return
     counts = np.bincount(split.labels, minlength=len(tree.labels))
     empty = np.flatnonzero(counts == 0).tolist()
     if not empty:
         return
-    unread = [text for label, text in seen.unread if label in set(empty)]
+    unread = [text for label, text in noticed.unread if label in set(empty)]
     more = f"; {len(unread)} of these could not be read, first {unread[0]}" if unread else ""
-    need = "at least two, because a fifth is kept for testing" if tree.shared else "one per split"
+    need = "at least two, because a fifth is kept for testing" if tree.kept else "one per split"
     raise RefusedInput(
         f"{shown(root)} has no readable {what} images of "
         f"{and_more([tree.labels[label] for label in empty])}{more}",
@@ -178,17 +182,32 @@ def _require_all(root: Path, split: Split, tree: Tree, what: str, seen: _Seen) -
     )
 
 
-def _remarks(train: Split, tree: Tree, seen: _Seen) -> Iterator[str]:
+def _require_some(root: Path, split: Split, noticed: _Noticed) -> None:
+    if len(split):
+        return
+    count, (_, first) = len(noticed.unread), noticed.unread[0]
+    raise RefusedInput(
+        f"{shown(root)} has no readable images; {count} could not be read, first {first}",
+        "give some",
+    )
+
+
+def _remarks(split: Split, tree: Tree, noticed: _Noticed) -> Iterator[str]:
     labels = tree.labels
     yield from tree.remarks
+    if tree.kept_remark:
+        yield tree.kept_remark
     if tree.others:
         yield f"left out by their endings: {listed(tree.others)}"
-    if seen.unread:
-        names = [text for _, text in seen.unread]
+    if noticed.unread:
+        names = [text for _, text in noticed.unread]
         yield f"skipped {len(names)} unreadable images: {and_more(names, _NAMED)}"
-    if seen.coloured:
-        yield f"the network takes grey images: the colour of {seen.coloured:,} of these is dropped"
-    counts = np.bincount(train.labels, minlength=len(labels))
+    if noticed.coloured:
+        count = noticed.coloured
+        yield f"the network takes grey images: the colour of {count:,} of these is dropped"
+    if not labels:
+        return
+    counts = np.bincount(split.labels, minlength=len(labels))
     most, least = int(counts.argmax()), int(counts.argmin())
     if counts[most] > _IMBALANCED * counts[least]:
         yield (

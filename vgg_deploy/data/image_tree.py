@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vgg_deploy.data.classes import Aside, classes_in, folders_in, has_images
+from vgg_deploy.data.classes import (
+    Aside,
+    NoClasses,
+    classes_in,
+    folders_in,
+    has_images,
+    images_below,
+)
 from vgg_deploy.data.ours import is_ours
 from vgg_deploy.errors import RefusedInput, and_more, os_errors
 from vgg_deploy.files import shown
@@ -37,8 +45,22 @@ class Tree:
     test: list[ImageFile]
     validation: list[ImageFile]  # empty without a folder of its own
     others: Mapping[str, int]
-    remarks: Sequence[str]  # for people: how the folders were taken
-    shared: bool  # whether test is a part of the folders of train
+    base: Path  # the folder of the classes, or of the splits
+    remarks: Sequence[str] = ()  # for people: how the folders were taken
+    kept: bool = False  # whether the test images were kept from those of training
+    kept_remark: str = ""  # for people, where that is not expected
+
+    @property
+    def every(self) -> list[ImageFile]:
+        """The images of all splits, each once."""
+        if self.test is self.train:
+            return self.train
+        return [*self.train, *self.test, *self.validation]
+
+    def all_for_testing(self) -> Tree:
+        """The same images with none for training."""
+        every = self.every
+        return replace(self, train=[], test=every, validation=[], kept=False, kept_remark="")
 
 
 def digest_of(path: Path) -> bytes:
@@ -52,11 +74,11 @@ def find_images(root: Path) -> Tree:
         raise RefusedInput(f"data set {shown(root)} is not a folder", "give one with one per class")
     aside = Aside()
     with os_errors(f"read {shown(root)}"):
-        folders = {p.name: p for p in reversed(folders_in(root)) if not is_ours(p)}
+        folders = _folders(root)
         train, *rest = (_split(folders, names) for names in (_TRAINS, _TESTS, _VALIDATIONS))
         own = [folder for folder in rest if folder]
         if train and (own or _stands_alone(train, folders.values())):
-            return _with_splits(train, own, aside)
+            return _with_splits(root, train, own, aside)
         classes = classes_in(root, aside)
     _refuse_splits(root, classes, aside)
     return _shared(root, classes, aside)
@@ -64,13 +86,6 @@ def find_images(root: Path) -> Tree:
 
 def _shared(root: Path, classes: Mapping[str, list[Path]], aside: Aside) -> Tree:
     """A tree without a folder to test with: a part of each class is kept for that."""
-    if single := [name for name, files in classes.items() if len(files) < 2]:
-        raise RefusedInput(
-            f"in {shown(root)} {and_more(single)} "
-            f"{'have one image each' if single[1:] else 'has one image'}; a class needs two, "
-            "because a fifth is kept for testing",
-            "add images, move these classes away, or give the data set a test folder of its own",
-        )
     every = _labelled(classes)
     tests = _kept_for_test(root, every)
     return Tree(
@@ -79,19 +94,50 @@ def _shared(root: Path, classes: Mapping[str, list[Path]], aside: Aside) -> Tree
         test=[f for f in every if f in tests],
         validation=[],
         others=aside.others,
+        base=root,
         remarks=aside.remarks,
-        shared=True,
+        kept=True,
     )
 
 
-def _with_splits(train: Path, own: Sequence[Path], aside: Aside) -> Tree:
+def refuse_single(tree: Tree) -> None:
+    """Refuse classes of one image where a part of each is kept for testing."""
+    counts = Counter(file.label for file in tree.every)
+    single = [name for index, name in enumerate(tree.labels) if counts[index] < 2]
+    if tree.kept and single:
+        raise RefusedInput(
+            f"in {shown(tree.base)} {and_more(single)} "
+            f"{'have one image each' if single[1:] else 'has one image'}; a class needs two, "
+            "because a fifth is kept for testing",
+            "add images, move these classes away, or give the data set a test folder of its own",
+        )
+
+
+def find_any_images(root: Path) -> Tree:
+    """As ``find_images``; images that are not in two folders or more are of no class.
+
+    Those have no labels and are not split: they serve for training and for testing.
+    """
+    try:
+        return find_images(root)
+    except NoClasses:
+        with os_errors(f"read {shown(root)}"):
+            base = _split(_folders(root), _TRAINS) or root
+            found, others = images_below(base)
+        if not found:
+            raise
+    images = [ImageFile(path=path, label=0) for path in found]
+    return Tree(labels=(), train=images, test=images, validation=[], others=others, base=base)
+
+
+def _with_splits(root: Path, train: Path, own: Sequence[Path], aside: Aside) -> Tree:
     """A tree with a folder per split: one to test with, and perhaps one to choose with."""
     classes = classes_in(train, aside)
     used = _used(own, classes, aside)
     if not used:
         what = "" if own else f"beside {shown(train)} there is neither test nor val: "
-        aside.remarks.append(f"{what}a fifth of {train.name} is kept for testing")
-        return _shared(train, classes, aside)
+        remark = f"{what}a fifth of {train.name} is kept for testing"
+        return replace(_shared(train, classes, aside), kept_remark=remark)
     found = []
     for folder in used:
         found.append(classes_in(folder, aside))
@@ -107,8 +153,8 @@ def _with_splits(train: Path, own: Sequence[Path], aside: Aside) -> Tree:
         test=_labelled(test),
         validation=_labelled(validation),
         others=aside.others,
+        base=root,
         remarks=aside.remarks,
-        shared=False,
     )
 
 
@@ -142,6 +188,11 @@ def _has_all(folder: Path, classes: Collection[str]) -> bool:
         return list(classes_in(folder, Aside())) == list(classes)
     except RefusedInput:
         return False
+
+
+def _folders(root: Path) -> dict[str, Path]:
+    """The folders in the data set by their names, those that differ in case in one order."""
+    return {p.name: p for p in reversed(folders_in(root)) if not is_ours(p)}
 
 
 def _split(folders: Mapping[str, Path], names: Sequence[str]) -> Path | None:

@@ -6,6 +6,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 _NOISE = 40  # grey levels
+_FURTHEST = 256  # pixels that are looked through
+
+
+def hard_to_divide(height: int, width: int, resize: int | None) -> tuple[int, int]:
+    """A shape with both sides made longer by so little that a sloppy division of the shorter shows.
+
+    ``resize`` is what the shorter side becomes before a centre crop: resize * side / side. A
+    runtime that multiplies by the float32 reciprocal gets less for some sides, for 256 every
+    eighth, and makes one pixel too few of them. Without a crop nothing is divided.
+    """
+    if resize is None:
+        return height, width
+    short = min(height, width)
+    found = (more for more in range(_FURTHEST) if falls_short(short + more, resize))
+    more = next(found, 0)
+    return height + more, width + more
+
+
+def falls_short(side: int, resize: int) -> bool:
+    """Whether resize * side * (1 / side) is less than ``resize`` in float32."""
+    return bool(np.float32(resize * side) * (np.float32(1) / np.float32(side)) < resize)
 
 
 def scene(height: int, width: int, channels: int, *, seed: int = 0) -> NDArray[np.uint8]:

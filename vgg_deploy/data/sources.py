@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.data.fashion_mnist import DATASETS, load_dataset
-from vgg_deploy.data.image_folder import Geometry, load_image_folder
+from vgg_deploy.data.image_folder import load_image_folder
+from vgg_deploy.data.squares import Geometry
 from vgg_deploy.errors import UsageError
 from vgg_deploy.spec import Preprocessing
 
@@ -16,8 +18,17 @@ def is_folder(name: str) -> bool:
     return name not in DATASETS and (Path(name).exists() or "/" in name or "\\" in name)
 
 
-def open_dataset(name: str, data_dir: Path | None, preprocessing: Preprocessing) -> Dataset:
+def open_dataset(
+    name: str,
+    data_dir: Path | None,
+    preprocessing: Preprocessing,
+    *,
+    seen: Collection[str] | None = None,
+    labelled: bool = True,
+) -> Dataset:
     """A data set; images of a folder are made as large as ``preprocessing`` wants them.
+
+    ``seen`` and ``labelled`` are for a folder, as ``load_image_folder`` has them.
 
     Raises what ``load_dataset`` and ``load_image_folder`` raise.
     """
@@ -27,7 +38,8 @@ def open_dataset(name: str, data_dir: Path | None, preprocessing: Preprocessing)
         raise UsageError(
             "--data-dir is for Fashion-MNIST, --data already names a folder", "leave it out"
         )
-    return load_image_folder(Path(name), geometry_of(preprocessing))
+    geometry = geometry_of(preprocessing)
+    return load_image_folder(Path(name), geometry, seen=seen, labelled=labelled)
 
 
 def geometry_of(p: Preprocessing) -> Geometry:

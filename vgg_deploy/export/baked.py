@@ -27,6 +27,7 @@ RESIZES: tuple[Resize, ...] = get_args(Resize)
 METADATA_KEY = "vgg_deploy.embedded"
 IMAGE, PROBABILITIES, LOGITS = "image", "probabilities", "logits"
 TOP_SCORES, TOP_INDICES = "top_scores", "top_indices"
+_BASE = 32  # of the long division in the graph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,11 +169,37 @@ def _side(b: _Builder, x: ir.Value, axis: int) -> ir.Value:
 
 
 def _resized(b: _Builder, side: ir.Value, other: ir.Value, p: Preprocessing) -> ir.Value:
-    """What ``side`` becomes before the crop; exact below 2^24 / ``p.resize`` pixels."""
+    """What ``side`` becomes before the crop: floor(``p.resize`` * side / shorter side).
+
+    Long division, one digit of ``p.resize`` after the other, so that every number stays below
+    2^20 and is exact for sides up to 16,384.
+    """
     if p.resize is None:
         return b.constant(p.size)
-    short = b.op("Min", side, other)
-    return b.op("Floor", b.op("Div", b.op("Mul", side, b.constant(p.resize)), short))
+    short, base = b.op("Min", side, other), b.constant(_BASE)
+    first, *others = _digits(p.resize)
+    whole, rest = _divided(b, b.op("Mul", side, b.constant(first)), short)
+    for digit in others:
+        next_part = b.op("Add", b.op("Mul", rest, base), b.op("Mul", side, b.constant(digit)))
+        step, rest = _divided(b, next_part, short)
+        whole = b.op("Add", b.op("Mul", whole, base), step)
+    return whole
+
+
+def _divided(b: _Builder, part: ir.Value, by: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Quotient and remainder of whole numbers.
+
+    The half keeps the quotient away from whole numbers: OpenVINO divides by multiplying with the
+    reciprocal, and 64 * 47 * (1 / 47) is less than 64.
+    """
+    step = b.op("Floor", b.op("Div", b.op("Add", part, b.constant(0.5)), by))
+    return step, b.op("Sub", part, b.op("Mul", step, by))
+
+
+def _digits(number: int) -> list[int]:
+    """In base ``_BASE``, the highest first."""
+    higher, lowest = divmod(number, _BASE)
+    return [*(_digits(higher) if higher else ()), lowest]
 
 
 def _weights(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 _OVERHEAD = 1 << 20  # bytes: the nodes around the network
-_GRAPH = "2"  # another number makes files with earlier nodes stale
+_GRAPH = "3"  # another number makes files with earlier nodes stale
 
 
 def export_embedded(
@@ -41,6 +41,7 @@ def export_embedded(
     bundle.check([plain])
     made_by = to_onnx.tool_versions() | {k: str(v) for k, v in asdict(options).items()}
     made_by["graph"] = _GRAPH
+    made_by |= {name: plain.made_by[name] for name in ("needs",) if name in plain.made_by}
     if valid := valid_artifact(bundle, "embedded", precision, plain.sha256, made_by):
         return bundle, valid, True
     claim_space(bundle.root, plain.size_bytes + _OVERHEAD, "export the embedded ONNX file")

@@ -105,7 +105,9 @@ def bench_bundle(
         ceilings=_ceilings(rows, watch) if options.ceilings else (),
         layers=profiles(bundle, cells, min(options.sizes), watch) if options.layers else (),
     )
-    stored.save(bundle.root / BENCH_FILE, report)
+    tried = any(row.status != "skipped" for row in rows)
+    if not stored.save_found(bundle.root / BENCH_FILE, report, found=tried):
+        watch.say(f"bench: nothing was timed, so {BENCH_FILE} stays as it was")
     return as_shown(bundle.root, report)
 
 
@@ -114,8 +116,9 @@ def bench_error(report: BenchReport, gates: tuple[Gate, ...] = ()) -> VggDeployE
     failed = [row for row in report.rows if row.status == "failed"]
     if failed:
         first = failed[0]
+        tried = sum(row.status != "skipped" for row in report.rows)
         return MeasurementNotValid(
-            f"{len(failed)} of {len(report.rows)} cells failed; first: {first.subject.id} at "
+            f"{len(failed)} of {tried} cells failed; first: {first.subject.id} at "
             f"batch {first.batch}: {first.reason}",
             "see the table; verify the bundle, then try the failed backend alone",
         )

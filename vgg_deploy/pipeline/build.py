@@ -14,8 +14,10 @@ from vgg_deploy.errors import (
     unknown_choice,
 )
 from vgg_deploy.pipeline.watch import Silent, Watcher
-from vgg_deploy.trt.build import build_engine, read_notes
+from vgg_deploy.trt.build import build_engine
 from vgg_deploy.trt.layers import EngineNotes
+from vgg_deploy.trt.match import settings_of
+from vgg_deploy.trt.notes import read_notes
 from vgg_deploy.trt.options import BuildOptions
 from vgg_deploy.trt.place import Place, find_place
 
@@ -37,6 +39,7 @@ class Built:
     engine: Artifact | None = None
     notes: EngineNotes | None = None
     reused: bool = False
+    replaced: str = ""  # settings of the engine that had this name, where they were others
     reason: str = ""  # empty unless it failed
 
 
@@ -70,13 +73,22 @@ def build_bundle(
     for each in wanted:
         row = Built(precision=each.precision, compute_capability=each.compute_capability)
         try:
+            before = open_bundle(bundle.root).artifacts
             bundle, engine, reused = build_engine(bundle, each, watch)
             row = replace(row, engine=engine, reused=reused, notes=read_notes(bundle, engine))
+            row = replace(row, replaced=_replaced(before, engine))
         except VggDeployError as error:
             row, first = replace(row, reason=error.cause), first or error
         watch.say(_line(row))
         done.append(row)
     return done, first
+
+
+def _replaced(before: Sequence[Artifact], engine: Artifact) -> str:
+    """Settings of the engine that had this name, where they were not the same."""
+    old = next((a for a in before if a.path == engine.path), engine)
+    settings = settings_of(old)
+    return settings if settings != settings_of(engine) else ""
 
 
 def build_here(bundle: Bundle, precisions: Sequence[Precision], watch: Watcher) -> Bundle:
@@ -127,4 +139,5 @@ def _line(row: Built) -> str:
     if row.reused:
         return f"build: {row.engine.path} reused, still valid"
     megabytes = row.engine.size_bytes / 1e6
-    return f"build: {row.engine.path} made in {row.notes.seconds:.1f} s, {megabytes:,.1f} MB"
+    old = f"; replaced the engine with {row.replaced}" if row.replaced else ""
+    return f"build: {row.engine.path} made in {row.notes.seconds:.1f} s, {megabytes:,.1f} MB{old}"

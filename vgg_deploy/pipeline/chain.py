@@ -14,7 +14,9 @@ from vgg_deploy.backends.base import Backend
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.results import Comparison, Hop
 from vgg_deploy.verify.compare import distances
+from vgg_deploy.verify.tolerance import TOLERANCES
 
+AS_PARENT = "as its parent"
 Logits = NDArray[np.floating]
 
 
@@ -46,11 +48,14 @@ def with_hops(ran: Ran, everything: Sequence[Ran], bundle: Bundle, exact: Logits
     chosen[ran.artifact.sha256] = ran
     # parents of a file that differs were looked for even where they were not asked for
     absent = "no backend here opens it" if ran.row.verdict == "different" else "not asked for"
-    hops = []
+    hops: list[Hop] = []
     before: Logits | None = exact
     for parent, child in pairwise(line):
         one = chosen[child.sha256]
-        hops.append(_hop(parent, child, one, before, absent))
+        hop = _hop(parent, child, one, before, absent)
+        if hops and hops[-1].ok is False and _adds_nothing(hop):
+            hop = replace(hop, ok=None, note=AS_PARENT)
+        hops.append(hop)
         before = one.outputs if one else None
     row = replace(ran.row, hops=tuple(hops))
     if row.verdict != "different":
@@ -106,6 +111,13 @@ def _hop(
     )
 
 
+def _adds_nothing(hop: Hop) -> bool:
+    """Whether a step is wrong only because its accuracy is, which its parent has, too."""
+    rounding = TOLERANCES["fp32"].rel_l2_floor
+    by_closeness = hop.ok is not False or hop.limit is not None
+    return not by_closeness and hop.added is not None and hop.added <= rounding
+
+
 def _added(outputs: Logits | None, before: Logits | None) -> float | None:
     """Largest distance between the child's and the parent's outputs; None without both."""
     if outputs is None or before is None:
@@ -132,4 +144,17 @@ def _blame(ran: Ran, hops: Sequence[Hop], everything: Sequence[Ran]) -> str:
     first = last
     while first and hops[first - 1].ok is None:  # nothing is known of what was not run
         first -= 1
-    return f"the error enters between {hops[first].parent} and {hops[last].child}"
+    return f"the error enters between {hops[first].parent} and {hops[last].child}" + _by(
+        hops[last], everything
+    )
+
+
+def _by(hop: Hop, everything: Sequence[Ran]) -> str:
+    """Whether it may be the runtime and not the step: only where a second one agrees it is not."""
+    runs = [other for other in everything if str(other.artifact.path) == hop.child]
+    passes = [other.backend.name for other in runs if other.row.verdict == "equivalent"]
+    if passes:
+        return f", by {hop.backend}: the file passes in {passes[0]}"
+    if len({other.backend.name for other in runs if other.row.verdict == "different"}) > 1:
+        return ""
+    return f", by that step or by {hop.backend}, which alone ran the file"

@@ -9,7 +9,13 @@ from vgg_deploy import jsonio
 from vgg_deploy.data.dataset import Split
 from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.pipeline.watch import Watcher
-from vgg_deploy.report.training_pictures import confusion_png, curves_png, mistakes_png
+from vgg_deploy.report.learning import kept_text
+from vgg_deploy.report.training_pictures import (
+    confusion_png,
+    curves_png,
+    drawn_names,
+    mistakes_png,
+)
 from vgg_deploy.train.outcome import EVALUATION_FILE, METRICS_FILE, Evaluation
 
 CURVES, CONFUSION, MISTAKES = "curves.png", "confusion.png", "mistakes.png"
@@ -20,17 +26,24 @@ def draw_training(folder: Path, test: Split, watch: Watcher) -> None:
     lines = (folder / METRICS_FILE).read_text(encoding="utf-8").splitlines()
     drawn = [CURVES, CONFUSION]
     found = jsonio.load(Evaluation, folder / EVALUATION_FILE)
+    metrics = [json.loads(line) for line in lines]
+    images = sum(map(sum, found.confusion))
+    kept = kept_text(metrics).partition(",")[0]
+    title = f"{kept.capitalize()}, {found.mistakes:,} mistakes in {images:,} test images"
     try:
-        curves_png(folder / CURVES, [json.loads(line) for line in lines])
-        confusion_png(folder / CONFUSION, found.labels, found.confusion)
+        curves_png(folder / CURVES, metrics)
+        names = drawn_names(found.labels)
+        confusion_png(folder / CONFUSION, names, found.confusion, title)
         if found.worst:
             captions = [
-                (found.labels[m.truth], f"{found.labels[m.predicted]}, {m.probability:.0%}")
-                for m in found.worst
+                (names[m.truth], f"{names[m.predicted]}, {m.probability:.0%}") for m in found.worst
             ]
-            mistakes_png(folder / MISTAKES, test.images[[m.index for m in found.worst]], captions)
+            pixels = test.images[[m.index for m in found.worst]]
+            mistakes_png(folder / MISTAKES, pixels, captions, f"{title}; the surest of them")
             drawn.append(MISTAKES)
     except BackendNotAvailable as error:
         watch.say(f"train: no pictures: {error.cause}; {error.remedy}")
         return
+    if lost := [name for name, drawn in zip(found.labels, names, strict=True) if name != drawn]:
+        watch.say(f"train: no font here has the signs of {lost[0]!r}; the pictures show its number")
     watch.say(f"train: pictures in {folder}: {', '.join(drawn)}")

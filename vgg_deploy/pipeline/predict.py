@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.backends import BACKENDS, get_backend
 from vgg_deploy.backends.base import Backend
 from vgg_deploy.bundle import Bundle
+from vgg_deploy.data.classes import SUFFIXES, images_below
 from vgg_deploy.data.images import read_image, require_image
 from vgg_deploy.data.preprocess import preprocess, require_sides
-from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
+from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError, os_errors
+from vgg_deploy.files import shown
 from vgg_deploy.pipeline.cells import how_for, is_for, main_format, refusal
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.pipeline.whole import require_card
+from vgg_deploy.spec import ModelCard
 from vgg_deploy.verify.compare import softmax
 
 # Deployed runtimes first: they start fast and need no torch.
@@ -32,6 +37,35 @@ class Prediction:
     artifact: str
     backend: str
     classes: tuple[tuple[str, float], ...]
+    indices: tuple[int, ...]  # of these classes in the model's labels
+    logits: tuple[float, ...]  # of these classes, as the file gives them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """An image that could not be classified, and why."""
+
+    image: str
+    error: str
+    remedy: str
+
+
+def images_at(paths: Iterable[Path]) -> list[Path]:
+    """The paths of files as they are, those of folders with the images below, sorted by name."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        with os_errors(f"read {shown(path)}"):
+            inside, _ = images_below(path)
+        if not inside:
+            raise RefusedInput(
+                f"folder {shown(path)} holds no images",
+                f"give files, or a folder with some; looked for are {' '.join(SUFFIXES)}",
+            )
+        found += inside
+    return found
 
 
 def predict_images(
@@ -51,39 +85,86 @@ def predict_images(
     infinity, ``BackendNotAvailable`` when the backend cannot run here, ``DigestMismatch`` when the
     artifact or the manifest was changed.
     """
-    if top < 1:
-        raise UsageError(f"--top {top} is below 1", "show at least one class")
-    watch = watch or Silent()
-    card = bundle.card
-    chosen, artifact = _choose(bundle, backend, precision)
+    chosen = _prepared(bundle, backend, precision, top)
     for path in images:
         require_image(path)
+    with closing(_each(bundle, chosen, images, top, watch or Silent())) as found:
+        return [_required(one) for one in found]
+
+
+def predict_every(
+    bundle: Bundle,
+    images: Sequence[Path],
+    *,
+    backend: str | None = None,
+    precision: Precision | None = None,
+    top: int = 5,
+    watch: Watcher | None = None,
+) -> list[Prediction | Unreadable]:
+    """``predict_images``, but an image that cannot be read costs no other one its result."""
+    chosen = _prepared(bundle, backend, precision, top)
+    return list(_each(bundle, chosen, images, top, watch or Silent()))
+
+
+def _required(one: Prediction | Unreadable) -> Prediction:
+    if isinstance(one, Unreadable):
+        raise RefusedInput(one.error, one.remedy)
+    return one
+
+
+def _prepared(
+    bundle: Bundle, backend: str | None, precision: Precision | None, top: int
+) -> tuple[Backend, Artifact]:
+    if top < 1:
+        raise UsageError(f"--top {top} is below 1", "show at least one class")
+    chosen, artifact = _choose(bundle, backend, precision)
     bundle.check([artifact])
     require_card(bundle, artifact)
-    raw = artifact.format == "embedded"  # it preprocesses itself
-    predictions = []
-    with chosen.open(artifact, bundle.root) as session:
+    return chosen, artifact
+
+
+def _each(
+    bundle: Bundle,
+    chosen: tuple[Backend, Artifact],
+    images: Sequence[Path],
+    top: int,
+    watch: Watcher,
+) -> Generator[Prediction | Unreadable]:
+    """What each image is, in their order."""
+    backend, artifact = chosen
+    labels = bundle.card.labels
+    with backend.open(artifact, bundle.root) as session:
         watch.begin("predict", len(images), "images")
         for path in images:
-            image = read_image(path, card.spec.channels)
-            if raw:  # else preprocessing looks itself
-                require_sides(image.shape[1], image.shape[2], card.preprocessing)
-            given = image if raw else preprocess(image, card.preprocessing)
+            try:
+                given = _input(path, bundle.card, artifact)
+            except RefusedInput as error:
+                yield Unreadable(image=str(path), error=error.cause, remedy=error.remedy)
+                watch.advance()
+                continue
             logits = session(given)
             if not np.isfinite(logits).all():
                 raise _not_finite(artifact, path)
             probabilities = softmax(logits)[0]
             best = probabilities.argsort()[::-1][:top]
-            predictions.append(
-                Prediction(
-                    image=str(path),
-                    artifact=str(artifact.path),
-                    backend=chosen.name,
-                    classes=tuple((card.labels[i], float(probabilities[i])) for i in best),
-                )
+            yield Prediction(
+                image=str(path),
+                artifact=str(artifact.path),
+                backend=backend.name,
+                classes=tuple((labels[i], float(probabilities[i])) for i in best),
+                indices=tuple(map(int, best)),
+                logits=tuple(float(logits[0, i]) for i in best),
             )
             watch.advance()
-    return predictions
+
+
+def _input(path: Path, card: ModelCard, artifact: Artifact) -> NDArray[np.generic]:
+    """What the artifact takes: pixels where it preprocesses itself."""
+    image = read_image(path, card.spec.channels)
+    if artifact.format != "embedded":
+        return preprocess(image, card.preprocessing)  # which looks at the sides itself
+    require_sides(image.shape[1], image.shape[2], card.preprocessing)
+    return image
 
 
 def _not_finite(artifact: Artifact, image: Path) -> RefusedInput:

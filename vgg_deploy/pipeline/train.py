@@ -20,11 +20,13 @@ from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec
 from vgg_deploy.pipeline.board import Board
 from vgg_deploy.pipeline.claim import SKIPPED_FILE, claimed, refuse_inside
+from vgg_deploy.pipeline.last_layer import begun_with
 from vgg_deploy.pipeline.leftovers import Clearing, left_behind
 from vgg_deploy.pipeline.pictures import draw_training
 from vgg_deploy.pipeline.request import Plan, TrainRequest, planned
 from vgg_deploy.pipeline.told import Told
 from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.report.learning import kept_text
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.outcome import Listener, TrainResult
@@ -117,16 +119,18 @@ def _trained(
 ) -> TrainResult:
     from vgg_deploy.model.checkpoint import load_state
     from vgg_deploy.train.loop import Start, train
-    from vgg_deploy.train.setup import LAST_LAYER
 
-    images = len(plan.dataset.train)
+    there = len(plan.dataset.train)
+    images = len(plan.dataset.train.take(request.options.max_images))
     what = f"fine-tune {request.start}" if plan.source else plan.card.spec.arch
-    watch.say(f"train: {what} on {images:,} images, {plan.dataset.source}")
+    part = f" of {there:,}" if images < there else ""
+    watch.say(f"train: {what} on {images:,}{part} images, {plan.dataset.source}")
     start = None
     if plan.source:
         state = load_state(plan.source.path(plan.source.checkpoint))
-        if plan.source.card.labels != plan.card.labels:  # other classes, even if as many
-            state = {k: v for k, v in state.items() if not k.startswith(LAST_LAYER)}
+        state, said = begun_with(state, plan.source.card.labels, plan.card.labels)
+        if said:
+            watch.say(f"train: {said}")
         start = Start(state)
     folder, skipped = root / TRAINING, plan.dataset.skipped
     with _heard(root, skipped, watch, control) as listener:
@@ -171,7 +175,7 @@ def _bundled(
     from vgg_deploy.train.store import Store
 
     card = result.card
-    made_by = {**result.made_by, **marks}
+    made_by = {**result.made_by, **_kept(result), **marks}
     if plan.source:
         made_by["fine_tuned_from"] = plan.source.checkpoint.sha256
     draft = Draft(
@@ -191,8 +195,19 @@ def _bundled(
         own=(TRAINING,),
     )
     Store(root / TRAINING).clear()
+    watch.say(f"train: the bundle holds {kept_text(list(map(dataclasses.asdict, result.rows)))}")
     draw_training(root / TRAINING, plan.dataset.test, watch)
     return bundle
+
+
+def _kept(result: TrainResult) -> dict[str, str]:
+    """Which epoch the weights are of, and how good it was."""
+    best = result.best
+    return {
+        "best_epoch": str(best.epoch),
+        "best_on": "test" if best.validation_accuracy is None else "validation",
+        "test_accuracy": f"{best.test_accuracy:.6g}",
+    }
 
 
 def _require_own(root: Path, maker: str) -> None:

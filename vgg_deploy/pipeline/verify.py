@@ -17,7 +17,7 @@ from vgg_deploy.errors import (
 )
 from vgg_deploy.gates import Gate, parse_gates
 from vgg_deploy.pipeline.cells import Cell, plan, results_key
-from vgg_deploy.pipeline.images import Images, images_for
+from vgg_deploy.pipeline.images import Images, images_for, seen_by
 from vgg_deploy.pipeline.verify_cells import VerifyOptions, judge_cells, prepare
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.results import (
@@ -67,7 +67,7 @@ def verify_bundle(
     cells = plan(bundle, options.selection)
     bundle.check()
     _refuse_orphans(bundle, cells)
-    images = images_for(bundle.card, options.data, options.data_dir)
+    images = images_for(bundle.card, options.data, options.data_dir, seen_by(bundle))
     _refuse_gates(options, images, cells, bundle.card.spec.classes)
     tolerances = repr((TOLERANCES, SIZES_RATIO))
     judged_by = {"images": images.dataset.fingerprint(), "tolerances": tolerances}
@@ -92,7 +92,9 @@ def verify_bundle(
         tripped=tripped_gates(rows, options.gates),
         options=_asked(options, images),
     )
-    stored.save(bundle.root / VERIFY_FILE, report)
+    judged = any(row.verdict != "skipped" for row in rows)
+    if not stored.save_found(bundle.root / VERIFY_FILE, report, found=judged):
+        watch.say(f"verify: nothing was judged, so {VERIFY_FILE} stays as it was")
     return report
 
 
@@ -121,8 +123,9 @@ def verdict_error(report: VerifyReport) -> VggDeployError | None:
     bad = [row for row in report.rows if row.verdict in ("different", "failed")]
     if bad:
         names = ", ".join(row.subject.id for row in bad)
+        judged = sum(row.verdict != "skipped" for row in report.rows)
         return NotEquivalent(
-            f"{len(bad)} of {len(report.rows)} not equivalent: {names}",
+            f"{len(bad)} of {judged} not equivalent: {names}",
             f"see the reasons in the table; first: {bad[0].reason}",
         )
     if not any(row.verdict == "equivalent" for row in report.rows):

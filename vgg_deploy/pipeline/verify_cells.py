@@ -15,7 +15,7 @@ from vgg_deploy.gates import Gate
 from vgg_deploy.model.checkpoint import read_card
 from vgg_deploy.pipeline.cells import Cell, Selection, plan
 from vgg_deploy.pipeline.chain import Ran, not_run, with_hops
-from vgg_deploy.pipeline.images import Images
+from vgg_deploy.pipeline.images import Images, refuse_misnamed
 from vgg_deploy.pipeline.locate import located
 from vgg_deploy.pipeline.watch import Watcher
 from vgg_deploy.pipeline.yardstick import Yardstick, yardstick
@@ -110,8 +110,12 @@ def prepare(
     accuracy = options.accuracy and not images.no_accuracy
     if options.accuracy and not accuracy:
         watch.say(f"verify: accuracy not compared, {images.no_accuracy}")
+    for remark in (*images.dataset.remarks, *filter(None, [accuracy and images.remark])):
+        watch.say(f"verify: {remark}")
     precisions: list[Precision] = ["fp32", *(c.subject.precision for c in cells if not c.missing)]
     yard = yardstick(bundle, inputs, images, precisions, watch, accuracy=accuracy, rounded=resized)
+    if yard.answers:
+        refuse_misnamed(images, yard.answers.first)
     refuse_all_vacuous(yard.reference, precisions[1:] or precisions)
     return Run(bundle, options, images, inputs, yard, watch)
 
@@ -239,7 +243,13 @@ def _with_accuracy(row: Comparison, artifact: Artifact, session: Session, run: R
         on_batch=run.watch.advance,
     )
     accuracy = accuracy_of(
-        found, eager, test.labels, run.bundle.card.spec.classes, run.images.dataset.name
+        found,
+        eager,
+        test.labels,
+        run.bundle.card.spec.classes,
+        run.images.dataset.name,
+        split=run.images.split,
+        available=run.images.dataset.count,
     )
     verdict, reason = accuracy_verdict(accuracy, tolerance)
     return replace(

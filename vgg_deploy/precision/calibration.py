@@ -37,20 +37,23 @@ class CalibrationSet:
 def calibration_set(card: ModelCard, options: CalibrationOptions) -> CalibrationSet:
     """Draw images from the training split of the data set asked for, or of the model's own.
 
+    Of a folder without classes from all images: labels are not looked at.
+
     Raises ``UsageError`` when nobody says what data the model is for, ``RefusedInput`` when the
     split is too small.
     """
     if options.data is None and not has_own_data(card):
         raise _nothing_named(card)
-    dataset = open_dataset(source_of(card, options), options.data_dir, card.preprocessing)
-    if len(dataset.train) < 2 * options.images:
+    source = source_of(card, options)
+    dataset = open_dataset(source, options.data_dir, card.preprocessing, labelled=False)
+    if len(dataset.train) < 2 * options.count:
         raise RefusedInput(
-            f"{2 * options.images} images are needed to calibrate and to compare, "
+            f"{2 * options.count} images are needed to calibrate and to compare, "
             f"{dataset.name} has {len(dataset.train)} for training",
             f"use at most --calibration-images {len(dataset.train) // 2}",
         )
     order = np.random.default_rng(options.seed).permutation(len(dataset.train))
-    drawn = np.split(order[: 2 * options.images], 2)
+    drawn = np.split(order[: 2 * options.count], 2)
     channels = card.preprocessing.channels
     measured, held_out = (to_channels(dataset.train.images[i], channels) for i in drawn)
     return CalibrationSet(measured, held_out, f"{dataset.name} train")

@@ -55,7 +55,25 @@ class Converter:
 
 def images_to_run(precision: Precision, options: CalibrationOptions | None = None) -> int:
     """How many images ``convert`` runs the network on, for who shows the progress."""
-    return CONVERTERS[precision].passes * (options or CalibrationOptions()).images
+    return CONVERTERS[precision].passes * (options or CalibrationOptions()).count
+
+
+def completed(
+    bundle: Bundle, precision: Precision, options: CalibrationOptions
+) -> CalibrationOptions:
+    """``options`` with what they leave to the file that is there: how many images, and of what.
+
+    Data that are the model's own are not taken over: they may be found by now, or found anew.
+    """
+    old = bundle.find("onnx", precision)
+    made_by: Mapping[str, str] = old.made_by if old else {}
+    data = made_by.get("calibration_wanted")
+    if options.names_nothing and data != _own_data(bundle.card):
+        options = replace(options, data=data)
+    count = made_by.get("calibration_images", "")
+    if options.images is None and count.isdecimal():
+        options = replace(options, images=int(count))
+    return options
 
 
 def convert(
@@ -76,7 +94,9 @@ def convert(
     if precision not in CONVERTERS:
         raise unknown_choice("precision", precision, ONNX_PRECISIONS)
     converter = CONVERTERS[precision]
-    options = _with_data(converter, options or CalibrationOptions(), bundle.card)
+    asked = options or CalibrationOptions()
+    options = _with_data(converter, completed(bundle, precision, asked), bundle.card)
+    taken_over = asked.names_nothing and options.data is not None
     source = bundle.find("onnx")
     if source is None:
         raise RefusedInput(
@@ -86,11 +106,15 @@ def convert(
     bundle.check([source])
     images = cache(lambda: calibration_set(bundle.card, options))
     wanted = _made_by(precision, converter, options, bundle.card)
-    if converter.passes and options.data and is_folder(options.data):  # may be another one by now
+    of_folder = converter.passes and options.data and is_folder(options.data)
+    if of_folder and not taken_over:  # it may hold others by now
         wanted["calibration_digest"] = digest_of(images())
-    sources = _sources(options, bundle.card) if converter.passes else ()
+    looks = converter.passes and not taken_over
+    sources = _sources(options, bundle.card) if looks else ()
     if (valid := _valid(bundle, precision, source, wanted, sources)) is not None:
         return bundle, valid, True
+    if of_folder:
+        wanted["calibration_digest"] = digest_of(images())
     model = graph.read(bundle.path(source))
     model, notes = converter.make(model, bundle.card, images, done)
     graph.finish(model, precision, wanted | notes)
@@ -115,12 +139,16 @@ def _made_by(
     known |= {"opset": str(dialect.opset), "ir_version": str(dialect.ir_version)}
     if converter.passes:
         known |= {
-            "calibration_images": str(options.images),
+            "calibration_images": str(options.count),
             "calibration_seed": str(options.seed),
         }
     if converter.passes and (options.data or has_own_data(card)):
-        known["calibration_wanted"] = options.data or card.dataset or "sample"
+        known["calibration_wanted"] = options.data or _own_data(card)
     return known
+
+
+def _own_data(card: ModelCard) -> str:
+    return card.dataset or "sample"
 
 
 def _sources(options: CalibrationOptions, card: ModelCard) -> Collection[str]:
@@ -208,6 +236,7 @@ _INT8 = _SYMMETRIC | {
     "activations": "symmetric, one scale per tensor, on inputs of Conv and Gemm, and on their "
     "outputs that feed another through ReLU, max pooling and flatten alone"
 }
+_FP8 = _SYMMETRIC | {"needs": "onnxruntime with graph_optimization_level ORT_ENABLE_BASIC"}
 _SAME = {  # what the same graph was called before
     "symmetric, one scale per tensor, on inputs and outputs of Conv and Gemm": _INT8["activations"]
 }
@@ -215,6 +244,6 @@ CONVERTERS: Mapping[Precision, Converter] = {
     "fp16": Converter(make=_fp16, any_images=True),
     "bf16": Converter(make=_bf16, passes=0),
     "int8": Converter(make=_eight_bits("int8"), made_by=_INT8, passes=PASSES["int8"]),
-    "fp8": Converter(make=_eight_bits("fp8"), made_by=_SYMMETRIC, passes=PASSES["fp8"]),
+    "fp8": Converter(make=_eight_bits("fp8"), made_by=_FP8, passes=PASSES["fp8"]),
 }
 ONNX_PRECISIONS: tuple[Precision, ...] = ("fp32", *CONVERTERS)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import onnx
 
 METADATA_PREFIX = "vgg_deploy."
+NEEDS = "needs"  # what a runtime has to be told to read the file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,8 @@ def finish(model: onnx.ModelProto, precision: Precision, notes: Mapping[str, str
         "precision": json.dumps(precision),
         "made_by": json.dumps(dict(sorted(notes.items()))),
     }
+    if NEEDS in notes:
+        values[NEEDS] = json.dumps(notes[NEEDS])
     for name, value in values.items():
         key = METADATA_PREFIX + name
         entry = entries.get(key) or model.metadata_props.add(key=key)

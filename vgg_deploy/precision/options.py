@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vgg_deploy.errors import UsageError
 
+IMAGES = 128  # where nobody says how many
 _MOST_IMAGES = 10_000
 
 
@@ -19,11 +20,21 @@ class CalibrationOptions:
 
     data: str | None = None  # None: the data set the model was trained on
     data_dir: Path | None = None
-    images: int = 128
+    images: int | None = None  # None: as many as for the file that is there, else IMAGES
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 8 <= self.images <= _MOST_IMAGES:
+        if self.images is not None and not 8 <= self.images <= _MOST_IMAGES:
             raise UsageError(
                 f"{self.images} calibration images", f"choose from 8 to {_MOST_IMAGES:,}"
             )
+
+    @property
+    def count(self) -> int:
+        """How many images it is, where no file that is there says so."""
+        return IMAGES if self.images is None else self.images
+
+    @property
+    def names_nothing(self) -> bool:
+        """Whether it leaves the images to what is there."""
+        return self.data is None and self.data_dir is None and self.images is None

@@ -63,7 +63,7 @@ def latency_plot(report: BenchReport, current: Mapping[str, str] | None = None) 
         + ("Dot: median (p50), log scale." if log else "Bar: median (p50), from zero.")
         + " Each batch size has its own scale. "
         + ("Amber diamond" if log else "Amber stripes")
-        + ": see the remark in the table.",
+        + ": the table says the reason.",
         description=description,
         svg=svg,
     )

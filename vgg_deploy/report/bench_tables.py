@@ -8,7 +8,7 @@ from statistics import median
 
 from vgg_deploy.report.judged import STALE, is_stale, tally
 from vgg_deploy.report.latency import Latency, latency, median_ms
-from vgg_deploy.report.limit_tables import share_of
+from vgg_deploy.report.limit_tables import WINOGRAD, share_of
 from vgg_deploy.report.quantities import (
     MISSING,
     count,
@@ -65,7 +65,7 @@ def bench_table(
         title="Latency in milliseconds per batch, and throughput",
         columns=_bench_columns(),
         rows=tuple(rows),
-        note=_bench_note(report, current),
+        note=_bench_note(report, current) + _above(report, spec),
     ).without_empty_columns()
 
 
@@ -187,6 +187,12 @@ def _bench_note(report: BenchReport, current: Mapping[str, str] | None) -> str:
         else ""
     )
     return f"{counted}. Clock: {report.clock}.{warmed}{beside}"
+
+
+def _above(report: BenchReport, spec: ModelSpec | None) -> str:
+    """Why a share of the limit may be above 1, where one is."""
+    shares = [share_of(row, report, spec) for row in report.rows] if spec else []
+    return f" {WINOGRAD}" if any(share and share.share > 1 for share in shares) else ""
 
 
 def _span(values: list[int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich import box
+from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -16,6 +17,7 @@ _STYLES: dict[RowStatus, str] = {
     "skipped": "dim",
     "plain": "",
 }
+_WIDEST = 100_000  # characters
 _LEAST = 10  # characters a column keeps; narrower, file names fall into crumbs
 
 
@@ -23,7 +25,7 @@ def to_rich(table: Table) -> RichTable:
     """The main columns for ``rich``: a sign per judged row, prose wraps, numbers do not."""
     table = table.without_extra_columns()
     shown = RichTable(
-        title=Text(table.title, style="bold"),
+        title=to_title(table) if table.title else None,
         caption=Text(table.note, style="dim") if table.note else None,
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -38,13 +40,24 @@ def to_rich(table: Table) -> RichTable:
             Text(column.title),
             justify="right" if column.align == "right" else "left",
             overflow="fold",  # a long file name is broken rather than cut
-            no_wrap=column.align == "right" or place == 0,
+            no_wrap=column.align == "right" or (place == 0 and column.align != "prose"),
             min_width=min(_LEAST, max((len(row.cells[place]) for row in table.rows), default=0)),
         )
     for row in table.rows:
         signs = [Text(SIGNS[row.status], style=_STYLES[row.status])] if table.has_status else []
         shown.add_row(*signs, *(_cell(row, i) for i in range(len(table.columns))))
     return shown
+
+
+def to_title(table: Table) -> Text:
+    """The title as it stands above the table."""
+    return Text(table.title, style="bold")
+
+
+def needed_width(console: Console, table: Table) -> int:
+    """Columns of characters that the table takes where nothing is wrapped."""
+    options = console.options.update(max_width=_WIDEST)
+    return console.measure(to_rich(table), options=options).maximum
 
 
 def _cell(row: Row, index: int) -> Text:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.report.quantities import MISSING, count, duration, size
 from vgg_deploy.report.table import Column, RowStatus, Table, simple_table
 from vgg_deploy.trt.layers import EngineNotes, Layer
+from vgg_deploy.trt.match import settings_of
 
 
 class Built(Protocol):
@@ -77,14 +78,25 @@ def engine_table(engine: Artifact, notes: EngineNotes) -> Table:
     rows = [_layer_row(layer) for layer in notes.layers]
     said = f"{count(len(rows), 'layer')}, from the {notes.source}"
     note = f"{said}; convolutions and matrix products in {computed_in(notes)}."
+    if settings := settings_of(engine):
+        note += f" Built with {settings}."
     table = simple_table(str(engine.path), columns, rows, note=note)
     return table.without_empty_columns()
 
 
 def computed_in(notes: EngineNotes) -> str:
-    """``"16 × fp16"``: how many products have inputs of which type."""
-    found = notes.computed_in()
-    return ", ".join(f"{n} × {kind}" for kind, n in sorted(found.items())) or "types not told"
+    """``"16 × fp16"``: how many products are computed in which type; by profile if they differ."""
+    texts = [_computed(found, len(notes.products)) for found in notes.computed_by_profile()]
+    if len(set(texts)) == 1:
+        return texts[0]
+    return "; ".join(f"profile {i}: {text}" for i, text in enumerate(texts))
+
+
+def _computed(found: Mapping[str, int], products: int) -> str:
+    told = [f"{n} × {kind}" for kind, n in sorted(found.items())]
+    if told and (missing := products - sum(found.values())) > 0:
+        told.append(f"{missing} of {products} not told")
+    return ", ".join(told) or "types not told"
 
 
 def _built_row(row: Built) -> tuple[str, ...]:

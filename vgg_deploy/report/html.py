@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from vgg_deploy.report.command_line import title_of
 from vgg_deploy.report.findings import Findings, gather, summarise
 from vgg_deploy.report.gallery import Gallery
 from vgg_deploy.report.highlights import highlights
-from vgg_deploy.report.plain import json_of, markdown_of
+from vgg_deploy.report.plain import json_of, made_at, markdown_of
 from vgg_deploy.report.reproduce import commands
 from vgg_deploy.report.sections import sections
 from vgg_deploy.report.table import SIGNS, Table
@@ -69,13 +69,8 @@ def page_of(findings: Findings) -> str:
         signs=SIGNS,
         is_table=lambda part: isinstance(part, Table),
         is_gallery=lambda part: isinstance(part, Gallery),
-        made_at=_made_at(findings),
+        made_at=made_at(findings),
     )
-
-
-def _made_at(findings: Findings) -> Sequence[tuple[str, str]]:
-    reports = (("Verified", findings.verify), ("Timed", findings.bench))
-    return [(what, report.made_at) for what, report in reports if report]
 
 
 def _json(findings: Findings) -> str:

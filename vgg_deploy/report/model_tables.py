@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from vgg_deploy.report.quantities import count
 from vgg_deploy.report.table import Column, Table, simple_table
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
+
+_LABELS = 10  # that are told of many
 
 
 def model_table(card: ModelCard) -> Table:
@@ -22,6 +27,41 @@ def model_table(card: ModelCard) -> Table:
     ]
     columns = [Column(name="What"), Column(name="Value", align="prose")]
     return simple_table("Card", columns, [row for row in rows if row[1]])
+
+
+def network_table(card: ModelCard, made_by: Mapping[str, str]) -> Table:
+    """The network of a bundle at a glance; ``made_by`` is its checkpoint's."""
+    spec = card.spec
+    rows = [
+        ("Architecture", f"{spec.arch}, {spec.weight_layers} weight layers, width {spec.width:g}×"),
+        (
+            "Input",
+            f"{spec.size} px, {spec.channels} {'channel' if spec.channels == 1 else 'channels'}",
+        ),
+        ("Classes", f"{spec.classes:,}: {_shortened(card.labels)}"),
+        ("Preprocessing", preprocessing_text(card.preprocessing)),
+        ("Weights", _origin(card, made_by)),
+    ]
+    return simple_table("Network", [Column(name="What"), Column(name="Value", align="prose")], rows)
+
+
+def _shortened(labels: Sequence[str]) -> str:
+    if len(labels) <= _LABELS:
+        return ", ".join(labels)
+    return f"{', '.join(labels[: _LABELS - 1])} … {labels[-1]}"
+
+
+def _origin(card: ModelCard, made_by: Mapping[str, str]) -> str:
+    """Where the weights came from, as far as it is on record."""
+    if "weights" in made_by:
+        trained = f", trained on {card.dataset}" if card.dataset else ""
+        return f"loaded from {made_by['weights']}{trained}"
+    if made_by.get("command") != "train":
+        return "not on record"
+    epochs, source = made_by.get("epochs", ""), made_by.get("fine_tuned_from", "")
+    length = f", {count(int(epochs), 'epoch')}" if epochs.isdecimal() else ""
+    begun = f", begun with checkpoint {source[:12]}…" if source else ""
+    return f"trained on {made_by.get('dataset', card.dataset)}{length}{begun}"
 
 
 def blocks_table(spec: ModelSpec) -> Table:

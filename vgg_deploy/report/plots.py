@@ -17,20 +17,17 @@ from vgg_deploy.report.canvas import (
     GRID,
     INK,
     MUTED,
-    SERIES,
     WARN,
     Canvas,
     Plot,
     drawing,
     log_axis,
-    spread,
     text_width,
 )
 from vgg_deploy.report.judged import is_stale, limit_text, relation, shown, title_of, worst_first
 from vgg_deploy.report.labels import short_labels
-from vgg_deploy.report.quantities import percent, significant
+from vgg_deploy.report.learning import learning_plot
 from vgg_deploy.report.spread_plot import distribution_plot
-from vgg_deploy.report.tables import number
 from vgg_deploy.report.throughput_plot import throughput_plot
 from vgg_deploy.report.tradeoff_plot import accuracy_latency_plot
 from vgg_deploy.results import Comparison, Figure, VerifyReport
@@ -46,7 +43,6 @@ __all__ = [
 ]
 
 _WIDTH, _ROW = 720.0, 30.0
-_SPLITS = ("train", "validation", "test")
 
 
 def error_plot(report: VerifyReport, current: Mapping[str, str] | None = None) -> Plot | None:
@@ -79,35 +75,6 @@ def error_plot(report: VerifyReport, current: Mapping[str, str] | None = None) -
         title=title,
         caption=f"Dot: {caption}. Upright bar: the limit it was judged by. Further left is better; "
         "a cross is out of its limit.",
-        description=description,
-        svg=svg,
-    )
-
-
-def learning_plot(metrics: Sequence[Mapping[str, object]]) -> Plot | None:
-    """Loss and accuracy per epoch, as in the book's training plots."""
-    epochs = [number(row, "epoch") for row in metrics]
-    panels = (
-        ("Loss", (("loss", "loss"),)),
-        ("Accuracy", tuple((name, f"{name}_accuracy") for name in _SPLITS)),
-    )
-    known = [p for p in panels if any(_series(metrics, epochs, key) for _, key in p[1])]
-    if not known:
-        return None
-    with drawing():
-        canvas = Canvas(_WIDTH, 290)
-        for place, (heading, series) in enumerate(known):
-            axes = canvas.axes(48 + place * 360, 44, 212, 196)
-            canvas.text(8 + place * 360, 18, heading, color=INK, fontweight="bold")
-            lines = {label: _series(metrics, epochs, key) for label, key in series}
-            _learning_panel(axes, {k: v for k, v in lines.items() if v})
-        description = _learning_description(metrics)
-        svg = canvas.svg("learning", "Learning curve", description)
-    return Plot(
-        name="learning",
-        title="Learning curve",
-        caption="Mean training loss, and the share of images classified correctly, after each "
-        "epoch.",
         description=description,
         svg=svg,
     )
@@ -173,50 +140,3 @@ def _error_description(
         old = ", stale" if is_stale(row.subject, current) else ""
         parts.append(f"{labels[row.subject.id]}: {said.strip()}{old}")
     return "; ".join(parts) + "."
-
-
-def _series(
-    metrics: Sequence[Mapping[str, object]], epochs: Sequence[float | None], key: str
-) -> list[tuple[float, float]]:
-    pairs = zip(epochs, (number(row, key) for row in metrics), strict=True)
-    return [(e, v) for e, v in pairs if e is not None and v is not None and math.isfinite(v)]
-
-
-def _learning_panel(axes: Any, lines: Mapping[str, list[tuple[float, float]]]) -> None:
-    axes.grid(visible=False, axis="x")
-    axes.grid(visible=True, axis="y", color=GRID, linewidth=1)
-    axes.set_xlabel("epoch", color=MUTED, labelpad=6)
-    for index, points in enumerate(lines.values()):
-        style = {"color": SERIES[index], "marker": "osD"[index], "markersize": 6, "linewidth": 2}
-        axes.plot(*zip(*points, strict=True), **style)
-    axes.margins(x=0.04, y=0.12)
-    epochs = sorted({e for points in lines.values() for e, _ in points})
-    step = max(1, math.ceil(len(epochs) / 8))
-    axes.set_xticks(epochs[::step], [f"{e:g}" for e in epochs[::step]])
-    axes.locator_params(axis="y", nbins=5)
-    ends = [points[-1] for points in lines.values()]
-    bottom, top = axes.get_ylim()
-    heights = spread([y for _, y in ends], (top - bottom) * 18 / 196)
-    for index, (label, (x, y)) in enumerate(zip(lines, ends, strict=True)):
-        value = significant(y) if len(lines) == 1 and y > 1.5 else f"{y:.3f}"
-        axes.annotate(
-            f"{label} {value}" if len(lines) > 1 else value,
-            (x, heights[index]),
-            xytext=(12, 0),
-            textcoords="offset points",
-            va="center",
-            color=SERIES[index],
-            annotation_clip=False,
-        )
-
-
-def _learning_description(metrics: Sequence[Mapping[str, object]]) -> str:
-    last = metrics[-1]
-    loss = number(last, "loss")
-    said = [f"After {len(metrics)} epochs: loss {significant(loss)}" if loss is not None else ""]
-    said += [
-        f"{key.replace('_', ' ')} {percent(value, 2)}"
-        for key in (f"{name}_accuracy" for name in _SPLITS)
-        if (value := number(last, key)) is not None
-    ]
-    return ", ".join(filter(None, said)) + "."

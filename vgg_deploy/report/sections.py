@@ -15,9 +15,10 @@ from vgg_deploy.report.findings import Findings
 from vgg_deploy.report.gallery import Gallery, worst_images
 from vgg_deploy.report.gpu_table import gpu_table
 from vgg_deploy.report.layers_plot import layers_plot
+from vgg_deploy.report.learning import learning_plot, training_table
 from vgg_deploy.report.limit_tables import ceilings_table, layers_table
 from vgg_deploy.report.model_tables import blocks_table, model_table
-from vgg_deploy.report.plots import error_plot, learning_plot
+from vgg_deploy.report.plots import error_plot
 from vgg_deploy.report.quantities import count
 from vgg_deploy.report.ratio_tables import contest_table
 from vgg_deploy.report.roofline_plot import roofline_plot
@@ -27,7 +28,6 @@ from vgg_deploy.report.tables import (
     artifacts_table,
     environment_table,
     figures_table,
-    training_table,
     verify_table,
 )
 from vgg_deploy.report.throughput_plot import throughput_plot
@@ -160,7 +160,21 @@ def _training(findings: Findings) -> Section:
         command = "vgg-deploy train --help"
         return Section(name=name, title=title, lead=lead, command=command)
     parts = _present(learning_plot(metrics), training_table(metrics))
-    return Section(name=name, title=title, parts=parts)
+    return Section(name=name, title=title, lead=_trained_on(findings), parts=parts)
+
+
+def _trained_on(findings: Findings) -> str:
+    """Of which images the figures are; ``verify`` may have taken others."""
+    made_by = findings.bundle.checkpoint.made_by
+    images, dataset = made_by.get("train_images", ""), made_by.get("dataset", "")
+    if not images.isdecimal() or not dataset:
+        return ""
+    held = made_by.get("validation_images", "0")
+    also = f", {int(held):,} more held out to choose the epoch" if held.strip("0") else ""
+    return (
+        f"Trained on {int(images):,} images of {dataset}{also}. Test accuracy here is of its test "
+        "images; the accuracy of the verdict is of those that verify names."
+    )
 
 
 def _environment(findings: Findings) -> Section:

@@ -27,14 +27,12 @@ from vgg_deploy.report.judged import (
 from vgg_deploy.report.quantities import (
     MISSING,
     count,
-    duration,
-    fixed_all,
     percent,
-    significant,
     size,
 )
 from vgg_deploy.report.table import Column, Row, RowStatus, Table, simple_table, to_markdown
 from vgg_deploy.results import Comparison, Figure, Verdict, VerifyReport
+from vgg_deploy.trt.match import settings_of
 
 __all__ = [
     "Column",
@@ -49,7 +47,6 @@ __all__ = [
     "simple_table",
     "startup_table",
     "to_markdown",
-    "training_table",
     "verify_table",
 ]
 
@@ -77,7 +74,7 @@ def verify_table(report: VerifyReport, current: Mapping[str, str] | None = None)
     ordered = worst_first(report.rows)
     rows = tuple(_verify_row(row, is_stale(row.subject, current)) for row in ordered)
     images = " + ".join(f"{n:,} {kind}" for kind, n in report.inputs.items())
-    note = f"{_verdict_tally(report, current)}. Inputs: {images or 'none'}."
+    note = f"{_verdict_tally(report, current)}. Inputs: {images or 'none'}.{_tested(report)}"
     return Table(
         title="Equivalence to the float64 reference", columns=columns, rows=rows, note=note
     ).without_empty_columns()
@@ -100,38 +97,21 @@ def figures_table(report: VerifyReport, current: Mapping[str, str] | None = None
 def artifacts_table(bundle: Bundle, problems: Mapping[str, str] | None) -> Table:
     """The files of a bundle; ``problems`` by path for those that fail, ``None``: not checked."""
     names = {a.sha256: str(a.path) for a in bundle.artifacts}
+    engines = any(settings_of(a) for a in bundle.artifacts)
     columns = (
         Column(name="File"),
         Column(name="Format"),
         Column(name="Precision"),
         Column(name="Size", align="right"),
+        *([Column(name="Built with")] if engines else []),
         Column(name="Made from"),
         Column(name="SHA-256"),
         Column(name="Digest"),
     )
-    rows = tuple(_artifact_row(a, names, problems) for a in bundle.artifacts)
+    rows = tuple(_artifact_row(a, names, problems, engines) for a in bundle.artifacts)
     total = sum(a.size_bytes for a in bundle.artifacts)
     note = f"{count(len(rows), 'file')}, {size(total)}."
     return Table(title="Artifacts", columns=columns, rows=rows, note=note)
-
-
-def training_table(metrics: Sequence[Mapping[str, object]]) -> Table:
-    """One row per epoch of ``metrics.jsonl``; columns that no row has are left out."""
-    epochs = [number(row, "epoch") for row in metrics]
-    cells = [
-        ["" if e is None else f"{e:g}" for e in epochs],
-        fixed_all([number(row, "loss") for row in metrics]),
-        [percent(number(row, "train_accuracy"), 2) for row in metrics],
-        [percent(number(row, "validation_accuracy"), 2) for row in metrics],
-        [percent(number(row, "test_accuracy"), 2) for row in metrics],
-        [_rate(number(row, "examples_per_second")) for row in metrics],
-        [duration(number(row, "seconds")) for row in metrics],
-    ]
-    accuracies = (f"{split} accuracy" for split in ("Train", "Validation", "Test"))
-    names = ("Epoch", "Loss", *accuracies, "Examples/s", "Time")
-    columns = [Column(name=name, align="right" if i else "left") for i, name in enumerate(names)]
-    table = simple_table("Epochs", columns, zip(*cells, strict=True))
-    return table.without_empty_columns()
 
 
 def environment_table(environment: Environment) -> Table:
@@ -151,21 +131,18 @@ def environment_table(environment: Environment) -> Table:
     return simple_table("Environment", ["What", Column(name="Value", align="prose")], rows)
 
 
-def number(row: Mapping[str, object], key: str) -> float | None:
-    """A number of a metrics row; ``None`` when absent or not a number."""
-    value = row.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value)
-
-
-def _rate(value: float | None) -> str:
-    return MISSING if value is None else significant(value)
-
-
 def _verdict_tally(report: VerifyReport, current: Mapping[str, str] | None) -> str:
     words = ["stale" if is_stale(r.subject, current) else r.verdict for r in report.rows]
     return tally(words, _VERDICTS) or "nothing was compared"
+
+
+def _tested(report: VerifyReport) -> str:
+    """On how many images accuracy was told, and of how many."""
+    found = next((row.accuracy for row in report.rows if row.accuracy), None)
+    if found is None:
+        return ""
+    of = "" if found.available is None else f" of the {found.available:,}"
+    return f" Accuracy: on {found.total:,}{of} images of {found.dataset}."
 
 
 def _verify_row(row: Comparison, stale: bool) -> Row:
@@ -212,7 +189,10 @@ def _figures_row(row: Comparison, names: Sequence[str], stale: bool) -> Row:
 
 
 def _artifact_row(
-    artifact: Artifact, names: Mapping[str, str], problems: Mapping[str, str] | None
+    artifact: Artifact,
+    names: Mapping[str, str],
+    problems: Mapping[str, str] | None,
+    engines: bool,
 ) -> Row:
     path = str(artifact.path)
     parent = artifact.parent
@@ -226,6 +206,7 @@ def _artifact_row(
             artifact.format,
             artifact.precision,
             size(artifact.size_bytes),
+            *([settings_of(artifact)] if engines else []),
             origin,
             artifact.sha256[:12],
             state,

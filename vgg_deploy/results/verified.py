@@ -39,6 +39,7 @@ class Accuracy:
     won: int = 0  # the other way round
     top5_lost: int = 0  # lost minus won, for the first five classes
     confusion: tuple[tuple[int, ...], ...] = ()  # [label][answer]; empty for many classes
+    available: int | None = None  # images of all splits; None: not on record
 
     @property
     def top1(self) -> float:
@@ -98,7 +99,7 @@ class Hop:
     rel_l2: float | None  # of the child against float64
     limit: float | None  # None: not judged by closeness
     added: float | None  # relative L2 between the child's and the parent's outputs
-    ok: bool | None  # None: the child was not run, or could not be
+    ok: bool | None  # None: the child was not run, could not be, or is as wrong as its parent
     note: str = ""
 
 

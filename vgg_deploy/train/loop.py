@@ -13,6 +13,7 @@ from vgg_deploy.errors import UsageError
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.auto_batch import fitting, refused
 from vgg_deploy.train.distributed import World, joined, local_device
+from vgg_deploy.train.epoch import evaluate
 from vgg_deploy.train.hardware import choose_device, tuned
 from vgg_deploy.train.identity import Identity, exact_context
 from vgg_deploy.train.make import made_by, make_trainer
@@ -29,7 +30,7 @@ from vgg_deploy.train.outcome import (
 )
 from vgg_deploy.train.resume import resume
 from vgg_deploy.train.run import Run
-from vgg_deploy.train.setup import place
+from vgg_deploy.train.setup import LAST_LAYER, place
 from vgg_deploy.train.step import Images, Trainer
 from vgg_deploy.train.stop import StopWish
 from vgg_deploy.train.store import Store, digest_of
@@ -96,6 +97,8 @@ def train(
         )
         resume(run, world)
         _fit_memory(run, options)
+        if start and not run.progress.step:
+            _tell_start(run, start)
         listener.on_start(_plan(run))
         with refused(run.trainer, data):
             run.epochs()
@@ -162,6 +165,15 @@ def _fit_memory(run: Run, options: TrainOptions) -> None:
             f"pieces of at most {largest}"
         )
         run.accumulate(accumulate)
+
+
+def _tell_start(run: Run, start: Start) -> None:
+    """The accuracy to improve on; a last layer that begins afresh has none worth telling."""
+    if not any(name.startswith(LAST_LAYER) for name in start.state):
+        return
+    trainer = run.trainer
+    found = evaluate(trainer.deployed, run.test, trainer.preprocessing, trainer.world)
+    run.listener.on_note(f"before the first step: test {found.accuracy:.4f}")
 
 
 def _plan(run: Run) -> RunPlan:

@@ -91,6 +91,8 @@ def made_by(
         "validation_images": str(validation),
         "dropout": str(card.spec.dropout),
     }
+    if dataset.files:
+        chosen["dataset_files"] = dataset.files
     if options.freeze:
         chosen["freeze"] = options.freeze
     if options.max_images:

@@ -20,9 +20,9 @@ _NO_DRIVER = re.compile(
     r"driver version is insufficient|no CUDA-capable device|CUDA initialization failure",
     re.IGNORECASE,
 )
-
-
+_WORKSPACE = re.compile(r"workspace (limit|size)", re.IGNORECASE)
 _ANOTHER = "build with another precision, profile or flavour; the text above is TensorRT's"
+_LARGER = "give a larger --workspace, in MiB, or leave it out; the text above is TensorRT's"
 
 
 def build_failure(
@@ -41,6 +41,8 @@ def build_failure(
         return BackendNotAvailable(
             f"could not {doing}: {said}", "needs an NVIDIA GPU and its driver; see nvidia-smi"
         )
+    if remedy == _ANOTHER and _WORKSPACE.search(everything):
+        remedy = _LARGER
     return RefusedInput(f"could not {doing}: {said}", remedy)
 
 

@@ -43,6 +43,7 @@ class Traits:
     # Builder flags of the options it has; others are refused with the reason.
     options: Mapping[Option, tuple[str, ...]] = field(default_factory=dict)
     refused: Mapping[Option, str] = field(default_factory=dict)
+    on_gpu_only: frozenset[Option] = frozenset()  # options that need a GPU while building
     # What it can build for; empty: only for the GPU it runs on.
     compute_capabilities: tuple[str, ...] = ()
     # Pairs that its compiler refuses, with its reason.
@@ -116,6 +117,7 @@ TRAITS: tuple[Traits, ...] = (
         typed_by_graph=True,
         timing_cache=False,  # kernels are chosen on the user's GPU, not while building
         options={"strip-weights": ("STRIP_PLAN", "REFIT_IDENTICAL")},
+        on_gpu_only=frozenset({"strip-weights"}),
         refused={
             "hardware-compatible": "name the GPUs instead: --compute-capability, repeated",
             "version-compatible": "its lean runtime is not shipped",

@@ -34,6 +34,10 @@ _TYPES: Mapping[str, str] = {
 }
 # Kinds of layers that multiply weights, in the words of 8.6 ("CaskConvolution") and later.
 _PRODUCTS = ("conv", "correlation", "gemm", "matrix", "matmul", "runtime_fusion")
+# A kernel that Myelin generated is named after what it does, in order: "__myl_CastReshMulSumAdd".
+_GENERATED = re.compile(r"^__myl_(?P<before>[A-Za-z]*?)(?:MulSum|Fc|Corr)")
+_PROFILE = re.compile(r"\[profile (\d+)\]")  # none: the first
+_GRAPH = re.compile(r"_myl(\d+)_\d+$")  # one of Myelin's graphs; each has layers of one profile
 _LOGGED = re.compile(
     r"^Name: (?P<name>.*?), LayerType: (?P<kind>.*?), Inputs: (?P<inputs>.*?), "
     r"(?:Constants: (?P<constants>.*?), )?Outputs: (?P<outputs>.*?), "
@@ -52,6 +56,7 @@ class Layer:
     inputs: tuple[str, ...]  # a type per tensor: "fp16"
     outputs: tuple[str, ...]
     nodes: tuple[str, ...]  # ONNX nodes it computes
+    constants: tuple[str, ...] = ()  # types of weights and other constants
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +69,31 @@ class EngineNotes:
     source: Source
     layers: tuple[Layer, ...]
     warnings: tuple[str, ...]  # what the builder warned of
+    products: tuple[str, ...] = ()  # convolutions and matrix products of the ONNX file, by name
 
     def computed_in(self) -> Mapping[str, int]:
-        """Convolutions and matrix products by the type of their first input.
+        """Convolutions and matrix products by the type that is multiplied.
 
-        TensorRT lists a layer once per profile (``conv1 [profile 1]``); what computes the same ONNX
-        nodes in the same type counts once.
+        One that several profiles compute in the same type counts once.
         """
-        products = (layer for layer in self.layers if _is_product(layer))
-        found = dict.fromkeys((p.nodes or (p.name,), p.inputs[0]) for p in products)
-        return Counter(kind for _, kind in found)
+        found = [pair for each in self._found() for pair in each.items()]
+        return Counter(kind for _, kind in dict.fromkeys(found))
+
+    def computed_by_profile(self) -> tuple[Mapping[str, int], ...]:
+        """The same for each optimization profile, whose kernels may differ."""
+        return tuple(Counter(each.values()) for each in self._found())
+
+    def _found(self) -> list[dict[str, str]]:
+        """Per profile the type of each product that some layer computes; the first such layer."""
+        profiles = _profiles(self.layers)
+        found: list[dict[str, str]] = [{} for _ in range(max(profiles, default=0) + 1)]
+        for profile, layer in zip(profiles, self.layers, strict=True):
+            if kind := _multiplies(layer):
+                nodes = layer.nodes or tuple(_PROFILE.sub("", layer.name).split(" + "))
+                names = [n.strip() for n in nodes if n.strip() in self.products]
+                for name in names if self.products else [" + ".join(nodes)]:
+                    found[profile].setdefault(name, kind)
+        return found
 
 
 def from_inspector(text: str, traits: Traits) -> tuple[Layer, ...]:
@@ -98,6 +118,7 @@ def from_log(text: str) -> tuple[Layer, ...]:
             inputs=_types(re.findall(r"Datatype: (\w+)", match["inputs"])),
             outputs=_types(re.findall(r"Datatype: (\w+)", match["outputs"])),
             nodes=_nodes(match["metadata"]),
+            constants=_types(re.findall(r"Datatype: (\w+)", match["constants"] or "")),
         )
         for match in _LOGGED.finditer(text)
     )
@@ -113,7 +134,14 @@ def _inspected(layer: Any, type_key: str) -> Layer:
         inputs=_types([_type_of(tensor, type_key) for tensor in layer.get("Inputs", ())]),
         outputs=_types([_type_of(tensor, type_key) for tensor in layer.get("Outputs", ())]),
         nodes=_nodes(str(layer.get("Metadata", ""))),
+        constants=_types([_type_of(tensor, type_key) for tensor in _constants(layer)]),
     )
+
+
+def _constants(layer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Not every version lists them, nor need they look like tensors."""
+    found = layer.get("Constants")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _type_of(tensor: Mapping[str, Any], key: str) -> str:
@@ -131,5 +159,24 @@ def _nodes(metadata: str) -> tuple[str, ...]:
     return tuple(re.findall(r"\[ONNX Layer: ([^\]]*)\]", metadata))
 
 
-def _is_product(layer: Layer) -> bool:
-    return bool(layer.inputs) and any(kind in layer.kind.lower() for kind in _PRODUCTS)
+def _profiles(layers: Sequence[Layer]) -> list[int]:
+    """Of which profile each layer is; a generated name tells it of its neighbours at most."""
+    own = [_PROFILE.search(layer.name) for layer in layers]
+    graphs = [_GRAPH.search(layer.name) for layer in layers]
+    known = {g[1]: int(p[1]) for g, p in zip(graphs, own, strict=True) if g and p}
+    return [
+        int(p[1]) if p else known.get(g[1], 0) if g else 0 for g, p in zip(graphs, own, strict=True)
+    ]
+
+
+def _multiplies(layer: Layer) -> str | None:
+    """The type that a convolution or matrix product is computed in; None for other layers.
+
+    That of the first input, or of the weights where a generated kernel casts before it multiplies.
+    """
+    generated = _GENERATED.match(layer.name)
+    if not layer.inputs or not (generated or any(k in layer.kind.lower() for k in _PRODUCTS)):
+        return None
+    if generated and "Cast" in generated["before"]:
+        return layer.constants[0] if len(set(layer.constants)) == 1 else None
+    return layer.inputs[0]

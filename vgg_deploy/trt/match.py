@@ -27,7 +27,7 @@ def require_fit(artifact: Artifact, root: Path, library: Library, gpu: Gpu) -> N
     if differing := differences(artifact, library, gpu):
         raise StaleEngine(
             f"{root / artifact.path} was built for another place: {'; '.join(differing)}",
-            f"build it here: {rebuild_command(artifact, root)}",
+            f"build it here: {rebuild_command(artifact, root, here=True)}",
         )
 
 
@@ -61,12 +61,14 @@ def differences(artifact: Artifact, library: Library, gpu: Gpu) -> list[str]:
     return found
 
 
-def rebuild_command(artifact: Artifact, root: Path) -> str:
-    """The command line that makes this engine on this machine."""
+def rebuild_command(artifact: Artifact, root: Path, *, here: bool = False) -> str:
+    """The command line that makes this engine again; ``here``: for the GPU of this machine."""
     target, made_by = target_of(artifact), artifact.made_by
     folder = "BUNDLE" if root == Path() else str(root)
     words = ["vgg-deploy build", folder, "--flavour", target.flavour.replace("_", "-")]
     words += ["--precision", artifact.precision]
+    if target.flavour == "tensorrt_rtx" and not here:  # others build for the GPU they run on
+        words += ["--compute-capability", target.compute_capability]
     for sizes in target.batches:
         words += ["--batch", ":".join(map(str, sizes))]
     for key in (WORKSPACE, LEVEL):
@@ -76,6 +78,19 @@ def rebuild_command(artifact: Artifact, root: Path) -> str:
         if made_by.get(key) == YES:
             words.append(f"--{key}")
     return " ".join(words)
+
+
+def settings_of(artifact: Artifact) -> str:
+    """What shaped an engine: ``"profile 1:8:64, workspace 256 MiB"``; empty for other files."""
+    batches = artifact.target.batches if artifact.target else ()
+    sizes = [":".join(map(str, profile)) for profile in batches]
+    words = [f"profile{'s' * (len(sizes) > 1)} {' and '.join(sizes)}"] if sizes else []
+    made_by = artifact.made_by
+    for key, unit in ((WORKSPACE, " MiB"), (LEVEL, "")):
+        if made_by.get(key, DEFAULT) != DEFAULT:
+            words.append(f"{key} {made_by[key]}{unit}")
+    options = (HARDWARE_COMPATIBLE, VERSION_COMPATIBLE, STRIP_WEIGHTS)
+    return ", ".join(words + [key for key in options if made_by.get(key) == YES])
 
 
 def _version_fits(built: str, here: str, compatible: bool) -> bool:

@@ -21,7 +21,9 @@ class Profile:
     high: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.low <= self.best <= self.high <= LARGEST:
+        if self.high > LARGEST:
+            raise UsageError(f"batch profile {self}", f"give at most {LARGEST:,} images in a batch")
+        if not 1 <= self.low <= self.best <= self.high:
             raise UsageError(
                 f"batch profile {self}",
                 "write --batch smallest:best:largest in rising order from 1, such as 1:8:64",

@@ -66,13 +66,20 @@ def answers(
 
 
 def accuracy_of(
-    found: Answers, eager: Answers, labels: NDArray[np.int64], classes: int, dataset: str
+    found: Answers,
+    eager: Answers,
+    labels: NDArray[np.int64],
+    classes: int,
+    dataset: str,
+    *,
+    split: str = "test",
+    available: int | None = None,
 ) -> Accuracy:
     """Hits, and what was lost and won against torch eager on the same ``len(labels)`` images."""
     right, was_right = found.first == labels, eager.first == labels
     return Accuracy(
         dataset=dataset,
-        split="test",
+        split=split,
         correct=int(right.sum()),
         total=len(labels),
         top5_correct=int(found.in_top.sum()),
@@ -80,6 +87,7 @@ def accuracy_of(
         won=int((right & ~was_right).sum()),
         top5_lost=int(eager.in_top.sum()) - int(found.in_top.sum()),
         confusion=confusion(found.first, labels, classes),
+        available=available,
     )
 
 

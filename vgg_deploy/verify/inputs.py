@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vgg_deploy.artifact import TensorSpec
 from vgg_deploy.data.images import to_channels
-from vgg_deploy.data.patterns import scene
+from vgg_deploy.data.patterns import hard_to_divide, scene
 from vgg_deploy.data.preprocess import preprocess, resized_exact
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.spec import Preprocessing
@@ -176,11 +176,14 @@ def network_size(images: NDArray[np.uint8], p: Preprocessing) -> NDArray[np.uint
 
 
 def _sizes(p: Preprocessing) -> dict[str, NDArray[np.uint8]]:
-    """Images that have to be scaled down: a resize without antialias shows nowhere else."""
+    """Images that have to be scaled down: a resize without antialias shows nowhere else.
+
+    With a centre crop their shorter side is one that shows a sloppy division, too.
+    """
     side = p.resize or p.size
     shapes = {
-        "landscape": (3 * side // 2, 2 * side + 3),
-        "portrait": (2 * side + 1, 4 * side // 3),
+        "landscape": hard_to_divide(3 * side // 2, 2 * side + 3, p.resize),
+        "portrait": hard_to_divide(2 * side + 1, 4 * side // 3, p.resize),
         "very wide": (5, 3 * side),
     }
     return {
