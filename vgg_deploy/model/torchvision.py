@@ -23,7 +23,7 @@ from vgg_deploy.errors import (
 from vgg_deploy.files import sha256_of
 from vgg_deploy.libraries import import_torch, import_torchvision
 from vgg_deploy.model.checkpoint import CARD_KEY, read_card, read_header
-from vgg_deploy.model.keys import State, to_ours
+from vgg_deploy.model.keys import State, slides, to_ours
 from vgg_deploy.model.state_file import read_state
 from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing
 
@@ -134,7 +134,7 @@ def fitted(spec: ModelSpec, state: State, *, source: str) -> dict[str, Tensor]:
 
     with torch.device("meta"):
         wanted = VGG(spec).state_dict()
-    ours = _counted(wanted, to_ours(spec, state))
+    ours = _filled(wanted, to_ours(spec, state))
     if problem := _difference(wanted, ours):
         raise RefusedInput(
             f"{source} does not fit {spec.arch} (width {spec.width:g}, {spec.channels} channels, "
@@ -163,16 +163,23 @@ def _values(tensor: Tensor, dtype: torch.dtype, what: str) -> Tensor:
     return plain
 
 
-def _counted(wanted: State, have: State) -> dict[str, Tensor]:
-    """``have`` with a count of zero where batch norm's is absent.
+def _filled(wanted: State, have: State) -> dict[str, Tensor]:
+    """``have`` with zeros for what some files do not hold and nothing depends on.
 
-    Files from before torch 0.4.1 hold none, torchvision's own among them; in eval mode, and in
-    training with a momentum, nothing reads it.
+    Batch norm's count is absent from files older than torch 0.4.1, torchvision's own among them:
+    in eval mode, and in training with a momentum, nothing reads it. Convolutions in front of batch
+    norm are often made without a bias, all of them.
     """
     import torch
 
-    absent = [k for k in wanted if k.endswith(".num_batches_tracked") and k not in have]
-    return {**have, **{k: torch.zeros((), dtype=torch.int64) for k in absent}}
+    biases = [k.replace("weight", "bias") for k, like in wanted.items() if like.ndim == 4]
+    if any(k in have for k in biases):
+        biases = []
+    counts = [k for k in wanted if k.endswith(".num_batches_tracked") and k not in have]
+    return {
+        **have,
+        **{k: torch.zeros(wanted[k].shape, dtype=wanted[k].dtype) for k in (*counts, *biases)},
+    }
 
 
 def _difference(wanted: State, have: State) -> str:
@@ -242,7 +249,7 @@ def infer_spec(
     if head is None:
         same_map = side == (-(-pixels // shrinks) if ceil_mode else pixels // shrinks)
         head = "book" if same_map and side != 7 else "torchvision"
-    return ModelSpec.named(
+    spec = ModelSpec.named(
         arch,
         width=width,
         size=pixels,
@@ -252,6 +259,12 @@ def infer_spec(
         head=head,
         ceil_mode=ceil_mode,
     )
+    if (map_side := spec.map_sizes[-1]) > 7 and slides(state):
+        raise RefusedInput(
+            f"this head slides over a map of {map_side}×{map_side}, and only 7×7 is supported",
+            f"use --size {7 * shrinks}, or train a network of that size: vgg-deploy train",
+        )
+    return spec
 
 
 def _width(base: ModelSpec, ours: State, first: int) -> float:
