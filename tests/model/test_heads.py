@@ -7,10 +7,14 @@ from collections.abc import Mapping
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from vgg_deploy.errors import RefusedInput
-from vgg_deploy.model.torchvision import fitted, infer_spec
+from vgg_deploy.model.infer import infer_spec
+from vgg_deploy.model.keys import book_names, torchvision_names
+from vgg_deploy.model.torchvision import fitted
 from vgg_deploy.model.vgg import VGG
+from vgg_deploy.spec import ModelSpec
 
 ARCH = "1x6-1x8_bn"  # pooled twice
 
@@ -127,3 +131,89 @@ def test_timms_head_over_a_larger_map_is_refused() -> None:
     with pytest.raises(RefusedInput, match="slides over a map of 14×14") as caught:
         infer_spec(Timm().state_dict(), ARCH, size=56)
     assert "--size 28" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("head", "hidden"),
+    [
+        (nn.Linear(8 * 4 * 4, 5), 0),
+        (nn.Sequential(nn.Linear(8 * 4 * 4, 16), nn.ReLU(), nn.Linear(16, 5)), 1),
+        (nn.Sequential(nn.Dropout(), nn.Linear(8 * 4 * 4, 5)), 0),
+    ],
+    ids=["one layer", "one hidden", "Dropout in front"],
+)
+@pytest.mark.parametrize("size", [16, None])
+def test_shorter_heads(head: nn.Module, hidden: int, size: int | None) -> None:
+    module = Other(head)
+    spec = infer_spec(module.state_dict(), ARCH, size=size)
+    assert (spec.hidden, spec.head, spec.size, spec.classes) == (hidden, "book", 16, 5)
+    check_same(module, size)
+
+
+def test_the_books_and_our_own_names_of_a_shorter_head() -> None:
+    spec = ModelSpec.named(ARCH, size=16, classes=5, fc_width=16, hidden=1)
+    state = VGG(spec).state_dict()
+    for names in (book_names(spec), torchvision_names(spec), {name: name for name in state}):
+        theirs = {
+            f"{names.get(layer, layer)}.{parameter}": tensor
+            for layer, parameter, tensor in ((*k.rsplit(".", 1), v) for k, v in state.items())
+        }
+        ours = fitted(infer_spec(theirs, ARCH), theirs, source="x.pth")
+        assert all(torch.equal(ours[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize("size", [16, 22])
+def test_a_global_average(size: int) -> None:
+    module = Other(nn.Linear(8, 5), nn.AdaptiveAvgPool2d(1))
+    spec = infer_spec(module.state_dict(), ARCH, size=size)
+    assert (spec.head, spec.hidden, spec.size) == ("gap", 0, size)
+    check_same(module, size)
+    assert infer_spec(module.state_dict(), ARCH).head == "book", "a map of 1×1 needs no average"
+    assert infer_spec(module.state_dict(), ARCH, head="gap").size == 224
+
+
+def refused(module: nn.Module, size: int | None = None) -> RefusedInput:
+    with pytest.raises(RefusedInput) as caught:
+        infer_spec(module.state_dict(), ARCH, size=size)
+    return caught.value
+
+
+def test_two_hidden_widths_are_told() -> None:
+    head = three(8 * 4 * 4)
+    head[3], head[5] = nn.Linear(16, 12), nn.Linear(12, 5)
+    error = refused(Other(head))
+    assert "those of 1x6-1x8_bn (width 1, 3 channels)" in error.cause
+    assert "two hidden widths, 16 and 12" in error.cause
+    assert "zeros, which changes no answer" in error.remedy
+    narrow = Other(head)
+    state = narrow.state_dict()
+    wide = {
+        **state,
+        "classifier.3.weight": functional.pad(state["classifier.3.weight"], (0, 0, 0, 4)),
+        "classifier.3.bias": functional.pad(state["classifier.3.bias"], (0, 4)),
+        "classifier.5.weight": functional.pad(state["classifier.5.weight"], (0, 4)),
+    }
+    want, got = logits(narrow, 16, wide)
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+
+
+def test_a_fourth_layer_is_told() -> None:
+    head = three(8 * 4 * 4)
+    head[5] = nn.Sequential(nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 5))
+    assert "4 fully connected layers (16, 16, 12, 5 outputs)" in refused(Other(head)).cause
+
+
+def test_a_classifier_of_another_name_is_told() -> None:
+    module = Other(nn.Identity())
+    module.add_module("top", nn.Linear(8, 5))
+    error = refused(module)
+    assert "no fully connected layers of a known name; there are top.weight" in error.cause
+    assert "classifier.0" in error.remedy
+
+
+def test_a_size_that_is_not_the_classifiers_is_told() -> None:
+    module = Other(three(8 * 4 * 4))
+    error = refused(module, 32)
+    assert error.cause == "the classifier takes maps of 4×4, an input of 32 px gives 8×8"
+    assert error.remedy == "use --size 16"
+    check_same(module, 16)

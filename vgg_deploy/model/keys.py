@@ -13,7 +13,7 @@ fc6            ``head.fc6``           ``classifier.0``     ``6``
 Heads in torchvision's naming differ in what stands between their fully connected layers
 (``classifier.1``, ``.4``, ``.6`` where Dropout comes first), and timm calls them
 ``pre_logits.fc1``, ``pre_logits.fc2``, which are convolutions, and ``head.fc``: of whatever
-stands behind the features, the matrices are the fully connected layers, in order.
+stands behind the features, the matrices are the fully connected layers, in order, fc8 the last.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from vgg_deploy.errors import RefusedInput
-from vgg_deploy.spec import ModelSpec
+from vgg_deploy.spec import ModelSpec, fc_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 State = Mapping[str, "Tensor"]
 _WRAPPERS = frozenset({"module", "_orig_mod"})  # (Distributed)DataParallel, torch.compile
 _OWNERS = ("net.", "model.")  # the book's class, Lightning modules
-_FC = ("head.fc6", "head.fc7", "head.fc8")
-_CLASSIFIER = re.compile(r"classifier(\.\d+)*|pre_logits\.fc[12]|head\.fc")
+_CLASSIFIER = re.compile(r"(classifier|fc|linear)(\.\d+)*|pre_logits\.fc[12]|head\.fc|\d+")
 _CONVOLUTIONAL = "pre_logits."  # timm's fully connected layers that slide over a larger map
 
 
@@ -40,14 +39,14 @@ def torchvision_names(spec: ModelSpec) -> dict[str, str]:
     """Our layer name to torchvision's, for every layer with weights."""
     layers = enumerate(_block_layers(spec))
     names = {o: f"features.{i}" for i, (o, kind) in layers if kind in ("conv", "norm")}
-    return names | {name: f"classifier.{3 * i}" for i, name in enumerate(_FC)}
+    return names | {f"head.{fc}": f"classifier.{3 * i}" for i, fc in enumerate(spec.fc_layers)}
 
 
 def book_names(spec: ModelSpec) -> dict[str, str]:
     """Our layer name to the book's ``nn.Sequential(*blocks, Flatten, Linear, ...)``."""
     names = {o: o.removeprefix("blocks.") for o, k in _block_layers(spec) if k in ("conv", "norm")}
     first = len(spec.conv_arch) + 1  # after the blocks and Flatten
-    return names | {name: str(first + 3 * i) for i, name in enumerate(_FC)}
+    return names | {f"head.{fc}": str(first + 3 * i) for i, fc in enumerate(spec.fc_layers)}
 
 
 def to_torchvision(spec: ModelSpec, state: State) -> dict[str, Tensor]:
@@ -63,22 +62,28 @@ def to_ours(spec: ModelSpec, state: State) -> dict[str, Tensor]:
     state = _matrices(_unwrapped(state))
     found = classifier_layers(state)
     for names in (torchvision_names(spec), book_names(spec)):
-        back = {theirs: ours for ours, theirs in names.items()}
+        back = {theirs: o for o, theirs in names.items() if not (found and o.startswith("head."))}
         if any(key.rpartition(".")[0] in back for key in state):
-            if len(found) == len(_FC):
-                back |= dict(zip(found, _FC, strict=True))
-            return _renamed(state, back)
+            return _renamed(state, back | _head_names(found))
     return dict(state)
 
 
 def classifier_layers(state: State) -> list[str]:
-    """Names of the fully connected layers behind torchvision's or timm's features, in order."""
+    """Names of the fully connected layers in others' namings, in order."""
     layers = (
         key.removesuffix(".weight")
         for key, tensor in state.items()
         if key.endswith(".weight") and tensor.ndim == 2
     )
     return sorted(filter(_CLASSIFIER.fullmatch, layers), key=_place)
+
+
+def _head_names(found: list[str]) -> dict[str, str]:
+    """Others' names of the fully connected layers to ours; empty for a number we have not."""
+    if not 1 <= len(found) <= 3:
+        return {}
+    ours = fc_layers(len(found) - 1)
+    return {theirs: f"head.{name}" for theirs, name in zip(found, ours, strict=True)}
 
 
 def slides(state: State) -> bool:

@@ -79,22 +79,24 @@ def _blocks(spec: ModelSpec) -> list[nn.Sequential]:
 
 
 def _pool(spec: ModelSpec) -> nn.Module:
-    """torchvision's 7×7 pool; at the usual 7×7 map it is the identity and left out."""
-    if spec.head == "torchvision" and spec.map_sizes[-1] != 7:
-        return nn.AdaptiveAvgPool2d((7, 7))
-    return nn.Identity()
+    """From the last map to what the head flattens; where that is the map itself, nothing."""
+    side = spec.map_sizes[-1]
+    if side == spec.pooled_size:
+        return nn.Identity()
+    if spec.head == "gap":
+        return nn.AvgPool2d(side)
+    return nn.AdaptiveAvgPool2d((7, 7))
 
 
 def _head(spec: ModelSpec) -> nn.Sequential:
-    """The three fully connected layers, under the names the paper's literature gives them."""
-    return nn.Sequential(
-        OrderedDict(
-            fc6=nn.Linear(spec.flat_features, spec.fc_width),
-            relu6=nn.ReLU(inplace=True),
-            drop6=nn.Dropout(spec.dropout),
-            fc7=nn.Linear(spec.fc_width, spec.fc_width),
-            relu7=nn.ReLU(inplace=True),
-            drop7=nn.Dropout(spec.dropout),
-            fc8=nn.Linear(spec.fc_width, spec.classes),
-        )
-    )
+    """The fully connected layers, under the names the paper's literature gives them."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    features = spec.flat_features
+    for name in spec.fc_layers[:-1]:
+        number = name.removeprefix("fc")
+        layers[name] = nn.Linear(features, spec.fc_width)
+        layers[f"relu{number}"] = nn.ReLU(inplace=True)
+        layers[f"drop{number}"] = nn.Dropout(spec.dropout)
+        features = spec.fc_width
+    layers[spec.fc_layers[-1]] = nn.Linear(features, spec.classes)
+    return nn.Sequential(layers)
