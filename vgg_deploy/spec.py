@@ -227,12 +227,6 @@ def _check_size(spec: ModelSpec) -> None:
             f"an input of {spec.size} px is too small for {blocks} poolings: {sides}",
             f"use at least {2**blocks} px, or --ceil-mode (pooling then keeps odd rows)",
         )
-    if spec.head == "torchvision" and spec.map_sizes[-1] % 7:
-        raise UsageError(
-            f"torchvision's 7×7 pool does not export from a {spec.map_sizes[-1]}×"
-            f"{spec.map_sizes[-1]} map ({sides})",
-            f"use a size with a map of 7 or its multiples such as {7 * 2**blocks}, or --head book",
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

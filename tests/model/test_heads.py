@@ -13,7 +13,7 @@ from vgg_deploy.errors import RefusedInput
 from vgg_deploy.model.infer import infer_spec
 from vgg_deploy.model.keys import book_names, torchvision_names
 from vgg_deploy.model.torchvision import fitted
-from vgg_deploy.model.vgg import VGG
+from vgg_deploy.model.vgg import VGG, WindowMeans
 from vgg_deploy.spec import ModelSpec
 
 ARCH = "1x6-1x8_bn"  # pooled twice
@@ -61,6 +61,7 @@ class Timm(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         x = self.features(images)
+        x = functional.adaptive_avg_pool2d(x, max(7, x.shape[2]))
         for layer in self.pre_logits.children():
             x = layer(x).relu()
         logits: torch.Tensor = self.head.get_submodule("fc")(x.mean((2, 3)))
@@ -125,6 +126,37 @@ def test_timms_convolutions_are_the_fully_connected_layers() -> None:
     by_name = dict(sorted(module.state_dict().items()))  # as a safetensors file has them
     want, got = logits(module, 28, by_name)
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [4, 12, 24])
+def test_timm_pools_smaller_maps_as_torchvision_does(size: int) -> None:
+    check_same(Timm(), size)
+
+
+@pytest.mark.parametrize("size", [4, 16, 24, 32, 40, 56, 60])
+def test_torchvisions_pool_of_any_map(size: int) -> None:
+    module = Other(three(8 * 7 * 7), nn.AdaptiveAvgPool2d((7, 7)))
+    assert infer_spec(module.state_dict(), ARCH, size=size).head == "torchvision"
+    check_same(module, size)
+
+
+@pytest.mark.parametrize("side", range(1, 21))
+def test_window_means_are_torchs_adaptive_pool(side: int) -> None:
+    maps = torch.randn(2, 3, side, side, dtype=torch.float64)
+    want = functional.adaptive_avg_pool2d(maps, 7)
+    torch.testing.assert_close(WindowMeans(side, 7).double()(maps), want, rtol=1e-14, atol=1e-15)
+    as_float32 = WindowMeans(side, 7)(maps.float())
+    torch.testing.assert_close(as_float32, want.float())
+
+
+@pytest.mark.parametrize(
+    ("side", "kind"), [(5, WindowMeans), (7, nn.Identity), (14, nn.AdaptiveAvgPool2d)]
+)
+def test_maps_of_sevens_are_pooled_by_one_operator(side: int, kind: type[nn.Module]) -> None:
+    """Files that were exported of them keep their bytes."""
+    network = VGG(ModelSpec.named(ARCH, size=4 * side, fc_width=16, head="torchvision"))
+    assert type(network.pool) is kind
+    assert not any(key.startswith("pool") for key in network.state_dict())
 
 
 def test_timms_head_over_a_larger_map_is_refused() -> None:

@@ -38,7 +38,12 @@ SPECS += [
     ModelSpec.named(f"1x8-1x{16 + hidden}", size=64, channels=1, fc_width=64, hidden=hidden)
     for hidden in (0, 1)
 ]
-SPECS += [replace(SPECS[-1], arch=head, head=head, size=56) for head in HEADS if head != "book"]
+SPECS += [
+    replace(SPECS[-1], arch=head, head=head, size=size)
+    for head in HEADS
+    for size in (56, 20)
+    if head != "book"
+]
 
 
 def saved_for_backward(network: VGG, images: torch.Tensor) -> int:

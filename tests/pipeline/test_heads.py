@@ -25,7 +25,7 @@ from vgg_deploy.report.remade_checkpoint import checkpoint_command
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.verify import onnx_stages
 
-NAMES = ("grey", "hidden_1", "hidden_0", "gap")
+NAMES = ("grey", "hidden_1", "hidden_0", "gap", "head_2", "head_10")
 
 
 def noise(card: ModelCard) -> Array:
@@ -71,6 +71,7 @@ def test_every_layer_is_timed(tmp_path: Path, name: str) -> None:
     products = {layer.name for layer in vgg_layers(card.spec) if layer.kind in ("conv", "fc")}
     assert len(products) == card.spec.weight_layers
     assert products <= timed
+    assert ("avgpool" in timed) == (card.spec.head != "book")
 
 
 def test_the_card_tells_the_head() -> None:

@@ -135,8 +135,10 @@ def _network(checkpoint_path: Path, precision: Precision | None) -> Iterator[VGG
 def _emulate(network: nn.Module, precision: Precision) -> None:
     from torch import nn
 
+    from vgg_deploy.model.vgg import WindowMeans
+
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear | WindowMeans):
             layer.weight.copy_(rounded(layer.weight, precision))
             layer.register_forward_pre_hook(lambda _, given: (rounded(given[0], precision),))
         if precision == "tf32":

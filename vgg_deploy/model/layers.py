@@ -106,7 +106,8 @@ class _Trace:
         self._add(Layer(name=name, kind="pool", shape=(depth, *out), saved_bytes=kept))
 
     def average(self, side: int) -> None:
-        kept = 0 if self.shape[1] == side else prod(self.shape) * FLOAT_BYTES
+        pools = self.shape[1] % side == 0 and self.shape[1] != side  # else nothing, or products
+        kept = prod(self.shape) * FLOAT_BYTES if pools else 0
         shape = (self.shape[0], side, side)
         self._add(Layer(name="avgpool", kind="pool", shape=shape, saved_bytes=kept))
 

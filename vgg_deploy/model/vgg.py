@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -41,6 +42,39 @@ def vgg_block(
         in_channels = out_channels
     layers.append(nn.MaxPool2d(2, 2, ceil_mode=ceil_mode))
     return nn.Sequential(*layers)
+
+
+class WindowMeans(nn.Module):
+    """``AdaptiveAvgPool2d`` of a square map as two matrix products, which every format has.
+
+    ``[N, C, side, side]`` becomes ``[N, C, pooled, pooled]``. Windows are of several sizes where
+    ``pooled`` does not divide ``side``, and one pooling operator has one size; but a mean over a
+    window is that over its rows of those over its columns. ``weight`` ``[pooled, side]`` follows
+    from the sides and is in no checkpoint.
+    """
+
+    weight: torch.Tensor
+
+    def __init__(self, side: int, pooled: int) -> None:
+        super().__init__()
+        rows = torch.zeros(pooled, side, dtype=torch.float64)
+        for index, row in enumerate(rows):
+            window = slice(index * side // pooled, -(-(index + 1) * side // pooled))
+            row[window] = 1 / (window.stop - window.start)
+        self._exact = rows
+        self.register_buffer("weight", rows.to(torch.get_default_dtype()), persistent=False)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """The means of all windows."""
+        return torch.matmul(self.weight, torch.matmul(maps, self.weight.T))
+
+    def _apply(
+        self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
+    ) -> WindowMeans:
+        """A third in float64 has more digits than the float32 it was."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.weight.copy_(self._exact)
+        return self
 
 
 class VGG(nn.Module):
@@ -85,7 +119,9 @@ def _pool(spec: ModelSpec) -> nn.Module:
         return nn.Identity()
     if spec.head == "gap":
         return nn.AvgPool2d(side)
-    return nn.AdaptiveAvgPool2d((7, 7))
+    if side % spec.pooled_size:
+        return WindowMeans(side, spec.pooled_size)
+    return nn.AdaptiveAvgPool2d((spec.pooled_size, spec.pooled_size))
 
 
 def _head(spec: ModelSpec) -> nn.Sequential:
