@@ -98,14 +98,15 @@ ClassesOption = Annotated[int, typer.Option(help="Number of classes.")]
 HeadOption = Annotated[
     str,
     typer.Option(
-        help="book: flatten the last map; torchvision: 7×7 adaptive pool.",
+        help="book: flatten the last map; torchvision: 7×7 adaptive pool; gap: average each map.",
         autocompletion=complete(lambda: HEADS),
     ),
 ]
 CeilOption = Annotated[
     bool, typer.Option("--ceil-mode", help="Pooling keeps the last row of an odd map.")
 ]
-FcWidthOption = Annotated[int, typer.Option(help="Width of the two hidden fully connected layers.")]
+FcWidthOption = Annotated[int, typer.Option(help="Width of the hidden fully connected layers.")]
+HiddenOption = Annotated[int, typer.Option(help="Hidden fully connected layers: 0, 1 or 2.")]
 OptionalDataOption = Annotated[
     str | None,
     typer.Option(

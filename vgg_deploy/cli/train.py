@@ -15,6 +15,7 @@ from vgg_deploy.cli.options import (
     DataDirOption,
     FcWidthOption,
     HeadOption,
+    HiddenOption,
     JsonOption,
     OutOption,
     ReplaceOption,
@@ -46,7 +47,7 @@ TrainDataOption = Annotated[
 
 
 _OF_THE_WEIGHTS = dict.fromkeys(
-    ("arch", "width", "size", "head", "fc_width", "ceil_mode"),
+    ("arch", "width", "size", "head", "fc_width", "hidden", "ceil_mode"),
     "the network is that of the weights: leave it out, or train without --from",
 )
 
@@ -108,6 +109,7 @@ def train(
     ] = 0.0,
     head: HeadOption = "book",
     fc_width: FcWidthOption = 4096,
+    hidden: HiddenOption = 2,
     ceil_mode: CeilOption = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was interrupted.")
@@ -160,6 +162,7 @@ def train(
         size=size,
         head=head_of(head),
         fc_width=fc_width,
+        hidden=hidden,
         ceil_mode=ceil_mode,
         data=data,
         data_dir=data_dir,

@@ -107,7 +107,7 @@ class Hop:
 class Stage:
     """A stage of the network, judged like the logits."""
 
-    name: str  # pool1 … pool5, fc6, fc7, fc8
+    name: str  # pool1 … pool5, fc6, fc7, fc8, as many as there are
     rel_l2: float | None  # None: not finite
     limit: float
     ok: bool
