@@ -15,6 +15,7 @@ from vgg_deploy.cli.options import (
     FailIfOption,
     FormatsOption,
     JsonOption,
+    OnlyPrecisionsOption,
     positive,
     refuse_given,
 )
@@ -25,6 +26,7 @@ _NOT_WITH_COMPARE = {
     "fail_if": "bench both runs and use vgg-deploy diff --fail-if, or leave it out",
     "backends": "name the backends with --compare, or leave it out",
     "formats": "name the file, as in --compare ort-cpu:model.int8.onnx, or leave it out",
+    "precisions": "name the file, as in --compare ort-cpu:model.int8.onnx, or leave it out",
     "seconds": "use --blocks for a longer comparison, or leave it out",
     "percentile": "medians are compared; leave it out",
     "limits": "limits are measured without --compare only; leave it out",
@@ -37,6 +39,7 @@ def bench(
     bundle: BundleArgument,
     backends: BackendsOption = None,
     formats: FormatsOption = None,
+    precisions: OnlyPrecisionsOption = None,
     batches: BatchesOption = None,
     seconds: Annotated[float, typer.Option(help="Least measuring time per cell.")] = 3.0,
     percentile: Annotated[
@@ -82,7 +85,7 @@ def bench(
         _compare(bundle, compare, sizes or (1,), blocks, as_json)
         return
     options = BenchOptions(
-        selection=selection_of(backends, formats),
+        selection=selection_of(backends, formats, precisions),
         batches=sizes,
         seconds=seconds,
         percentile=percentile,

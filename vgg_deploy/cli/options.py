@@ -141,6 +141,15 @@ PrecisionsOption = Annotated[
         autocompletion=complete(_precisions),
     ),
 ]
+OnlyPrecisionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        "-p",
+        help="Only what runs in fp32, tf32, fp16, bf16, int8 or fp8; may be repeated.",
+        autocompletion=complete(lambda: PRECISIONS),
+    ),
+]
 CalibrationDataOption = Annotated[
     str | None,
     typer.Option(

@@ -14,6 +14,7 @@ from vgg_deploy.cli.options import (
     DataDirOption,
     FormatsOption,
     JsonOption,
+    OnlyPrecisionsOption,
     OptionalDataOption,
     positive,
 )
@@ -23,6 +24,7 @@ def verify(
     bundle: BundleArgument,
     backends: BackendsOption = None,
     formats: FormatsOption = None,
+    precisions: OnlyPrecisionsOption = None,
     batches: BatchesOption = None,
     images: Annotated[int, typer.Option(help="Real images to compare logits on.")] = 32,
     data: OptionalDataOption = None,
@@ -63,7 +65,7 @@ def verify(
     from vgg_deploy.report.tables import verify_table
 
     options = VerifyOptions(
-        selection=selection_of(backends, formats),
+        selection=selection_of(backends, formats, precisions),
         images=images,
         batches=positive(batches or (1, 2, 8), "batch"),
         seed=seed,

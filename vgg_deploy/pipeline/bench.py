@@ -167,6 +167,7 @@ def _told(options: BenchOptions) -> dict[str, str]:
     told = {
         "backend": ", ".join(chosen.backends),
         "format": ", ".join(chosen.formats),
+        "precision": ", ".join(chosen.precisions),
         "batch": ", ".join(map(str, options.batches)) or "usual",
         "seconds": f"{options.seconds:g}",
         "percentile": str(options.percentile),

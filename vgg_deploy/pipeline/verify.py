@@ -108,6 +108,7 @@ def _asked(options: VerifyOptions, images: Images) -> dict[str, str]:
         "max_top1_drop": "" if drop is None else f"{drop:g}",
         "backend": ", ".join(options.selection.backends),
         "format": ", ".join(options.selection.formats),
+        "precision": ", ".join(options.selection.precisions),
         "locate": "on" if options.locate else "",
     }
     return {name: text for name, text in asked.items() if text}

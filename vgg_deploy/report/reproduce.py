@@ -90,7 +90,7 @@ def _comparison(findings: Findings, name: str) -> str:
 
 
 def _selected(report: VerifyReport | BenchReport) -> list[str]:
-    """The backends and formats that were named, without those that came to no row.
+    """The backends, formats and precisions that were named, without those that came to no row.
 
     Such a name had no counterpart among the others, which is refused now.
     """
@@ -98,6 +98,7 @@ def _selected(report: VerifyReport | BenchReport) -> list[str]:
     wanted = (
         ("backend", [subject.backend for subject in subjects]),
         ("format", [subject.format for subject in subjects]),
+        ("precision", [subject.precision for subject in subjects]),
     )
     words: list[str] = []
     for key, has in wanted:
