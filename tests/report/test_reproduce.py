@@ -90,6 +90,9 @@ def test_the_comparison_in_turns_is_repeated_while_its_files_are_there(sample: B
         "vgg-deploy bench fmnist --compare openvino:model.fp32.onnx "
         "--compare ort-cpu:model.fp32.onnx --batch 1 --blocks 12"
     )
+    across = replace(compared, options={"blocks": "12", "across_precisions": "on"})
+    (same,) = [c for c in commands(replace(findings, compared=across)) if "--compare" in c]
+    assert same == f"{line} --across-precisions"
     assert not any("--compare" in c for c in commands(gather(replaced(sample, "onnx"))))
 
 

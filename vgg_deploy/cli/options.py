@@ -79,6 +79,10 @@ OutOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+StoreOption = Annotated[
+    bool,
+    typer.Option(help="Store the results in the bundle; without, they are printed and no more."),
+]
 ReplaceOption = Annotated[
     bool, typer.Option("--replace", help="Replace a bundle that is already there.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vgg_deploy.cli.console import print_json, show, watching
+from vgg_deploy.cli.console import print_json, settle, show, watching
 from vgg_deploy.cli.options import (
     BackendsOption,
     BatchesOption,
@@ -16,6 +16,7 @@ from vgg_deploy.cli.options import (
     JsonOption,
     OnlyPrecisionsOption,
     OptionalDataOption,
+    StoreOption,
     positive,
 )
 
@@ -52,6 +53,7 @@ def verify(
         bool, typer.Option("--locate", help="Name the first stage where a wrong file diverges.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Which images and which noise.")] = 0,
+    store: StoreOption = True,
     as_json: JsonOption = False,
 ) -> None:
     """Compare every usable backend with the float64 reference; exit 7 if one is not equivalent.
@@ -63,6 +65,7 @@ def verify(
     from vgg_deploy.pipeline.verify import VerifyOptions, gates_of, verdict_error, verify_bundle
     from vgg_deploy.report.chain_tables import blame_tables
     from vgg_deploy.report.tables import verify_table
+    from vgg_deploy.stored import Keeping, document
 
     options = VerifyOptions(
         selection=selection_of(backends, formats, precisions),
@@ -76,11 +79,11 @@ def verify(
         gates=gates_of(fail_if),
         locate=locate,
     )
+    keeping = Keeping(wanted=store, patient=True)
     with watching() as watch:
-        report = verify_bundle(open_bundle(bundle), options, watch)
+        report = verify_bundle(open_bundle(bundle), options, watch, keeping=keeping)
     if as_json:
-        print_json(report)
+        print_json(document(report))
     else:
         show(verify_table(report), *blame_tables(report))
-    if error := verdict_error(report):
-        raise error
+    settle(verdict_error(report), keeping)

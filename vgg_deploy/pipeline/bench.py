@@ -73,15 +73,22 @@ class BenchOptions:
 
 
 def bench_bundle(
-    bundle: Bundle, options: BenchOptions, watch: Watcher | None = None, *, reuse: bool = False
+    bundle: Bundle,
+    options: BenchOptions,
+    watch: Watcher | None = None,
+    *,
+    reuse: bool = False,
+    keeping: stored.Keeping | None = None,
 ) -> BenchReport:
     """Time every planned cell and store the report in the bundle.
 
     What verify has not passed, by digest, is timed but marked in what is returned; the stored
     report is without such marks, for verify may pass it later. With ``reuse`` a stored report of
     the same files, options and versions is returned, unless one of its cells failed.
+    ``keeping`` says whether and how patiently it is stored.
     """
     watch = watch or Silent()
+    keeping = keeping or stored.Keeping()
     cells = plan(bundle, options.selection)
     if not options.cuda_graph:
         cells = tuple(map(without_cuda_graphs, cells))
@@ -91,6 +98,7 @@ def bench_bundle(
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say(_reused(earlier, bundle))
         return as_shown(bundle.root, earlier)
+    keeping.check(bundle.root / BENCH_FILE)
     rows: list[Timing] = []
     for cell in cells:
         rows += _rows(cell, bundle, options, watch)
@@ -105,7 +113,7 @@ def bench_bundle(
         ceilings=_ceilings(rows, watch) if options.ceilings else (),
         layers=profiles(bundle, cells, min(options.sizes), watch) if options.layers else (),
     )
-    stored.save(bundle.root / BENCH_FILE, report)
+    keeping.save(bundle.root / BENCH_FILE, report)
     return as_shown(bundle.root, report)
 
 

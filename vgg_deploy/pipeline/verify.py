@@ -54,16 +54,18 @@ def verify_bundle(
     watch: Watcher | None = None,
     *,
     reuse: bool = False,
+    keeping: stored.Keeping | None = None,
 ) -> VerifyReport:
     """Compare every planned cell with the reference and store the report in the bundle.
 
     With ``reuse`` a stored report of the same files, options and versions is returned, unless one
-    of its cells failed.
+    of its cells failed. ``keeping`` says whether and how patiently it is stored.
     Raises, before anything is run, ``DigestMismatch`` when a file was changed, ``StaleEngine``
     when one was made from a file that is gone, and ``RefusedInput`` for a gate that nothing here
     can measure.
     """
     watch = watch or Silent()
+    keeping = keeping or stored.Keeping()
     cells = plan(bundle, options.selection)
     bundle.check()
     _refuse_orphans(bundle, cells)
@@ -75,7 +77,8 @@ def verify_bundle(
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say("verify: reused, no file, option or version has changed")
         return earlier
-    run = prepare(bundle, cells, options, images, watch)
+    keeping.check(bundle.root / VERIFY_FILE)
+    run = prepare(bundle, cells, options, images, watch, keep=keeping.wanted)
     rows = judge_cells(cells, run)
     report = VerifyReport(
         schema_version=SCHEMA_VERSION,
@@ -92,7 +95,7 @@ def verify_bundle(
         tripped=tripped_gates(rows, options.gates),
         options=_asked(options, images),
     )
-    stored.save(bundle.root / VERIFY_FILE, report)
+    keeping.save(bundle.root / VERIFY_FILE, report)
     return report
 
 

@@ -90,9 +90,18 @@ class Run:
 
 
 def prepare(
-    bundle: Bundle, cells: Sequence[Cell], options: VerifyOptions, images: Images, watch: Watcher
+    bundle: Bundle,
+    cells: Sequence[Cell],
+    options: VerifyOptions,
+    images: Images,
+    watch: Watcher,
+    *,
+    keep: bool = True,
 ) -> Run:
-    """Make the inputs and the yardstick, and refuse those beside which nothing can be told."""
+    """Make the inputs and the yardstick, and refuse those beside which nothing can be told.
+
+    ``keep``: also store the yardstick for the next time.
+    """
     if read_card(bundle.path(bundle.checkpoint)) != bundle.card:
         raise DigestMismatch(
             f"the manifest of {bundle.root} describes another model than its checkpoint",
@@ -113,7 +122,9 @@ def prepare(
     for remark in (*images.dataset.remarks, *filter(None, [accuracy and images.remark])):
         watch.say(f"verify: {remark}")
     precisions: list[Precision] = ["fp32", *(c.subject.precision for c in cells if not c.missing)]
-    yard = yardstick(bundle, inputs, images, precisions, watch, accuracy=accuracy, rounded=resized)
+    yard = yardstick(
+        bundle, inputs, images, precisions, watch, accuracy=accuracy, rounded=resized, keep=keep
+    )
     if yard.answers:
         refuse_misnamed(images, yard.answers.first)
     refuse_all_vacuous(yard.reference, precisions[1:] or precisions)

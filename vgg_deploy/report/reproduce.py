@@ -86,6 +86,8 @@ def _comparison(findings: Findings, name: str) -> str:
     words += each("--batch", (str(contest.batch) for contest in findings.contests))
     if blocks := findings.compared.options.get("blocks"):
         words += ["--blocks", blocks]
+    if findings.compared.options.get("across_precisions"):
+        words += ["--across-precisions"]
     return line("bench", name, *words)
 
 
