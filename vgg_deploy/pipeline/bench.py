@@ -17,6 +17,7 @@ from vgg_deploy.errors import (
     DigestMismatch,
     MeasurementNotValid,
     RefusedInput,
+    ResourceLimit,
     VggDeployError,
 )
 from vgg_deploy.gates import Gate
@@ -122,6 +123,12 @@ def bench_error(report: BenchReport, gates: tuple[Gate, ...] = ()) -> VggDeployE
     failed = [row for row in report.rows if row.status == "failed"]
     if failed:
         first = failed[0]
+        if all(row.ran_out for row in failed):
+            return ResourceLimit(
+                f"{len(failed)} of {len(report.rows)} cells ran out of disk or memory; first: "
+                f"{first.subject.id} at batch {first.batch}: {first.reason}",
+                "free some (TMPDIR's disk, too), or use a smaller batch",
+            )
         return MeasurementNotValid(
             f"{len(failed)} of {len(report.rows)} cells failed; first: {first.subject.id} at "
             f"batch {first.batch}: {first.reason}",

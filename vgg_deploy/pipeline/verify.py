@@ -12,6 +12,7 @@ from vgg_deploy.errors import (
     DigestMismatch,
     NotEquivalent,
     RefusedInput,
+    ResourceLimit,
     StaleEngine,
     VggDeployError,
 )
@@ -125,6 +126,11 @@ def verdict_error(report: VerifyReport) -> VggDeployError | None:
     bad = [row for row in report.rows if row.verdict in ("different", "failed")]
     if bad:
         names = ", ".join(row.subject.id for row in bad)
+        if all(row.ran_out for row in bad):
+            return ResourceLimit(
+                f"{len(bad)} of {len(report.rows)} could not be judged: {names}",
+                f"free disk space (TMPDIR's, too) or memory; first: {bad[0].reason}",
+            )
         return NotEquivalent(
             f"{len(bad)} of {len(report.rows)} not equivalent: {names}",
             f"see the reasons in the table; first: {bad[0].reason}",

@@ -10,7 +10,7 @@ from pathlib import Path
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.backends.base import Session
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError, VggDeployError
+from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError, VggDeployError, ran_out
 from vgg_deploy.gates import Gate
 from vgg_deploy.model.checkpoint import read_card
 from vgg_deploy.pipeline.cells import Cell, Selection, plan
@@ -179,10 +179,10 @@ def _ran(cell: Cell, run: Run) -> Ran:
                 found = _judged(cell, artifact, session, run)
                 row = _with_accuracy(_row(cell, found, run), artifact, session, run)
     except VggDeployError as error:
-        row = replace(row, reason=error.cause)
+        row = replace(row, reason=error.cause, ran_out=ran_out(error))
     except Exception as error:
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
-        row = replace(row, reason=f"{type(error).__name__}: {text}")
+        row = replace(row, reason=f"{type(error).__name__}: {text}", ran_out=ran_out(error))
     row = replace(row, seconds=round(time.perf_counter() - start, 3))
     return Ran(artifact, cell.backend, row, found.outputs)
 
