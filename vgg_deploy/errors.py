@@ -167,6 +167,25 @@ def says_out_of_memory(message: str) -> bool:
     return any(sign in said for sign in _OUT_OF_MEMORY)
 
 
+# As C and Python say it, ENOSPC and EDQUOT; in lower case.
+_DISK_FULL = ("no space left on device", "disk quota exceeded")
+
+
+def says_ran_out(message: str) -> bool:
+    """Whether it is disk or memory that a message says was lacking."""
+    said = message.lower()
+    return says_out_of_memory(said) or any(sign in said for sign in _DISK_FULL)
+
+
+def ran_out(error: BaseException | None) -> bool:
+    """Whether an exception, or one that led to it, says that disk or memory ran out."""
+    while error is not None:
+        if isinstance(error, ResourceLimit | MemoryError) or says_ran_out(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def first_line(error: BaseException) -> str:
     """The first line of a library's message that says something; else the exception's name."""
     lines = (line.strip() for line in str(error).splitlines())

@@ -15,8 +15,10 @@ from typing import IO, TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from vgg_deploy.errors import VggDeployError
     from vgg_deploy.pipeline.watch import Watcher
     from vgg_deploy.report.table import Table
+    from vgg_deploy.stored import Keeping
 
 _PIPE_WIDTH = 160  # columns when nobody's terminal decides
 
@@ -126,6 +128,14 @@ def remark(text: str) -> None:
     """One line on stderr."""
     console = err()
     console.print(text, markup=False, soft_wrap=not console.is_terminal)
+
+
+def settle(verdict: VggDeployError | None, keeping: Keeping) -> None:
+    """Raise what shown results stand for; where that is nothing, why they could not be stored."""
+    if verdict and keeping.error:
+        remark(f"not stored: {keeping.error.cause}")
+    if error := verdict or keeping.error:
+        raise error
 
 
 @contextmanager

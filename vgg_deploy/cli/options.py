@@ -79,6 +79,10 @@ OutOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+StoreOption = Annotated[
+    bool,
+    typer.Option(help="Store the results in the bundle; without, they are printed and no more."),
+]
 ReplaceOption = Annotated[
     bool, typer.Option("--replace", help="Replace a bundle that is already there.")
 ]
@@ -140,6 +144,15 @@ PrecisionsOption = Annotated[
         "-p",
         help="fp32, fp16, bf16, int8 or fp8, of the ONNX file; may be repeated.",
         autocompletion=complete(_precisions),
+    ),
+]
+OnlyPrecisionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        "-p",
+        help="Only what runs in fp32, tf32, fp16, bf16, int8 or fp8; may be repeated.",
+        autocompletion=complete(lambda: PRECISIONS),
     ),
 ]
 CalibrationDataOption = Annotated[

@@ -135,6 +135,7 @@ class Comparison:
     worst: WorstImage | None = None
     hops: tuple[Hop, ...] = ()  # from the checkpoint to this artifact
     location: Location | None = None
+    ran_out: bool = False  # of a failed one: disk or memory did, which says nothing of the file
 
     def figure(self, name: str) -> Figure | None:
         """The figure of that name, if it was measured."""
