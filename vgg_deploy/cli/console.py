@@ -69,6 +69,14 @@ def print_json(value: object) -> None:
         sys.stdout.write(json.dumps(plain, indent=2, allow_nan=False) + "\n")
 
 
+def print_text(text: str) -> None:
+    """A document on stdout, in UTF-8 whatever the terminal's encoding is, as a file has it."""
+    with readers_may_go(sys.stdout):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+
+
 @contextmanager
 def readers_may_go(stream: TextIO) -> Iterator[None]:
     """Whoever reads ``stream`` may stop, as ``head`` does; that changes no verdict."""
