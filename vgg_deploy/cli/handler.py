@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from vgg_deploy.cli.console import readers_may_go, replace_closed, silence
 from vgg_deploy.cli.interrupt import remembered
+from vgg_deploy.cli.plain import no_sign_fails
 from vgg_deploy.errors import (
     EXIT_INTERNAL,
     EXIT_INTERRUPTED,
@@ -22,6 +23,7 @@ def run(args: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in words
     replace_closed()
+    no_sign_fails()
     try:
         with remembered():
             code = _invoke([word for word in words if word != "--debug"])
