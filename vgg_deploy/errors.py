@@ -148,7 +148,8 @@ def by_the_system(error: VggDeployError) -> bool:
     return isinstance(error.__cause__, OSError)
 
 
-# As C++, torch, ONNX Runtime's arena, cuBLAS and cuDNN say it; in lower case.
+# As C++, torch, ONNX Runtime's arena, cuBLAS, cuDNN and the loader of shared libraries say it; in
+# lower case.
 _OUT_OF_MEMORY = (
     "can't allocate memory",
     "cannot allocate memory",
@@ -158,6 +159,7 @@ _OUT_OF_MEMORY = (
     "out of memory",
     "failed to allocate memory",
     "alloc_failed",
+    "failed to map segment",
 )
 
 
