@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from vgg_deploy.pipeline.watch import Watcher
     from vgg_deploy.report.table import Table
 
+_printed = threading.Event()
 _PIPE_WIDTH = 160  # columns when nobody's terminal decides
 
 
@@ -62,11 +64,22 @@ def print_json(value: object) -> None:
 
     JSON knows no NaN and no infinity: they become null, as in stored results.
     """
+    _printed.set()
     from pydantic_core import to_jsonable_python
 
     plain = _finite(to_jsonable_python(value, fallback=_path))
     with readers_may_go(sys.stdout):
         sys.stdout.write(json.dumps(plain, indent=2, allow_nan=False) + "\n")
+
+
+def expect_json() -> None:
+    """A command begins: it has printed no document yet."""
+    _printed.clear()
+
+
+def has_printed_json() -> bool:
+    """Whether the command has printed its document."""
+    return _printed.is_set()
 
 
 def print_text(text: str) -> None:
@@ -135,10 +148,15 @@ def watching() -> Iterator[Watcher]:
         yield watcher
 
 
+def speaks() -> bool:
+    """Whether this process is the only one, or the first of those that torchrun starts."""
+    return "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def watching_one_of_many() -> Iterator[Watcher]:
     """The same where torchrun starts the command: rank 0 alone draws, as lines erase each other."""
-    if "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0":
+    if not speaks():
         from vgg_deploy.pipeline.watch import Silent
 
         yield Silent()
