@@ -29,7 +29,7 @@ def test_it_comes_again_with_the_next_progress(
     step: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command(_words: list[str]) -> int:
-        watch = RichWatcher(Console(stderr=True))
+        watch = RichWatcher(Console(stderr=True), live=False)
         watch.begin("first")
         swallowed()
         watch.begin("second") if step == "begin" else watch.advance()

@@ -45,9 +45,17 @@ def _console(*, stderr: bool) -> Console:
 
 
 def _sized(console: Console) -> Console:
-    if not console.is_terminal:
+    if not _on_terminal(console):
         console.width = max(console.width, _PIPE_WIDTH)
     return console
+
+
+def _on_terminal(console: Console) -> bool:
+    """Whether somebody's screen decides the width, and lines can be drawn over.
+
+    To Rich a log is a terminal, too, where FORCE_COLOR is set, as in CI: that is for colours only.
+    """
+    return console.is_terminal and console.file.isatty()
 
 
 def show(*tables: Table) -> None:
@@ -144,7 +152,8 @@ def watching() -> Iterator[Watcher]:
     """A live progress line on stderr while the block runs."""
     from vgg_deploy.cli.progress import RichWatcher
 
-    with RichWatcher(err()) as watcher:
+    console = err()
+    with RichWatcher(console, live=_on_terminal(console)) as watcher:
         yield watcher
 
 
