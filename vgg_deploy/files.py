@@ -67,6 +67,23 @@ def destination(path: Path) -> Path:
         return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
+def line_endings(path: Path, sha256: str) -> str | None:
+    """What is wrong with a file that has its digest but for CRLF in the place of LF, or None."""
+    digest, carry = hashlib.sha256(), b""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            chunk = carry + chunk
+            carry = b"\r" if chunk.endswith(b"\r") else b""  # its LF may be in the next piece
+            digest.update(chunk.removesuffix(carry).replace(b"\r\n", b"\n"))
+    digest.update(carry)
+    if digest.hexdigest() != sha256:
+        return None
+    return (
+        "was changed: its line endings are CRLF instead of LF, as git's core.autocrlf makes them; "
+        "put '* -text' into .gitattributes and check it out again"
+    )
+
+
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that is gone after the block unless committed.
