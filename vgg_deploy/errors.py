@@ -13,7 +13,8 @@ VggDeployError
 ├── BackendNotAvailable  10   a library or a device is missing
 └── Interrupted         130   a signal ended it, what was done is saved
 
-Each error carries one line of cause and one of remedy; the CLI prints both and exits.
+Each error carries one line of cause and one of remedy; the CLI prints both and exits. Whatever else
+is raised is an internal error, exit code 70.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
 
-EXIT_INTERNAL = 1
+EXIT_INTERNAL = 70  # EX_SOFTWARE of BSD's sysexits.h
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -148,7 +149,8 @@ def by_the_system(error: VggDeployError) -> bool:
     return isinstance(error.__cause__, OSError)
 
 
-# As C++, torch, ONNX Runtime's arena, cuBLAS and cuDNN say it; in lower case.
+# As C++, torch, ONNX Runtime's arena, cuBLAS, cuDNN and the loader of shared libraries say it; in
+# lower case.
 _OUT_OF_MEMORY = (
     "can't allocate memory",
     "cannot allocate memory",
@@ -158,6 +160,7 @@ _OUT_OF_MEMORY = (
     "out of memory",
     "failed to allocate memory",
     "alloc_failed",
+    "failed to map segment",
 )
 
 
