@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_descendants_of_replaced_weights_are_dropped(tiny_bundle: Bundle) -> Non
     bundle, _ = bundle.add(draft(bundle, "checkpoint", None), writes(b"other weights"))
     assert [a.format for a in bundle.artifacts] == ["checkpoint"]
     assert sorted(p.name for p in bundle.root.iterdir() if p.name != ".lock") == [
-        "checkpoint.safetensors", MANIFEST
+        ".gitattributes", "checkpoint.safetensors", MANIFEST
     ]  # fmt: skip
 
 
@@ -74,6 +75,51 @@ def test_an_interrupted_write_changes_nothing(tiny_bundle: Bundle, error: BaseEx
         tiny_bundle.add(draft(tiny_bundle, "checkpoint", None), half)
     after = {p.name: p.read_bytes() for p in tiny_bundle.root.iterdir() if p.name != ".lock"}
     assert after == before
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git")
+def test_git_leaves_line_endings_alone(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    bundle = tiny_bundle.add_golden({}, lambda folder: writes(b"{}\n")(folder / "index.json"))
+    clone = tmp_path / "clone"
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.autocrlf=false"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "a bundle"]):
+        subprocess.run([*git, "-C", str(bundle.root), *words], check=True)
+    subprocess.run(
+        ["git", "clone", "-q", "-c", "core.autocrlf=true", str(bundle.root), str(clone)], check=True
+    )
+    assert (clone / "golden" / "index.json").read_bytes() == b"{}\n"
+
+
+def test_a_users_own_gitattributes_stay(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    mine = tmp_path / "new" / ".gitattributes"
+    mine.parent.mkdir()
+    mine.write_text("*.safetensors filter=lfs\n")
+    weights = str(tiny_bundle.path(tiny_bundle.checkpoint))
+    assert main(["load", "--weights", weights, "-o", str(mine.parent)]) == 0
+    assert mine.read_text() == "*.safetensors filter=lfs\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (b"{}\n\n", b"{}\r\n\r\n", True),
+        (b"{}\n" * (1 << 20), b"{}\r\n" * (1 << 20), True),  # some at the seam of two pieces
+        (b"{}\n\n", b"[]\r\n\r\n", False),
+        (b"{}\n\n", b"{}\n\r", False),
+    ],
+    ids=["short", "long", "edited, too", "a lone CR"],
+)
+def test_line_endings_that_were_changed_are_told(
+    tiny_bundle: Bundle, before: bytes, after: bytes, told: bool
+) -> None:
+    onnx = draft(tiny_bundle, "onnx", tiny_bundle.checkpoint.sha256)
+    bundle, artifact = tiny_bundle.add(onnx, writes(before))
+    bundle = bundle.add_golden({}, lambda folder: writes(before)(folder / "index.json"))
+    bundle.path(artifact).write_bytes(after)
+    (bundle.golden_folder / "index.json").write_bytes(after)
+    for problem in (bundle.problem(artifact), bundle.golden_problem()):
+        assert ("its line endings are CRLF instead of LF" in (problem or "")) == told
+        assert problem
 
 
 @pytest.mark.parametrize("how", ["truncate", "edit", "remove"])
@@ -196,7 +242,7 @@ def test_records_of_the_model_that_was_replaced_go_with_it(
         (tiny_bundle.root / name).write_text("of the old one")
     assert main(["load", "--weights", str(weights), "-o", str(tiny_bundle.root), "--replace"]) == 0
     left = sorted(p.name for p in tiny_bundle.root.iterdir() if p.name != ".lock")
-    assert left == ["checkpoint.safetensors", MANIFEST, "notes.txt"]
+    assert left == [".gitattributes", "checkpoint.safetensors", MANIFEST, "notes.txt"]
 
 
 def test_records_that_are_linked_go_and_what_they_link_to_stays(

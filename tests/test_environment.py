@@ -16,6 +16,7 @@ import pytest
 from tests.test_bundle import draft, writes
 from vgg_deploy import environment
 from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.errors import UsageError
 
 TOOL = f"""#!{sys.executable}
 import sys
@@ -143,7 +144,7 @@ def test_records_are_read_only_where_the_module_is(
 
 @pytest.mark.parametrize(
     ("wanted", "threads"),
-    [("3", 3), ("3,1", 3), (" 3 , 1", 3), ("0", 7), (",2", 7), ("many", 7), ("", 7)],
+    [("3", 3), ("3,1", 3), (" 3 , 1", 3), ("3,many", 3), ("", 7), (" ", 7)],
 )
 def test_threads_are_those_of_the_outermost_level(
     wanted: str, threads: int, monkeypatch: pytest.MonkeyPatch
@@ -151,6 +152,16 @@ def test_threads_are_those_of_the_outermost_level(
     monkeypatch.setenv("OMP_NUM_THREADS", wanted)
     monkeypatch.setattr(environment, "usable_cores", lambda: 7)
     assert environment.threads() == threads
+
+
+@pytest.mark.parametrize("wanted", ["0", "-1", "many", "2.5", ",2", "0,4", "²"])
+def test_what_is_no_number_of_threads_is_refused(
+    wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    with pytest.raises(UsageError, match="OMP_NUM_THREADS") as caught:
+        environment.threads()
+    assert repr(wanted) in caught.value.cause
 
 
 ARM = "CPU implementer\t: 0x41\nCPU part\t: 0xd40\nFeatures\t: fp asimd asimdhp i8mm\n\nx: y\n"

@@ -1,7 +1,8 @@
-"""The user's cache, where the user has no home."""
+"""The user's cache, where the user has no home; what a file may take the place of."""
 
 from __future__ import annotations
 
+import os
 import pwd
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from vgg_deploy.data import fashion_mnist
 from vgg_deploy.data.fashion_mnist import DATA_VARIABLE, find_fashion_mnist
 from vgg_deploy.doctor import examine
 from vgg_deploy.errors import RefusedInput
-from vgg_deploy.files import user_cache
+from vgg_deploy.files import atomic, commit, staged, user_cache
 from vgg_deploy.pipeline import usual
 from vgg_deploy.pipeline.usual import begin_usual
 from vgg_deploy.pipeline.watch import Silent
@@ -48,3 +49,25 @@ def test_what_only_looks_into_the_cache_goes_on(
     assert find_fashion_mnist() is None
     rows = {row.name: row for row in examine().others}
     assert "sample" in rows["Fashion-MNIST"].detail
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_no_file_takes_the_place_of_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "model.onnx"
+    os.mkfifo(pipe)
+    with pytest.raises(RefusedInput, match="is a device, a pipe or a socket"), atomic(pipe):
+        pytest.fail("work for nothing")
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_link_in_a_bundle_is_replaced(tmp_path: Path) -> None:
+    """It may lead into a cache of large files, which other checkouts share."""
+    cached, link = tmp_path / "cached", tmp_path / "model.onnx"
+    cached.write_text("another's")
+    link.symlink_to(cached)
+    with staged(link) as partial:
+        partial.write_text("new")
+        commit(partial, link)
+    assert (cached.read_text(), link.read_text()) == ("another's", "new")
+    assert not link.is_symlink()

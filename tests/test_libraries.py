@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.errors import BackendNotAvailable, ResourceLimit
 from vgg_deploy.export.guard import imports
 
 LOADER = "libcudnn.so.9: cannot open shared object file"
@@ -50,6 +50,30 @@ def test_a_broken_library_is_told_as_broken(name: str, broken: str, tmp_path: Pa
     (tmp_path / f"{name}.py").write_text(broken)
     done = answer(TOLD.format(f"import_{name}()"), planted=tmp_path)
     assert done.stdout == f"this needs {name}, which {SAID}; {INSTALL}\n", done.stderr
+
+
+MAP = "libtorch_cpu.so: failed to map segment from shared object"
+NO_MEMORY = [f'raise ImportError("{MAP}")', "raise MemoryError", 'raise OSError("bad_alloc")']
+
+
+@pytest.mark.parametrize("broken", NO_MEMORY)
+@pytest.mark.parametrize("words", [("export", "-f", "onnx"), ("verify",), ("doctor",)])
+def test_a_limit_on_memory_is_no_broken_library(
+    broken: str, words: tuple[str, ...], tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = tmp_path / "planted"
+    folder.mkdir()
+    (folder / "torch.py").write_text(broken)
+    code = "import sys; from vgg_deploy.cli import main; sys.exit(main())"
+    name, *more = words
+    done = answer(
+        code, name, *([str(tiny_bundle.root)] * (name != "doctor")), *more, planted=folder
+    )
+    told = done.stdout if name == "doctor" else done.stderr
+    assert done.returncode == (0 if name == "doctor" else ResourceLimit.exit_code), done.stderr
+    assert "torch could not be loaded, memory ran out: " in " ".join(told.split())
+    assert "ulimit -v" in " ".join(told.split())
+    assert "pip install" not in done.stderr
 
 
 def test_an_absent_library_is_told_as_absent(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from vgg_deploy import jsonio
 from vgg_deploy.errors import RefusedInput, UsageError
-from vgg_deploy.spec import ARCHS, ModelCard, ModelSpec, Preprocessing
+from vgg_deploy.spec import ARCHS, Head, ModelCard, ModelSpec, Preprocessing
 
 PAPER = {  # Table 1: number of weight layers
     "vgg11": 11, "vgg11_lrn": 11, "vgg13": 13, "vgg16_1x1": 16, "vgg16": 16, "vgg19": 19,
@@ -83,10 +83,10 @@ def test_a_number_of_hundreds_of_digits(name: str) -> None:
             ModelSpec.named("vgg11", **{name: value})  # type: ignore[arg-type]
 
 
-def test_torchvisions_head_wants_a_map_of_sevens() -> None:
-    assert ModelSpec.named("vgg11", size=448, head="torchvision").map_sizes[-1] == 14
-    with pytest.raises(UsageError, match="7×7"):
-        ModelSpec.named("vgg11", size=96, head="torchvision")
+@pytest.mark.parametrize(("head", "side"), [("book", 3), ("torchvision", 7), ("gap", 1)])
+def test_what_a_head_flattens(head: Head, side: int) -> None:
+    spec = ModelSpec.named("vgg11", size=96, head=head)
+    assert (spec.map_sizes[-1], spec.pooled_size, spec.flat_features) == (3, side, 512 * side**2)
 
 
 def test_a_card_whose_parts_do_not_fit() -> None:

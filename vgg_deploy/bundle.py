@@ -20,7 +20,7 @@ from vgg_deploy.errors import (
     os_errors,
     unknown_choice,
 )
-from vgg_deploy.files import remove, sha256_of, staged
+from vgg_deploy.files import line_endings, remove, sha256_of, staged
 from vgg_deploy.golden import FOLDER as GOLDEN_FOLDER
 from vgg_deploy.golden import problem_of, record_of
 from vgg_deploy.manifest import (
@@ -35,6 +35,7 @@ from vgg_deploy.manifest import (
     notes_path,
     put_in_place,
     read_manifest,
+    spare_line_endings,
     written,
 )
 from vgg_deploy.spec import ModelCard
@@ -173,6 +174,8 @@ class Bundle:
             return "is missing"
         with os_errors(f"read {path}"):
             size = path.stat().st_size
+            if size > artifact.size_bytes and (problem := line_endings(path, artifact.sha256)):
+                return problem
             if size != artifact.size_bytes:
                 return f"has {size:,} bytes instead of {artifact.size_bytes:,}"
             if sha256_of(path) != artifact.sha256:
@@ -228,6 +231,7 @@ def create_bundle(
             before = _replaced(root)
             put_in_place(root, manifest, (partial, target))
             drop_files(root, before, manifest.artifacts)
+            spare_line_endings(root)
             if replaces:
                 _drop_records(root, own)
     return Bundle(root, manifest), artifact

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vgg_deploy.backends import BACKENDS
+from vgg_deploy.backends.base import Missing
 from vgg_deploy.backends.pytorch import missing_compiler
 from vgg_deploy.data.fashion_mnist import find_fashion_mnist
 from vgg_deploy.environment import Environment, capture
@@ -46,7 +47,11 @@ def examine() -> Diagnosis:
 def backend_finding(name: str) -> Finding:
     """What one backend opens here, or what it lacks."""
     backend = BACKENDS[name]
-    if missing := backend.probe():
+    try:
+        missing = backend.probe()
+    except VggDeployError as error:  # memory ran out: the other rows are worth having
+        missing = Missing(error.cause, error.remedy)
+    if missing:
         return Finding(name=name, usable=False, detail=missing.reason, remedy=missing.remedy)
     opens = ", ".join(sorted(backend.formats))
     return Finding(name=name, usable=True, detail=f"opens {opens} on {backend.device}")

@@ -15,6 +15,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from vgg_deploy import cgroup
+from vgg_deploy.errors import UsageError
 
 # Distributions whose version can change a file's bytes, an output or a timing.
 PACKAGES = (
@@ -136,10 +137,19 @@ def usable_cores() -> int:
 def threads() -> int:
     """Threads every CPU backend gets: ``OMP_NUM_THREADS`` where set, else the usable cores.
 
-    Of a list, which OpenMP allows for nested levels, the first counts.
+    Of a list, which OpenMP allows for nested levels, the first counts. ``UsageError`` for what is
+    no number of threads: each runtime would take another number for it.
     """
-    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else usable_cores()
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if not wanted.strip():
+        return usable_cores()
+    first = wanted.partition(",")[0].strip()
+    if not (first.isascii() and first.isdecimal() and int(first) > 0):
+        raise UsageError(
+            f"OMP_NUM_THREADS is {wanted!r}, which is no number of threads",
+            "set it to 1 or more, or unset it for all cores",
+        )
+    return int(first)
 
 
 def now() -> str:

@@ -13,7 +13,8 @@ VggDeployError
 ├── BackendNotAvailable  10   a library or a device is missing
 └── Interrupted         130   a signal ended it, what was done is saved
 
-Each error carries one line of cause and one of remedy; the CLI prints both and exits.
+Each error carries one line of cause and one of remedy; the CLI prints both and exits. Whatever else
+is raised is an internal error, exit code 70.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
 
-EXIT_INTERNAL = 1
+EXIT_INTERNAL = 70  # EX_SOFTWARE of BSD's sysexits.h
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
@@ -154,7 +155,8 @@ def by_the_system(error: VggDeployError) -> bool:
     return isinstance(error.__cause__, OSError)
 
 
-# As C++, torch, ONNX Runtime's arena, cuBLAS and cuDNN say it; in lower case.
+# As C++, torch, ONNX Runtime's arena, cuBLAS, cuDNN and the loader of shared libraries say it; in
+# lower case.
 _OUT_OF_MEMORY = (
     "can't allocate memory",
     "cannot allocate memory",
@@ -164,6 +166,7 @@ _OUT_OF_MEMORY = (
     "out of memory",
     "failed to allocate memory",
     "alloc_failed",
+    "failed to map segment",
 )
 
 
@@ -171,6 +174,25 @@ def says_out_of_memory(message: str) -> bool:
     """Whether it is memory, of the host or a GPU, that a library's message says was lacking."""
     said = message.lower()
     return any(sign in said for sign in _OUT_OF_MEMORY)
+
+
+# As C and Python say it, ENOSPC and EDQUOT; in lower case.
+_DISK_FULL = ("no space left on device", "disk quota exceeded")
+
+
+def says_ran_out(message: str) -> bool:
+    """Whether it is disk or memory that a message says was lacking."""
+    said = message.lower()
+    return says_out_of_memory(said) or any(sign in said for sign in _DISK_FULL)
+
+
+def ran_out(error: BaseException | None) -> bool:
+    """Whether an exception, or one that led to it, says that disk or memory ran out."""
+    while error is not None:
+        if isinstance(error, ResourceLimit | MemoryError) or says_ran_out(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def first_line(error: BaseException) -> str:

@@ -46,12 +46,52 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def refuse_special(path: Path) -> None:
+    """``RefusedInput`` for a device, a pipe or a socket: a finished file would take its place."""
+    with os_errors(f"write {path}"):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise RefusedInput(
+                f"{shown(path)} is a device, a pipe or a socket, not a file",
+                "give the name of a file",
+            )
+
+
+def destination(path: Path) -> Path:
+    """Where a file that a user names is written: the name may be a link, and that stays one.
+
+    Not for what lies in a bundle: a link there may lead into somebody's cache of large files, or
+    out of a bundle from elsewhere, and is replaced.
+    """
+    refuse_special(path)
+    with os_errors(f"write {path}"):
+        return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def line_endings(path: Path, sha256: str) -> str | None:
+    """What is wrong with a file that has its digest but for CRLF in the place of LF, or None."""
+    digest, carry = hashlib.sha256(), b""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            chunk = carry + chunk
+            carry = b"\r" if chunk.endswith(b"\r") else b""  # its LF may be in the next piece
+            digest.update(chunk.removesuffix(carry).replace(b"\r\n", b"\n"))
+    digest.update(carry)
+    if digest.hexdigest() != sha256:
+        return None
+    return (
+        "was changed: its line endings are CRLF instead of LF, as git's core.autocrlf makes them; "
+        "put '* -text' into .gitattributes and check it out again"
+    )
+
+
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that is gone after the block unless committed.
 
-    The temporary name keeps the ending, because some writers insist on theirs.
+    The temporary name keeps the ending, because some writers insist on theirs. Raises
+    ``RefusedInput`` before anything is written where ``path`` is a device, a pipe or a socket.
     """
+    refuse_special(path)
     with os_errors(f"write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import Precision
 from vgg_deploy.errors import DigestMismatch, RefusedInput, os_errors
-from vgg_deploy.files import sha256_of
+from vgg_deploy.files import line_endings, sha256_of
 from vgg_deploy.spec import Preprocessing
 
 FOLDER = "golden"  # in the bundle
@@ -195,7 +195,8 @@ def problem_of(folder: Path, record: GoldenRecord) -> str | None:
         return f"{path} is missing"
     with os_errors(f"read {path}"):
         if sha256_of(path) != record.sha256:
-            return f"{path} was changed: its SHA-256 differs from the manifest's"
+            usual = "was changed: its SHA-256 differs from the manifest's"
+            return f"{path} {line_endings(path, record.sha256) or usual}"
     problems = (_image_problem(folder, image) for image in load_index(folder).images)
     return next(filter(None, problems), None)
 
@@ -208,6 +209,8 @@ def _image_problem(folder: Path, image: GoldenImage) -> str | None:
         return f"{path} is missing"
     want = image.height * image.width * image.channels
     with os_errors(f"read {path}"):
+        if path.stat().st_size > want and (problem := line_endings(path, image.sha256)):
+            return f"{path} {problem}"
         if path.stat().st_size != want:
             return f"{path} has {path.stat().st_size:,} bytes instead of {want:,}"
         if sha256_of(path) != image.sha256:

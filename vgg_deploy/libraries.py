@@ -10,7 +10,13 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from vgg_deploy.errors import BackendNotAvailable, first_line
+from vgg_deploy.errors import (
+    BackendNotAvailable,
+    ResourceLimit,
+    VggDeployError,
+    first_line,
+    says_out_of_memory,
+)
 
 INSTALL_TORCH = 'pip install "vgg-deploy[torch]"'
 
@@ -22,14 +28,33 @@ def why_not(module: str, error: Exception) -> str:
     return f"cannot be imported: {first_line(error)}"
 
 
+def lack_of_memory(module: str, error: Exception) -> ResourceLimit | None:
+    """The error to raise where it was memory that a library's import lacked, else None."""
+    if not (isinstance(error, MemoryError) or says_out_of_memory(str(error))):
+        return None
+    return ResourceLimit(
+        f"{module} could not be loaded, memory ran out: {first_line(error)}",
+        "allow more memory (ulimit -v, a container's limit) or close other programs; "
+        "a disk mounted noexec is told in the same words",
+    )
+
+
+def not_imported(what: str, module: str, error: Exception, install: str) -> VggDeployError:
+    """The error for ``what`` needing a library whose import ended with ``error``."""
+    return lack_of_memory(module, error) or BackendNotAvailable(
+        f"{what} needs {module}, which {why_not(module, error)}", install
+    )
+
+
 def import_torch(what: str = "this") -> ModuleType:
-    """``torch``, or ``BackendNotAvailable``: ``what`` needs it, and how to install it."""
+    """``torch``, or ``BackendNotAvailable``: ``what`` needs it, and how to install it.
+
+    ``ResourceLimit`` where memory ran out while it was loaded.
+    """
     try:
         return importlib.import_module("torch")
     except Exception as error:  # a broken installation raises anything
-        raise BackendNotAvailable(
-            f"{what} needs torch, which {why_not('torch', error)}", INSTALL_TORCH
-        ) from error
+        raise not_imported(what, "torch", error, INSTALL_TORCH) from error
 
 
 @contextmanager
@@ -56,9 +81,7 @@ def import_torchvision(name: str = "torchvision") -> Any:
         return importlib.import_module(name)
     except Exception as error:  # a broken installation raises anything
         if not isinstance(error, RuntimeError) or "torchvision::nms" not in str(error):
-            raise BackendNotAvailable(
-                f"this needs torchvision, which {why_not('torchvision', error)}", INSTALL_TORCH
-            ) from error
+            raise not_imported("this", "torchvision", error, INSTALL_TORCH) from error
     _declare_missing_operators()
     _forget("torchvision")
     return importlib.import_module(name)

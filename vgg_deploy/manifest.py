@@ -27,6 +27,7 @@ _VERSION = jsonio.Version(
     "use the version of vgg-deploy that made the bundle, or make it again",
 )
 _LOCK = ".lock"
+_GIT = ".gitattributes"
 _LOCK_SECONDS = 60
 # What `file_name` gives. Such a file may be removed; the manifest, records and folders may not.
 _NAME = re.compile(r"(checkpoint|model)(\.[A-Za-z0-9_+-]+)+")
@@ -119,6 +120,13 @@ def save_manifest(root: Path, manifest: Manifest) -> None:
     text = jsonio.dumps(manifest)
     jsonio.loads(Manifest, text, source=f"what was to be written to {root / MANIFEST}")
     write_text(root / MANIFEST, text + "\n")
+
+
+def spare_line_endings(root: Path) -> None:
+    """git changes no byte of what has a digest, whatever its ``core.autocrlf`` says."""
+    with suppress(VggDeployError):  # the bundle is whole without it
+        if not (root / _GIT).exists():
+            write_text(root / _GIT, "* -text\n")
 
 
 def put_in_place(root: Path, manifest: Manifest, *moves: tuple[Path, Path]) -> None:

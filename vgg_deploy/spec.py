@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 from vgg_deploy.errors import UsageError, unknown_choice
 
-Head = Literal["book", "torchvision"]
+Head = Literal["book", "torchvision", "gap"]
 HEADS: tuple[Head, ...] = get_args(Head)
 ConvArch = tuple[tuple[int, int], ...]
 _MOST_CONVOLUTIONS, _MOST_CHANNELS = 1000, 65_536
@@ -57,7 +57,7 @@ ARCHS: Mapping[str, Arch] = {
 class ModelSpec:
     """Everything that decides the shapes of a VGG's weights and activations.
 
-    ``conv_arch`` is unscaled, as in the paper; ``blocks`` applies ``width``. The fully
+    ``conv_arch`` is unscaled, as in the paper; ``blocks`` applies ``width``. The ``hidden`` fully
     connected layers keep ``fc_width`` (4096) whatever the width, as in the book.
 
     Raises ``UsageError`` when the values do not make a network.
@@ -76,6 +76,7 @@ class ModelSpec:
     dropout: float = 0.5
     head: Head = "book"
     ceil_mode: bool = False  # pooling keeps the last row and column of an odd map
+    hidden: int = 2  # fully connected layers in front of the last one
 
     def __post_init__(self) -> None:
         _check_arch(self)
@@ -94,6 +95,7 @@ class ModelSpec:
         fc_width: int = 4096,
         head: Head = "book",
         ceil_mode: bool = False,
+        hidden: int = 2,
     ) -> ModelSpec:
         """Spec of an architecture from ``ARCHS``, or of a custom one: ``"1x16-2x32"``."""
         entry = ARCHS.get(arch) or _custom(arch)
@@ -110,6 +112,7 @@ class ModelSpec:
             fc_width=fc_width,
             head=head,
             ceil_mode=ceil_mode,
+            hidden=hidden,
         )
 
     @property
@@ -127,14 +130,28 @@ class ModelSpec:
 
     @property
     def weight_layers(self) -> int:
-        """Convolutions plus the three fully connected layers: 11, 13, 16 or 19."""
-        return sum(n for n, _ in self.conv_arch) + 3
+        """Convolutions plus fully connected layers: 11, 13, 16 or 19 in the paper."""
+        return sum(n for n, _ in self.conv_arch) + len(self.fc_layers)
+
+    @property
+    def fc_layers(self) -> tuple[str, ...]:
+        """Names of the fully connected layers: fc8 is the last one of any head."""
+        return fc_layers(self.hidden)
+
+    @property
+    def pooled_size(self) -> int:
+        """Side of the map that the head flattens."""
+        return {"book": self.map_sizes[-1], "torchvision": 7, "gap": 1}[self.head]
 
     @property
     def flat_features(self) -> int:
-        """Input features of fc6."""
-        side = 7 if self.head == "torchvision" else self.map_sizes[-1]
-        return self.blocks[-1][1] * side * side
+        """Input features of the first fully connected layer."""
+        return self.blocks[-1][1] * self.pooled_size**2
+
+
+def fc_layers(hidden: int) -> tuple[str, ...]:
+    """Names of the fully connected layers of a head with up to two hidden ones."""
+    return (*("fc6", "fc7")[:hidden], "fc8")
 
 
 def _custom(text: str) -> Arch:
@@ -182,6 +199,7 @@ def _check_ranges(spec: ModelSpec) -> None:
         ("classes", spec.classes, 2, 1_000_000),
         ("fc_width", spec.fc_width, 1, 65_536),
         ("dropout", spec.dropout, 0, 0.99),
+        ("hidden", spec.hidden, 0, 2),
     )
     for name, value, low, high in limits:
         if not low <= value <= high:
@@ -208,12 +226,6 @@ def _check_size(spec: ModelSpec) -> None:
         raise UsageError(
             f"an input of {spec.size} px is too small for {blocks} poolings: {sides}",
             f"use at least {2**blocks} px, or --ceil-mode (pooling then keeps odd rows)",
-        )
-    if spec.head == "torchvision" and spec.map_sizes[-1] % 7:
-        raise UsageError(
-            f"torchvision's 7×7 pool does not export from a {spec.map_sizes[-1]}×"
-            f"{spec.map_sizes[-1]} map ({sides})",
-            f"use a size with a map of 7 or its multiples such as {7 * 2**blocks}, or --head book",
         )
 
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vgg_deploy import jsonio
-from vgg_deploy.errors import DigestMismatch, RefusedInput, os_errors, require_file
-from vgg_deploy.files import write_text
+from vgg_deploy.errors import (
+    DigestMismatch,
+    RefusedInput,
+    VggDeployError,
+    os_errors,
+    require_file,
+)
+from vgg_deploy.files import staged, write_text
 from vgg_deploy.results import SCHEMA_VERSION, BenchReport, VerifyReport
 
 Report = TypeVar("Report", VerifyReport, BenchReport)
@@ -19,22 +26,59 @@ DIGEST = "digest"
 _RENAMED = {"accuracy_drop": "top1_drop"}  # figures of version 1
 
 
+_ROOM = 4096  # bytes, the smallest file of most file systems
+
+
+@dataclass
+class Keeping:
+    """How a report is stored, by those who make it."""
+
+    wanted: bool = True
+    patient: bool = False  # keep what went wrong in ``error``: the report is still to be shown
+    error: VggDeployError | None = None
+
+    def check(self, path: Path) -> None:
+        """Refuse, before the work, a place where nothing can be written."""
+        if not self.wanted:
+            return
+        try:
+            with staged(path) as partial, os_errors(f"write {path}"):
+                partial.write_bytes(bytes(_ROOM))
+        except VggDeployError as error:
+            raise _unkept(error) from error
+
+    def save(self, path: Path, report: VerifyReport | BenchReport, *, found: bool = True) -> bool:
+        """Store a report where that is wanted; False where an earlier one is left as it was.
+
+        Where every row was skipped, nothing ``found``, what an earlier run found is worth more.
+        """
+        if not self.wanted:
+            return True
+        if not found and path.exists():
+            return False
+        try:
+            save(path, report)
+        except VggDeployError as error:
+            if not self.patient:
+                raise
+            self.error = _unkept(error)
+        return True
+
+
+def _unkept(error: VggDeployError) -> VggDeployError:
+    remedy = "make room or change the rights there, or use --no-store: results are printed only"
+    return type(error)(error.cause, remedy)
+
+
 def save(path: Path, report: VerifyReport | BenchReport) -> None:
     """Write a report atomically, with the SHA-256 of its content."""
+    write_text(path, json.dumps(document(report), indent=2, ensure_ascii=False) + "\n")
+
+
+def document(report: VerifyReport | BenchReport) -> Payload:
+    """A report as it is stored and printed: with the SHA-256 of its content."""
     payload: Payload = json.loads(jsonio.dumps(report, indent=None))
-    text = json.dumps({DIGEST: digest_of(payload), **payload}, indent=2, ensure_ascii=False)
-    write_text(path, text + "\n")
-
-
-def save_found(path: Path, report: VerifyReport | BenchReport, *, found: bool) -> bool:
-    """Save a report that found something, or the first one; whether it was saved.
-
-    Where every row was skipped, what an earlier run found is worth more.
-    """
-    if not found and path.exists():
-        return False
-    save(path, report)
-    return True
+    return {DIGEST: digest_of(payload), **payload}
 
 
 def load(kind: type[Report], path: Path) -> Report:
@@ -59,6 +103,11 @@ def _load(kind: type[Report], path: Path) -> Report:
         )
     digest = payload.pop(DIGEST, None)
     bare = version == 1 and digest is None  # that version had none
+    if not bare and digest is None:
+        raise DigestMismatch(
+            f"{path} has no digest: it was edited, or is not what vgg-deploy wrote",
+            "restore the file, or measure again",
+        )
     if not bare and digest != digest_of(payload):
         raise DigestMismatch(
             f"{path} was edited after it was measured: its digest does not fit",

@@ -7,17 +7,20 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torch._inductor
 
 from vgg_deploy import environment
 from vgg_deploy.backends import get_backend
+from vgg_deploy.backends.networks import load_package
 from vgg_deploy.backends.pytorch import Aoti, missing_compiler, place_with
 from vgg_deploy.backends.reference import reference
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import BackendNotAvailable, RefusedInput
+from vgg_deploy.errors import BackendNotAvailable, RefusedInput, ResourceLimit
 from vgg_deploy.export import ExportOptions
 from vgg_deploy.export.to_program import aoti_made_by
 
@@ -237,3 +240,20 @@ def test_a_package_that_was_made_here_runs_here(tiny_bundle: Bundle) -> None:
     made_by = aoti_made_by(ExportOptions())
     assert made_by["cpu_capability"]
     assert Aoti().refuses(replace(tiny_bundle.checkpoint, format="aoti", made_by=made_by)) is None
+
+
+@pytest.mark.parametrize(("free", "expected"), [(10, ResourceLimit), (10**9, RuntimeError)])
+def test_a_package_that_there_is_no_room_to_unpack_is_told(
+    free: int, expected: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch._inductor
+
+    def refused(_path: str) -> None:
+        raise RuntimeError("Failed to extract zip file")
+
+    package = tmp_path / "model.aoti.pt2"
+    package.write_bytes(bytes(1000))
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", refused)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(expected):
+        load_package(package)

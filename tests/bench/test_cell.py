@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
+from tests.bench.rows import report
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends.base import Array, Device, Session
 from vgg_deploy.backends.fake import FakeBackend, get_fake
@@ -23,7 +26,8 @@ from vgg_deploy.bench.cold import cold_start
 from vgg_deploy.bench.measure import MeasureOptions
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import threads
-from vgg_deploy.errors import UsageError
+from vgg_deploy.errors import MeasurementNotValid, ResourceLimit, UsageError
+from vgg_deploy.pipeline.bench import bench_error
 from vgg_deploy.results import Subject, Timing
 
 FACTORY = "vgg_deploy.backends.fake:get_fake"
@@ -227,3 +231,18 @@ def test_a_factory_that_does_not_exist_is_said(tiny_bundle: Bundle) -> None:
 def test_unknown_fake() -> None:
     with pytest.raises(UsageError):
         get_fake("fak")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_cell_that_ran_out_of_disk_is_told_from_one_that_broke(
+    tiny_bundle: Bundle, number: int
+) -> None:
+    def full(_size: int) -> Array:
+        raise OSError(number, os.strerror(number))
+
+    rows = rows_of("fake", tiny_bundle, full)
+    assert [(row.status, row.ran_out) for row in rows] == [("failed", number == errno.ENOSPC)] * 2
+    expected = ResourceLimit if number == errno.ENOSPC else MeasurementNotValid
+    assert type(bench_error(report(rows))) is expected
+    mixed = (rows[0], replace(rows[1], ran_out=False))
+    assert isinstance(bench_error(report(mixed)), MeasurementNotValid)

@@ -17,10 +17,11 @@ from vgg_deploy.errors import (
     LimitNotMet,
     MeasurementNotValid,
     RefusedInput,
+    VggDeployError,
 )
 from vgg_deploy.gates import parse_gate
-from vgg_deploy.pipeline.diff import DIFF_FIGURES, diff_error, diff_runs
-from vgg_deploy.report.ratio_tables import diff_table
+from vgg_deploy.pipeline.diff import DIFF_FIGURES, Diff, diff_error, diff_runs
+from vgg_deploy.report.ratio_tables import diff_table, plain_table
 from vgg_deploy.results import (
     BENCH_FILE,
     VERIFY_FILE,
@@ -162,6 +163,32 @@ def test_conditions_on_the_ratio(tmp_path: Path) -> None:
     marked = replace(found, rows=(replace(found.rows[0], reason="new run: noisy"),))
     error = diff_error(marked, [parse_gate("ratio>1.2", DIFF_FIGURES)])
     assert isinstance(error, MeasurementNotValid)
+
+
+def test_other_figures_are_plain_ratios(tmp_path: Path) -> None:
+    before = row("a", 10, n=700, load_s=1.0, first_s=0.2, peak_memory_bytes=100)
+    after = replace(
+        row("a", 10, n=700, seed=1), load_s=3.0, peak_memory_bytes=150, marks=("noisy",)
+    )
+    after = replace(after, subject=replace(after.subject, size_bytes=2 * before.subject.size_bytes))
+    old = saved(tmp_path / "old.json", report([before]))
+    found = diff_runs(old, saved(tmp_path / "new.json", report([after])))
+    (told,) = found.rows
+    assert told.plain.pop("p99_ratio") == pytest.approx(1, rel=0.01)  # type: ignore[attr-defined]
+    assert told.plain == {"load_ratio": 3.0, "peak_memory_ratio": 1.5, "file_ratio": 2.0}
+    assert plain_table(found.rows).rows[0].cells[-3:] == ("3.000×", "1.500×", "2.000×")
+
+    def error(*conditions: str, of: Diff = found) -> VggDeployError | None:
+        return diff_error(of, [parse_gate(text, DIFF_FIGURES) for text in conditions])
+
+    assert isinstance(error("file_ratio>1.9"), LimitNotMet)  # noise is nothing to a size
+    assert error("file_ratio>2", "peak_memory_ratio>1.5") is None
+    assert isinstance(error("load_ratio>2"), MeasurementNotValid)
+    calm = diff_runs(old, saved(tmp_path / "calm.json", report([replace(after, marks=())])))
+    assert isinstance(error("load_ratio>2", of=calm), LimitNotMet)
+    unknown = error("first_ratio>2", of=calm)
+    assert isinstance(unknown, MeasurementNotValid)
+    assert "not both runs have a first_ratio" in unknown.cause
 
 
 def test_cells_that_were_added_or_left_out(tmp_path: Path) -> None:

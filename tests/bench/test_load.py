@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,32 @@ def test_the_counters_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     found = look()
     assert found is not None
     assert found.busy == pytest.approx(1.65)
+
+
+COUNTED = "cpu  100 0 0 0 0 0 0 0\ncpu0 10 0 0 0 0 0 0 0\ncpu1 90 0 0 0 0 0 0 0\n"
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("allowed", "busy"),
+    [({0}, 0.1), ({1}, 0.9), ({0, 1}, 1.0), ({0, 7}, 1.0), ({6}, 1.0)],  # 6 and 7: not counted
+)
+def test_of_a_process_that_is_kept_to_some_cores_only_these_count(
+    allowed: set[int], busy: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stat").write_text(COUNTED)
+    monkeypatch.setattr(load, "_STAT", tmp_path / "stat")
+    monkeypatch.setattr("os.sysconf", lambda name: 100)
+    monkeypatch.setattr("os.sched_getaffinity", lambda task: allowed)
+    found = look()
+    assert found is not None
+    assert found.busy == pytest.approx(busy)
+
+
+def test_a_process_that_was_moved_meanwhile_is_not_told() -> None:
+    one, other = (replace(at(wall, 5, 1), cores=frozenset({wall})) for wall in (0, 1))
+    assert between(one, other) is None
+    assert between(one, replace(other, cores=one.cores)) is not None
 
 
 @LINUX

@@ -146,6 +146,25 @@ def test_noise_is_said() -> None:
     assert any(mark.startswith("noisy") for mark in found.marks)
 
 
+def test_rare_long_stops_are_said() -> None:
+    """Their quartiles stay together, as a program that takes the core now and then leaves them."""
+    found = measured([10 * MS] * 30 + ([10 * MS] * 19 + [210 * MS]) * 30, min_seconds=10)
+    assert found.marks == ("uneven: the mean is 2.0 times the median",)
+
+
+def test_a_timing_lasts_until_the_counters_tell_who_else_ran() -> None:
+    def looked(busy: float) -> Callable[[], Load]:
+        clocked = iter([0, 1])  # a core of somebody else from the first look to the second
+        return lambda: Load(wall=(turn := next(clocked)), busy=busy * turn, own=0)
+
+    found = measured([10 * MS], min_seconds=0.02, percentile=50, look=looked(1.0))
+    spent = sum(found.samples_ns) + sum(found.end_to_end_ns)
+    assert 0.5e9 < spent < 0.7e9
+    assert "not alone: other programs used 1.0 cores meanwhile" in found.marks
+    short = measured([10 * MS], min_seconds=0.02, percentile=50)  # no counters: as it was asked
+    assert sum(short.samples_ns) == 10 * 10 * MS
+
+
 def test_other_programs_are_said() -> None:
     looks = iter(
         [Load(wall=0, busy=100, own=10), Load(wall=4, busy=108, own=14)]  # 8 s busy, 4 s our own

@@ -42,6 +42,27 @@ def test_every_command_says_an_example(command: str) -> None:
     assert f"Example: vgg-deploy {command}" in (COMMANDS[command].__doc__ or "")
 
 
+@pytest.mark.parametrize("command", ["verify", "bench", "export", "predict", "train", "run"])
+def test_a_wrong_number_of_threads_is_refused_before_any_work(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    words = {"predict": ["b", "x.png"], "train": ["-o", "b"], "run": ["-o", "b"]}.get(
+        command, ["b"]
+    )
+    code, said = failure([command, *words], capsys)
+    assert code == 2
+    assert "OMP_NUM_THREADS is 'many', which is no number of threads" in said
+    assert main([command, "--help"]) == 0
+
+
+def test_what_computes_nothing_does_not_mind_the_threads(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    assert main(["inspect", str(tiny_bundle.root)]) == 0
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("vgg-deploy 0.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
 from pathlib import Path
 
 import pytest
 
 from vgg_deploy import bundle
 from vgg_deploy.cli import handler, main
+from vgg_deploy.cli.console import print_json
+from vgg_deploy.errors import DigestMismatch, NotEquivalent, RefusedInput
 
 TINY = ["--arch", "1x4-1x8", "--width", "1", "--size", "32", "--fc-width", "16"]
 
@@ -26,9 +29,9 @@ def ends_with(error: BaseException, monkeypatch: pytest.MonkeyPatch, *words: str
 @pytest.mark.parametrize(
     ("error", "code", "cause", "remedy"),
     [
-        (KeyError("shape"), 1, "internal error: KeyError: 'shape'", "this is a bug"),
-        (ValueError("one\ntwo"), 1, "internal error: ValueError: one", "this is a bug"),
-        (AssertionError(), 1, "internal error: AssertionError:", "this is a bug"),
+        (KeyError("shape"), 70, "internal error: KeyError: 'shape'", "this is a bug"),
+        (ValueError("one\ntwo"), 70, "internal error: ValueError: one", "this is a bug"),
+        (AssertionError(), 70, "internal error: AssertionError:", "this is a bug"),
         (MemoryError(), 6, "not enough memory", "use a smaller --batch"),
         (RuntimeError("std::bad_alloc"), 6, "not enough memory", "use a smaller --batch"),
         (OSError(), 3, "could not go on: OSError", "check the path, the disk and its rights"),
@@ -89,12 +92,71 @@ def test_how_to_go_on_after_a_second_ctrl_c(
     assert capsys.readouterr().err.endswith(f"is kept; {remedy}\n")
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "cause"),
+    [
+        (KeyError("shape"), 70, "internal error: KeyError: 'shape'"),
+        (RefusedInput("no bundle", "make one"), 3, "no bundle"),
+        (DigestMismatch("model.onnx was changed", "restore it"), 4, "model.onnx was changed"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+    ids=repr,
+)
+def test_with_json_an_error_is_a_document_too(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    cause: str,
+) -> None:
+    assert ends_with(error, monkeypatch, "--json") == code
+    out, err = capsys.readouterr()
+    told = json.loads(out)["error"]
+    first, second = err.splitlines()
+    assert (told["exit_code"], told["cause"]) == (code, cause)
+    assert first == f"vgg-deploy: error: {cause}"
+    assert second == f"  remedy: {told['remedy']}"
+
+
+def test_with_json_a_usage_error_is_a_document_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["verify", "--json"], ["verify", "b", "--jsn", "--json"], ["summary", "x"]):
+        assert main([*words, "--json"]) == 2
+        assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == 2
+
+
+def test_results_on_stdout_are_followed_by_no_other_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def verify(_words: list[str]) -> int:
+        print_json({"rows": []})
+        raise NotEquivalent("1 of 1 not equivalent", "see the table")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(handler, "_invoke", verify)
+        assert handler.run(["verify", "b", "--json"]) == 7
+    assert json.loads(capsys.readouterr().out) == {"rows": []}
+    assert main(["inspect", "nothing-here", "--json"]) == 3  # the next command prints its own
+    assert "error" in json.loads(capsys.readouterr().out)
+
+
+def test_of_several_processes_one_prints_the_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    printed = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert ends_with(KeyError("shape"), monkeypatch, "--json") == 70
+        printed.append(bool(capsys.readouterr().out))
+    assert printed == [True, False]
+
+
 def test_debug_shows_the_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["inspect", "nothing-here", "--debug"]) == 3
     assert "Traceback" in capsys.readouterr().err
-    assert ends_with(KeyError("shape"), monkeypatch, "--debug") == 1
+    assert ends_with(KeyError("shape"), monkeypatch, "--debug") == 70
     said = capsys.readouterr().err
     assert "Traceback" in said
     assert "vgg-deploy: error: internal error: KeyError: 'shape'" in said

@@ -15,6 +15,7 @@ from rich.console import Console
 from vgg_deploy.cli import handler
 from vgg_deploy.cli.interrupt import insist, remembered
 from vgg_deploy.cli.progress import RichWatcher
+from vgg_deploy.errors import BackendNotAvailable, Interrupted
 
 
 def swallowed() -> None:
@@ -28,7 +29,7 @@ def test_it_comes_again_with_the_next_progress(
     step: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command(_words: list[str]) -> int:
-        watch = RichWatcher(Console(stderr=True))
+        watch = RichWatcher(Console(stderr=True), live=False)
         watch.begin("first")
         swallowed()
         watch.begin("second") if step == "begin" else watch.advance()
@@ -38,6 +39,32 @@ def test_it_comes_again_with_the_next_progress(
     assert handler.run(["bench"]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (BackendNotAvailable("onnxruntime cannot be imported", "pip install"), "interrupted"),
+        (ImportError("initialization failed"), "interrupted"),
+        (Interrupted("stopped by SIGTERM", "go on with --resume"), "stopped by SIGTERM"),
+    ],
+    ids=repr,
+)
+def test_what_a_swallowed_one_breaks_is_told_as_interrupted(
+    error: Exception,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As onnxruntime's extension does: it clears the exception and fails with its own."""
+
+    def command(_words: list[str]) -> int:
+        swallowed()
+        raise error
+
+    monkeypatch.setattr(handler, "_invoke", command)
+    assert handler.run(["export"]) == 130
+    assert f"error: {said}" in capsys.readouterr().err
 
 
 def test_it_comes_once_and_is_forgotten_by_the_next_command() -> None:

@@ -185,3 +185,46 @@ def test_closed_streams_change_no_exit_code(words: str, closed: str, code: int, 
     assert not done.stdout
     assert done.stderr.partition("\n")[0].startswith(told)
     assert bool(done.stderr) == bool(told)
+
+
+POSIX = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+SIGNS = """
+import sys
+from vgg_deploy.cli import console, handler
+from vgg_deploy.errors import NotEquivalent
+from vgg_deploy.report.table import Column, Row, Table
+
+def verify(words):
+    row = Row(cells=("\\udcff 3×10⁻⁷ ≤ ½",), status="ok")
+    console.show(Table(title="Tops", columns=(Column(name="a"),), rows=(row,)))
+    console.remark("└─ ✓ train …")
+    raise NotEquivalent("→", "’")
+
+handler._invoke = verify
+sys.exit(handler.run([]))
+"""
+
+
+@pytest.mark.parametrize(
+    "encoding", [{"PYTHONIOENCODING": "ascii"}, POSIX, {"PYTHONIOENCODING": "utf-8"}]
+)
+def test_what_an_encoding_lacks_changes_no_verdict(
+    encoding: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "verify.py"
+    script.write_text(SIGNS, encoding="utf-8")
+    environment = {k: v for k, v in os.environ.items() if k not in (*POSIX, "PYTHONIOENCODING")}
+    done = subprocess.run(
+        [sys.executable, str(script)], env=environment | encoding, capture_output=True, check=False
+    )
+    said, err = done.stdout.decode(), done.stderr.decode()
+    assert done.returncode == 7, err
+    if encoding.get("PYTHONIOENCODING") == "utf-8":
+        assert "✓  \\udcff 3×10⁻⁷ ≤ ½" in said
+    else:
+        assert "|+ |\\udcff 3x10^-7 <= \\xbd" in said
+        assert err.splitlines() == [
+            "`- + train ...",
+            "vgg-deploy: error: ->",
+            "  remedy: '",
+        ]

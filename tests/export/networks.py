@@ -38,6 +38,7 @@ def named(
     channels: int = 3,
     head: Head = "book",
     ceil_mode: bool = False,
+    hidden: int = 2,
 ) -> ModelCard:
     """A narrow network of a named or custom architecture."""
     spec = ModelSpec.named(
@@ -49,6 +50,7 @@ def named(
         fc_width=32,
         head=head,
         ceil_mode=ceil_mode,
+        hidden=hidden,
     )
     return card_of(spec)
 
@@ -63,6 +65,12 @@ CARDS = {
     "map_1x1": named("1x4-1x8-1x8", size=8),
     "head_7": named("1x4-1x4", size=28, head="torchvision"),
     "head_14": named("1x4-1x4", size=56, head="torchvision"),
+    "head_2": named("1x4-1x4", size=8, head="torchvision"),
+    "head_10": named("1x4-2x8_bn", size=40, head="torchvision"),
+    "hidden_1": named("1x4-2x8", size=16, hidden=1),
+    "hidden_0": named("1x4-2x8_bn", size=16, hidden=0),
+    "gap": named("1x4-2x8", head="gap", hidden=0),
+    "gap_1x1": named("1x4-2x8-1x8", size=8, head="gap", hidden=1),
 }
 
 

@@ -116,6 +116,7 @@ def test_files_that_may_not_grow(tmp_path: Path) -> None:
     assert [line.split()[0] for line in lines] == ["torchscript", "program", "onnx"], done.stderr
     assert done.stderr == ""
     assert sorted(p.name for p in bundle.root.iterdir()) == [
+        ".gitattributes",
         ".lock",
         "checkpoint.safetensors",
         "manifest.json",
@@ -146,6 +147,7 @@ def test_ctrl_c_while_the_compiler_runs(tiny_bundle: Bundle) -> None:
         os.killpg(process.pid, signal.SIGINT)  # the terminal sends it to the whole group
         assert process.wait(60) == 130
     assert sorted(p.name for p in root.iterdir()) == [
+        ".gitattributes",
         ".lock",
         "checkpoint.safetensors",
         "manifest.json",

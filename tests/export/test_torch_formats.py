@@ -108,6 +108,7 @@ def test_package_equals_torch(
     check_texts(bundle, texts)
     check_no_paths(path, str(tmp_path), os.fspath(Path(torch.__file__).parent))
     assert {entry.name for entry in bundle.root.iterdir()} == {
+        ".gitattributes",
         ".lock",
         "checkpoint.safetensors",
         "manifest.json",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from vgg_deploy.errors import UsageError
 from vgg_deploy.model.layers import vgg_layers
 from vgg_deploy.model.summary import against, summarise
 from vgg_deploy.model.vgg import VGG, vgg_block
-from vgg_deploy.spec import ModelSpec
+from vgg_deploy.spec import HEADS, ModelSpec
 
 # torchvision's documentation: parameters (M), multiply-adds (G)
 PUBLISHED = {
@@ -31,6 +33,16 @@ SPECS = [
     ModelSpec.named(arch, width=1 / 8, size=size, channels=1, classes=10, fc_width=64)
     for arch in ("vgg11", "vgg11_lrn", "vgg13_bn", "vgg16_1x1", "1x8-2x16")
     for size in (64, 50)
+]
+SPECS += [
+    ModelSpec.named(f"1x8-1x{16 + hidden}", size=64, channels=1, fc_width=64, hidden=hidden)
+    for hidden in (0, 1)
+]
+SPECS += [
+    replace(SPECS[-1], arch=head, head=head, size=size)
+    for head in HEADS
+    for size in (56, 20)
+    if head != "book"
 ]
 
 

@@ -14,13 +14,13 @@ from tests.conftest import make_card
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.libraries import import_torchvision
 from vgg_deploy.model.checkpoint import load_model, save_checkpoint
+from vgg_deploy.model.infer import infer_spec
 from vgg_deploy.model.keys import book_names, to_ours, to_torchvision
 from vgg_deploy.model.state_file import read_state
 from vgg_deploy.model.torchvision import (
     WEIGHTS,
     fitted,
     has_card,
-    infer_spec,
     load_file,
 )
 from vgg_deploy.model.vgg import VGG

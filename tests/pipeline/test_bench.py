@@ -67,7 +67,7 @@ def test_a_usual_size_that_an_engine_does_not_take_is_no_error(
 
 def test_what_was_asked_is_stored(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     planted(monkeypatch, tiny_bundle)
-    chosen = Selection(backends=("ort-cpu", "openvino"), formats=("onnx",))
+    chosen = Selection(backends=("ort-cpu", "openvino"), formats=("onnx",), precisions=("fp32",))
     gates = parse_gates(["p99_ms>20"], bench.BENCH_FIGURES)
     options = replace(
         QUICK, selection=chosen, batches=(2, 1), percentile=50, cuda_graph=False, gates=gates
@@ -75,8 +75,8 @@ def test_what_was_asked_is_stored(tiny_bundle: Bundle, monkeypatch: pytest.Monke
     bench_bundle(tiny_bundle, options)
     kept = stored.load(BenchReport, tiny_bundle.root / BENCH_FILE)
     assert shlex.join(_bench_options(kept)) == (
-        "--backend ort-cpu --backend openvino --format onnx --batch 2 --batch 1 --seconds 0.02 "
-        "--percentile 50 --no-cuda-graph --no-limits --fail-if 'p99_ms>20'"
+        "--backend ort-cpu --backend openvino --format onnx --precision fp32 --batch 2 --batch 1 "
+        "--seconds 0.02 --percentile 50 --no-cuda-graph --no-limits --fail-if 'p99_ms>20'"
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import PurePosixPath
+
 import pytest
 
 from vgg_deploy.artifact import Format
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import UsageError
-from vgg_deploy.pipeline.cells import Selection, plan
+from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
+from vgg_deploy.pipeline.cells import Selection, plan, selection_of
 
 
 @pytest.mark.parametrize(
@@ -46,3 +49,41 @@ def test_where_no_backend_is_named_none_is_refused(two_formats: Bundle) -> None:
     cells = plan(two_formats, Selection(formats=("torchscript",)))
     assert "torchscript" in {cell.backend.name for cell in cells}
     assert {cell.subject.format for cell in cells} == {"torchscript"}
+
+
+def in_both(bundle: Bundle) -> Bundle:
+    """The bundle with a second ONNX file, of int8 by its record."""
+    plain = bundle.find("onnx")
+    assert plain is not None
+    other = replace(plain, path=PurePosixPath("model.int8.onnx"), precision="int8")
+    artifacts = (*bundle.artifacts, other)
+    return replace(bundle, manifest=replace(bundle.manifest, artifacts=artifacts))
+
+
+def test_a_precision_picks_its_files(two_formats: Bundle) -> None:
+    cells = plan(in_both(two_formats), selection_of(["ort-cpu"], None, ["int8"]))
+    assert [cell.subject.artifact for cell in cells] == ["model.int8.onnx"]
+    every = plan(in_both(two_formats), Selection(precisions=("int8",)))
+    assert {cell.subject.precision for cell in every} == {"int8"}
+    assert {"ort-cpu", "openvino"} <= {cell.backend.name for cell in every}
+
+
+@pytest.mark.parametrize(
+    ("backends", "precision", "kind", "cause"),
+    [
+        ((), "int9", UsageError, "unknown precision 'int9'"),
+        ((), "fp8", RefusedInput, "holds no fp8 file"),
+        ((), "tf32", RefusedInput, "holds no tf32 file"),
+        (("torch",), "int8", UsageError, "no int8 file is for torch"),
+        (("ort-cpu", "torchscript"), "int8", UsageError, "no int8 file is for torchscript"),
+    ],
+)
+def test_a_precision_without_a_file_is_refused(
+    backends: tuple[str, ...],
+    precision: str,
+    kind: type[VggDeployError],
+    cause: str,
+    two_formats: Bundle,
+) -> None:
+    with pytest.raises(kind, match=cause):
+        plan(in_both(two_formats), selection_of(backends, None, [precision]))

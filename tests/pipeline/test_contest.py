@@ -10,6 +10,7 @@ import pytest
 
 from tests.bench.test_nvml import Driver
 from vgg_deploy import stored
+from vgg_deploy.artifact import Precision
 from vgg_deploy.backends import get_backend
 from vgg_deploy.bench.like import Traits, unlike
 from vgg_deploy.bench.nvml import NvmlProbe
@@ -81,14 +82,33 @@ def test_names_that_fit_nothing(onnx_bundle: Bundle, names: tuple[str, ...], sai
         compared(onnx_bundle, *names)
 
 
-def test_unlike_precisions_are_refused(onnx_bundle: Bundle) -> None:
-    plain = onnx_bundle.find("onnx")
+def recorded_as(bundle: Bundle, precision: Precision) -> Bundle:
+    """The bundle with its ONNX file in another precision, by its record."""
+    plain = bundle.find("onnx")
     assert plain is not None
-    other = replace(plain, precision="fp16")
-    artifacts = tuple(other if a == plain else a for a in onnx_bundle.artifacts)
-    manifest = replace(onnx_bundle.manifest, artifacts=artifacts)
-    with pytest.raises(RefusedInput, match="torch and ort-cpu cannot be compared: precision fp32"):
-        compared(replace(onnx_bundle, manifest=manifest), "torch", "ort-cpu")
+    other = replace(plain, precision=precision)
+    artifacts = tuple(other if a == plain else a for a in bundle.artifacts)
+    return replace(bundle, manifest=replace(bundle.manifest, artifacts=artifacts))
+
+
+def test_unlike_precisions_are_refused_unless_asked_for(onnx_bundle: Bundle) -> None:
+    bundle, names = recorded_as(onnx_bundle, "fp16"), ("torch", "ort-cpu")
+    with pytest.raises(
+        RefusedInput, match="torch and ort-cpu cannot be compared: precision fp32"
+    ) as caught:
+        compared(bundle, *names)
+    assert "--across-precisions" in caught.value.remedy
+    options = CompareOptions(names=names, blocks=5, across_precisions=True)
+    report = compare_bundle(bundle, options)
+    (found,) = report.contests
+    assert [s.precision for s in found.subjects] == ["fp32", "fp16"]
+    assert contest_table(found).rows[1].cells[-1].endswith("; fp16 against fp32")
+    assert "against fp" not in contest_table(found).rows[0].cells[-1]
+    kept = stored.load(BenchReport, bundle.root / COMPARE_FILE)
+    assert kept.options["across_precisions"] == "on"
+    ratios = told(report)["comparisons"]
+    assert isinstance(ratios, list)
+    assert ratios[0]["precisions"] == ["fp32", "fp16"]
 
 
 def test_likeness() -> None:
@@ -99,6 +119,11 @@ def test_likeness() -> None:
     assert unlike(base, replace(base, modes={"transfers": "on"})) == "transfers off and on"
     assert unlike(base, replace(base, device="cpu")) == "device cuda and cpu"
     assert unlike(base, replace(base, batch=8)) == "batch 1 and 8"
+    other = replace(base, precision="int8")
+    assert unlike(base, other) == "precision fp32 and int8"
+    assert unlike(base, other, across_precisions=True) == ""
+    elsewhere = replace(other, device="cpu")
+    assert unlike(base, elsewhere, across_precisions=True) == "device cuda and cpu"
 
 
 def made_again(bundle: Bundle) -> Bundle:

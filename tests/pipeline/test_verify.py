@@ -17,7 +17,8 @@ from vgg_deploy.backends import BACKENDS
 from vgg_deploy.backends.base import Missing
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
-from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.errors import NotEquivalent, RefusedInput, UsageError
+from vgg_deploy.pipeline import verify_cells
 from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.pipeline.verify import VerifyOptions, gates_of, verdict_error, verify_bundle
 from vgg_deploy.results import VERIFY_FILE, VerifyReport
@@ -153,3 +154,29 @@ def test_json_holds_every_figure_beside_its_limit(
     assert row["accuracy"]["total"] == 1000
     assert sum(map(sum, row["accuracy"]["confusion"])) == 1000
     assert set(report["tolerances"]) == {"fp32", "fp16"}
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [(OSError(28, "No space left on device"), 6), (MemoryError(), 6), (OSError(5, "I/O error"), 7)],
+)
+def test_what_ran_out_is_not_held_against_the_files(
+    cause: Exception,
+    code: int,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As where a compiler finds no room: its own exception, with the system's behind it."""
+
+    def broken(*_: object) -> str:
+        raise RuntimeError("the compiler broke") from cause
+
+    monkeypatch.setattr(verify_cells, "contradiction", broken)
+    words = ["verify", str(bundle.root), "-b", "ort-cpu", "--images", "8", "--no-accuracy"]
+    assert main(words) == code
+    assert "the compiler broke" in capsys.readouterr().err
+    report = load(VerifyReport, bundle.root / VERIFY_FILE)
+    assert {(row.verdict, row.ran_out) for row in report.rows} == {("failed", code == 6)}
+    worse = replace(report, rows=(*report.rows, replace(report.rows[0], ran_out=False)))
+    assert isinstance(verdict_error(worse), NotEquivalent)  # one that broke by itself

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from rich.console import Console
 from rich.progress import Task
 
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.cli.console import watching, watching_one_of_many
+from vgg_deploy.cli.console import show, watching, watching_one_of_many
 from vgg_deploy.cli.progress import RichWatcher
 from vgg_deploy.pipeline import run
 from vgg_deploy.pipeline.stages import Recorder, tree_text
 from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.report.table import Column, simple_table
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +76,7 @@ def text_of(console: Console) -> str:
 
 def test_a_terminal_shows_the_tree_with_the_time_left() -> None:
     console = terminal()
-    with RichWatcher(console) as watch, watch.stage("bench"):
+    with RichWatcher(console, live=True) as watch, watch.stage("bench"):
         watch.begin("bench ort-cpu", 100, "images")
         watch.advance(40)
         time.sleep(0.3)
@@ -98,7 +100,7 @@ def test_of_several_processes_one_draws(
     if rank is not None:
         monkeypatch.setenv("RANK", rank)
         monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as rich sees it
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with watching_one_of_many() as watch:
         watch.begin("train", 10, "examples")
     assert bool(capsys.readouterr().err) == draws
@@ -117,13 +119,13 @@ def test_the_speed_is_summed_no_more_often_than_it_is_drawn(
         return 1.0
 
     monkeypatch.setattr(Task, "speed", property(speed))
-    with RichWatcher(terminal()) as watch:
+    with RichWatcher(terminal(), live=True) as watch:
         watch.begin("train", 10_000, "examples")
         for _ in range(1000):
             watch.advance()
     assert 0 < len(asked) < 100
     asked.clear()
-    with RichWatcher(Console(file=io.StringIO())) as watch:
+    with RichWatcher(Console(file=io.StringIO()), live=False) as watch:
         watch.begin("train", 100, "examples")
         watch.advance()
     assert not asked
@@ -131,7 +133,7 @@ def test_the_speed_is_summed_no_more_often_than_it_is_drawn(
 
 def test_a_step_of_unknown_length_counts_nothing() -> None:
     console = terminal()
-    with RichWatcher(console) as watch:
+    with RichWatcher(console, live=True) as watch:
         watch.begin("export aoti")
         time.sleep(0.3)
     shown = text_of(console)
@@ -142,7 +144,7 @@ def test_a_step_of_unknown_length_counts_nothing() -> None:
 @pytest.mark.parametrize(("seconds", "told"), [(40.0, "about 39"), (0.1, "last time 100 ms")])
 def test_a_step_that_was_done_before_tells_the_time_left(seconds: float, told: str) -> None:
     console = terminal()
-    with RichWatcher(console) as watch:
+    with RichWatcher(console, live=True) as watch:
         watch.begin("export aoti", seconds=seconds)
         time.sleep(0.4)
     assert told in text_of(console)
@@ -150,7 +152,7 @@ def test_a_step_that_was_done_before_tells_the_time_left(seconds: float, told: s
 
 def test_nothing_is_drawn_while_something_is_timed() -> None:
     console = terminal()
-    with RichWatcher(console) as watch:
+    with RichWatcher(console, live=True) as watch:
         watch.begin("bench", 10)
         with watch.undisturbed():
             time.sleep(0.2)  # a drawing that was under way
@@ -163,11 +165,30 @@ def test_nothing_is_drawn_while_something_is_timed() -> None:
 
 def test_without_a_terminal_there_are_plain_lines() -> None:
     console = Console(file=io.StringIO(), width=100)
-    with RichWatcher(console) as watch, watch.stage("train"):
+    with RichWatcher(console, live=False) as watch, watch.stage("train"):
         watch.begin("epoch", 10)
         watch.advance(5)
         watch.say("epoch 1: 0.8")
     assert text_of(console) == "epoch 1: 0.8\n"
+
+
+def test_forced_colours_are_colours_and_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the log of a CI service that sets FORCE_COLOR: no control codes, no 80 columns."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for name in ("NO_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    with watching() as watch, watch.stage("train"):
+        watch.begin("epoch", 10)
+        time.sleep(0.3)
+        watch.say(f"epoch 1: {'0.8 ' * 30}")
+    wide = "x" * 120
+    show(simple_table("Files", [Column(name="file")], [(wide,)]))
+    out, err = capsys.readouterr()
+    assert err == f"epoch 1: {'0.8 ' * 30}\n"
+    assert wide in out
+    assert "\x1b[1m" in out
 
 
 def test_the_log_of_a_run_that_failed(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

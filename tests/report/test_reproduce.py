@@ -29,7 +29,8 @@ def test_the_commands_repeat_how_it_was_asked(sample: Bundle) -> None:
     assert findings.bench
     options = {
         "images": "8", "seed": "3", "data": "sample", "accuracy": "off", "max_top1_drop": "50",
-        "backend": "torch, openvino", "format": "onnx", "locate": "on",
+        "backend": "torch, openvino", "format": "onnx", "precision": "fp32, tf32",
+        "locate": "on",
     }  # fmt: skip
     verify = replace(findings.verify, options=options, gates=("kl>1", "top1_flips>0"))
     told = {"seconds": "3", "cuda_graph": "off", "fail-if": "p50_ms>5, cv>0.1"}
@@ -37,8 +38,8 @@ def test_the_commands_repeat_how_it_was_asked(sample: Bundle) -> None:
     lines = commands(replace(findings, verify=verify, bench=bench))
     assert lines[-4:-2] == (
         "vgg-deploy verify fmnist --batch 1 --batch 2 --batch 8 --images 8 --data sample --seed 3 "
-        "--max-top1-drop 50 --backend torch --backend openvino --format onnx --no-accuracy "
-        "--locate --fail-if 'kl>1' --fail-if 'top1_flips>0'",
+        "--max-top1-drop 50 --backend torch --backend openvino --format onnx --precision fp32 "
+        "--no-accuracy --locate --fail-if 'kl>1' --fail-if 'top1_flips>0'",
         "vgg-deploy bench fmnist --batch 1 --batch 8 --batch 32 --seconds 3 --no-cuda-graph "
         "--no-limits --fail-if 'p50_ms>5' --fail-if 'cv>0.1'",
     )
@@ -89,6 +90,9 @@ def test_the_comparison_in_turns_is_repeated_while_its_files_are_there(sample: B
         "vgg-deploy bench fmnist --compare openvino:model.fp32.onnx "
         "--compare ort-cpu:model.fp32.onnx --batch 1 --blocks 12"
     )
+    across = replace(compared, options={"blocks": "12", "across_precisions": "on"})
+    (same,) = [c for c in commands(replace(findings, compared=across)) if "--compare" in c]
+    assert same == f"{line} --across-precisions"
     assert not any("--compare" in c for c in commands(gather(replaced(sample, "onnx"))))
 
 

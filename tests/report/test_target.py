@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +16,8 @@ from tests.report.test_reproduce import draft
 from vgg_deploy.artifact import Target
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
-from vgg_deploy.errors import UsageError
-from vgg_deploy.report.target import Kind, kind_for, kind_of
+from vgg_deploy.errors import RefusedInput, UsageError
+from vgg_deploy.report.target import Kind, is_stdout, kind_for, kind_of
 
 
 def digests(root: Path) -> dict[Path, str]:
@@ -68,6 +72,68 @@ def test_other_files_are_written(sample: Bundle, name: str) -> None:
     target = sample.root / name
     assert main(["report", str(sample.root), "-o", str(target)]) == 0
     assert target.read_text(encoding="utf-8").startswith("{")
+
+
+@pytest.mark.parametrize("kind", ["html", "md", "json"])
+def test_a_report_on_stdout_is_nothing_but_the_report(
+    sample: Bundle, tmp_path: Path, kind: str
+) -> None:
+    """In UTF-8, as the file, in a terminal of another encoding, too."""
+    words = ["report", str(sample.root), "-f", kind, "-o"]
+    folder = tmp_path / "here"
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "vgg_deploy", *words, "-"],
+        cwd=folder,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert main([*words, str(tmp_path / "file")]) == 0
+    assert done.stdout == (tmp_path / "file").read_bytes()
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(("name", "stands"), [("-", True), ("/dev/stdout", True), ("./-x", False)])
+def test_names_of_stdout(name: str, stands: bool) -> None:
+    """Not tried with the device itself: where this is wrong, its node would be replaced."""
+    assert is_stdout(Path(name)) == stands
+    assert not is_stdout(None)
+
+
+def test_stdout_takes_one_document(sample: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = failure(["report", str(sample.root), "--json", "-o", "-"], capsys)
+    assert code == UsageError.exit_code
+    assert "--json and -o - both need stdout" in said
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_leads_to_the_report(sample: Bundle, tmp_path: Path, there: bool) -> None:
+    link, real = tmp_path / "latest.json", tmp_path / "kept" / "real.json"
+    real.parent.mkdir()
+    if there:
+        real.write_text("old")
+    link.symlink_to(Path("kept") / "real.json")
+    assert main(["report", str(sample.root), "-o", str(link)]) == 0
+    assert link.is_symlink()
+    assert json.loads(real.read_text(encoding="utf-8"))
+    assert [path.name for path in real.parent.iterdir()] == ["real.json"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_is_refused_and_stays(
+    sample: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], linked: bool
+) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    name = link if linked else pipe
+    code, said = failure(["report", str(sample.root), "-o", str(name)], capsys)
+    assert code == RefusedInput.exit_code
+    assert f"{name} is a device, a pipe or a socket" in said
+    assert pipe.is_fifo()
+    assert link.is_symlink()
 
 
 @pytest.mark.parametrize(

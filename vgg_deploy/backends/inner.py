@@ -57,6 +57,7 @@ def _script(path: Path, batch: Array, names: tuple[str, ...]) -> dict[str, Array
 
     module: Any = load_script(path)
     graph = module.graph
+    torch._C._jit_pass_remove_mutation(graph)  # ReLU works in place
     found = [
         (node.kind(), node.output())
         for node in graph.nodes()
@@ -74,11 +75,12 @@ def _script(path: Path, batch: Array, names: tuple[str, ...]) -> dict[str, Array
 
 def _named(values: list[tuple[str, Any]], names: tuple[str, ...]) -> dict[str, Array]:
     pools = [value for kind, value in values if _POOL in kind]
-    products = [v for kind, v in values if any(p in kind for p in _PRODUCT)][-3:]
+    layers = sum(not name.startswith("pool") for name in names)
+    products = [v for kind, v in values if any(p in kind for p in _PRODUCT)][-layers:]
     if len(pools) + len(products) != len(names):
         raise RefusedInput(
             f"the graph has {len(pools)} max pools and {len(products)} products, its network has "
-            f"{len(names) - 3} and 3",
+            f"{len(names) - layers} and {layers}",
             "that is a finding by itself: export the file again",
         )
     found = [*pools, *products]

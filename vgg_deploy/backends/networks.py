@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from vgg_deploy.errors import ResourceLimit
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +46,16 @@ def load_package(path: Path) -> Network:
     import torch._inductor
 
     with _errors_only(*_COMPILER_LOGGERS):
-        package: Any = torch._inductor.aoti_load_package(str(path))
+        try:
+            package: Any = torch._inductor.aoti_load_package(str(path))
+        except RuntimeError as error:  # it does not say why it could not unpack the file
+            folder = tempfile.gettempdir()
+            if shutil.disk_usage(folder).free >= path.stat().st_size:
+                raise
+            raise ResourceLimit(
+                f"no room in {folder} to unpack {path.name}",
+                f"free {path.stat().st_size:,} bytes there, or set TMPDIR to a folder with more",
+            ) from error
     network: Network = package
     return network
 

@@ -20,6 +20,7 @@ import numpy as np
 from vgg_deploy.artifact import Precision
 from vgg_deploy.backends.base import Array
 from vgg_deploy.backends.pytorch import exact_float32
+from vgg_deploy.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +79,7 @@ def eager_blocks(
 def stages(
     checkpoint_path: Path, batch: Array, precision: Precision | None = None
 ) -> Mapping[str, Array]:
-    """Outputs of ``pool1 …``, ``fc6``, ``fc7`` and ``fc8`` by name, flattened: ``[N, features]``.
+    """Outputs of ``pool1 …``, ``fc6 …`` by name, flattened: ``[N, features]``.
 
     Fully connected layers are taken before their ReLU. ``precision`` None is float64.
     """
@@ -95,9 +96,9 @@ def stages(
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def stage_names(blocks: int) -> tuple[str, ...]:
-    """Names of the stages of a network with that many blocks, in order."""
-    return (*(f"pool{i}" for i in range(1, blocks + 1)), "fc6", "fc7", "fc8")
+def stage_names(spec: ModelSpec) -> tuple[str, ...]:
+    """Names of the stages of a network, in order."""
+    return (*(f"pool{i}" for i, _ in enumerate(spec.conv_arch, start=1)), *spec.fc_layers)
 
 
 def rounded(tensor: torch.Tensor, precision: Precision) -> torch.Tensor:
@@ -134,8 +135,10 @@ def _network(checkpoint_path: Path, precision: Precision | None) -> Iterator[VGG
 def _emulate(network: nn.Module, precision: Precision) -> None:
     from torch import nn
 
+    from vgg_deploy.model.vgg import WindowMeans
+
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear | WindowMeans):
             layer.weight.copy_(rounded(layer.weight, precision))
             layer.register_forward_pre_hook(lambda _, given: (rounded(given[0], precision),))
         if precision == "tf32":
@@ -162,10 +165,9 @@ def _logits(network: nn.Module, batch: Array, chunk: int, on_batch: Callable[[in
 def _stage_modules(network: VGG) -> Mapping[str, nn.Module]:
     modules: Sequence[nn.Module] = [
         *(block[-1] for block in network.blocks),  # type: ignore[index]
-        *(network.head.get_submodule(name) for name in ("fc6", "fc7", "fc8")),
+        *(network.head.get_submodule(name) for name in network.spec.fc_layers),
     ]
-    names = stage_names(len(network.blocks))
-    return dict(zip(names, modules, strict=True))
+    return dict(zip(stage_names(network.spec), modules, strict=True))
 
 
 def _keep(kept: dict[str, Array], name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:

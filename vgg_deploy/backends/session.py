@@ -22,7 +22,7 @@ from vgg_deploy.errors import (
     require_file,
     says_out_of_memory,
 )
-from vgg_deploy.libraries import why_not
+from vgg_deploy.libraries import lack_of_memory, why_not
 
 T = TypeVar("T")
 TORCH_REMEDY = 'pip install "vgg-deploy[torch]"'
@@ -210,9 +210,14 @@ def logits_of(outputs: Sequence[T], name: Callable[[T], str]) -> T:
 
 
 def importable(module: str, remedy: str) -> Missing | None:
-    """None when ``module`` can be imported; a broken installation is as good as none."""
+    """None when ``module`` can be imported; a broken installation is as good as none.
+
+    Raises ``ResourceLimit`` where memory ran out: that says nothing of the installation.
+    """
     try:
         importlib.import_module(module)
     except Exception as error:
+        if lack := lack_of_memory(module, error):
+            raise lack from error
         return Missing(f"{module} {why_not(module, error)}", remedy)
     return None

@@ -14,7 +14,7 @@ from vgg_deploy.bench.cold import ColdStart, cold_start
 from vgg_deploy.bench.measure import Instruments, Measurement, MeasureOptions, Tick, measure
 from vgg_deploy.bench.nvml import probe_for
 from vgg_deploy.environment import threads
-from vgg_deploy.errors import VggDeployError
+from vgg_deploy.errors import VggDeployError, ran_out, says_ran_out
 from vgg_deploy.results import Subject, Timing
 
 NO_STREAM = "timed by the host's clock: this backend names no stream for CUDA events"
@@ -49,16 +49,18 @@ def bench_cell(
             batch = make_input(size)
             cold = cold_start(factory, backend.name, artifact, root, batch)
             if cold.error and not cold.late:
-                rows.append(_failed(subject, size, cold.error))
+                rows.append(_failed(subject, size, cold.error, says_ran_out(cold.error)))
                 continue
             row = _measured(backend, artifact, root, subject, batch, options, tick)
         except MemoryError as error:
-            rows.append(_failed(subject, size, f"not enough memory; use a smaller batch ({error})"))
+            said = f"not enough memory; use a smaller batch ({error})"
+            rows.append(_failed(subject, size, said, True))
         except VggDeployError as error:
-            rows.append(_failed(subject, size, f"{error.cause}; {error.remedy}"))
+            rows.append(_failed(subject, size, f"{error.cause}; {error.remedy}", ran_out(error)))
         except Exception as error:  # a backend may break in any way: that is a row, not the end
             first = next(iter(str(error).splitlines()), "")
-            rows.append(_failed(subject, size, f"{type(error).__name__}: {first}"))
+            said = f"{type(error).__name__}: {first}"
+            rows.append(_failed(subject, size, said, ran_out(error)))
         else:
             rows.append(_with_cold(row, cold))
     return tuple(rows)
@@ -87,8 +89,9 @@ def _measured(
     return replace(row, modes=modes, marks=(*row.marks, *more))
 
 
-def _failed(subject: Subject, batch: int, reason: str) -> Timing:
-    return Timing(subject=subject, batch=batch, status="failed", reason=reason)
+def _failed(subject: Subject, batch: int, reason: str, lacking: bool) -> Timing:
+    """A row that broke; ``lacking``: because disk or memory ran out."""
+    return Timing(subject=subject, batch=batch, status="failed", reason=reason, ran_out=lacking)
 
 
 def _timing(subject: Subject, batch: int, found: Measurement) -> Timing:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from vgg_deploy.bench.figures import FIGURES
 from vgg_deploy.bench.like import changed_modes, traits_of, unlike
 from vgg_deploy.bench.paired import Ratio, unpaired
 from vgg_deploy.results import BenchReport, Clock, Status, Subject, Timing
@@ -14,7 +15,15 @@ from vgg_deploy.results import BenchReport, Clock, Status, Subject, Timing
 # was 1.8 to 3.2 % in four cells (docs/results/noise.json); the GPU's figure is not calibrated.
 RUN_TO_RUN: Mapping[Clock, float] = {"host": 0.03, "cuda-events": 0.01}
 
-
+# Plain ratios, new over old: by their names the figures of bench, measured once or of the tail.
+PLAIN: Mapping[str, str] = {
+    "p99_ratio": "p99_ms",
+    "load_ratio": "load_ms",
+    "first_ratio": "first_ms",
+    "peak_memory_ratio": "peak_memory_mb",
+    "file_ratio": "file_mb",
+}
+UNTIMED = ("peak_memory_ratio", "file_ratio")  # the rules of a timing say nothing about them
 NEW_ONLY = "measured in the new run only"
 OLD_ONLY = "measured in the old run only"
 State = Status | Literal["absent"]
@@ -32,6 +41,7 @@ class Difference:
     same_file: bool = True
     before: State = "measured"  # in the old run
     now: State = "measured"  # in the new run
+    plain: Mapping[str, float] = field(default_factory=dict)  # of ``PLAIN``, those both runs have
 
     @property
     def word(self) -> str:
@@ -151,4 +161,10 @@ def _difference(old: Timing, new: Timing, comparable: int) -> Difference:
         ratio=ratio,
         reason=reason or "; ".join(marks),
         same_file=old.subject.sha256 == new.subject.sha256,
+        plain=_plain(old, new),
     )
+
+
+def _plain(old: Timing, new: Timing) -> dict[str, float]:
+    pairs = {name: (FIGURES[of](old), FIGURES[of](new)) for name, of in PLAIN.items()}
+    return {name: after / before for name, (before, after) in pairs.items() if before and after}

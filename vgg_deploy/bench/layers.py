@@ -10,6 +10,7 @@ from vgg_deploy.results import LayerTiming
 # One run of a network: operator type and nanoseconds, in order.
 Trace = Sequence[tuple[str, int]]
 OTHER = "other"
+_AVERAGE = "avgpool"  # two products in front of the others where windows are of several sizes
 _KINDS = {
     "conv": ("Conv", "FusedConv", "QLinearConv", "ConvInteger"),
     "fc": ("Gemm", "FusedGemm", "MatMul", "FusedMatMul", "QGemm", "QLinearMatMul",
@@ -37,14 +38,18 @@ def layer_timings(layers: Sequence[Layer], traces: Sequence[Trace]) -> tuple[Lay
 
 def _add(layers: Sequence[Layer], trace: Trace, found: dict[str, list[int]]) -> None:
     other = 0
-    for kind in _KINDS:
-        names = [layer.name for layer in layers if layer.kind == kind]
-        durations = [ns for operator, ns in trace if _KIND_OF.get(operator) == kind]
-        if len(names) == len(durations):
-            for name, ns in zip(names, durations, strict=True):
+    names = {kind: [layer.name for layer in layers if layer.kind == kind] for kind in _KINDS}
+    times = {kind: [ns for op, ns in trace if _KIND_OF.get(op) == kind] for kind in _KINDS}
+    if _AVERAGE in names["pool"] and len(times["fc"]) == len(names["fc"]) + 2:
+        names["pool"].remove(_AVERAGE)
+        found[_AVERAGE].append(sum(times["fc"][:2]))
+        del times["fc"][:2]
+    for kind, durations in times.items():
+        if len(names[kind]) == len(durations):
+            for name, ns in zip(names[kind], durations, strict=True):
                 found[name].append(ns)
         elif kind == "pool":  # some runtimes fuse or drop one
             other += sum(durations)
         else:
-            raise ValueError(f"{len(durations)} operators for {len(names)} {kind} layers")
+            raise ValueError(f"{len(durations)} operators for {len(names[kind])} {kind} layers")
     found[OTHER].append(other + sum(ns for operator, ns in trace if operator not in _KIND_OF))

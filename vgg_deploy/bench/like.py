@@ -44,11 +44,15 @@ def changed_modes(a: Traits, b: Traits) -> dict[str, tuple[str, str]]:
     return {mode: (one, other) for mode, one, other in told if one != other}
 
 
-def unlike(a: Traits, b: Traits) -> str:
-    """The first thing in which they differ: ``precision fp32 and int8``; empty when alike."""
+def unlike(a: Traits, b: Traits, *, across_precisions: bool = False) -> str:
+    """The first thing in which they differ: ``precision fp32 and int8``; empty when alike.
+
+    ``across_precisions``: that they compute in other ones is what is being compared.
+    """
     pairs: list[tuple[str, object, object]] = [
         (name, getattr(a, name), getattr(b, name))
         for name in ("precision", "device", "batch", "clock")
+        if not (name == "precision" and across_precisions)
     ]
     if a.threads and b.threads:  # older results do not know theirs
         pairs.append(("threads", a.threads, b.threads))

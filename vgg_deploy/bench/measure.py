@@ -6,13 +6,13 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from vgg_deploy.backends.base import Answering, Array, Session
 from vgg_deploy.bench.answers import apart
 from vgg_deploy.bench.clock import HostStopwatch, Now, Run, Stopwatch
-from vgg_deploy.bench.load import Load, between, cores_of_others, look, throttled_share
+from vgg_deploy.bench.load import LEAST_S, Load, between, cores_of_others, look, throttled_share
 from vgg_deploy.bench.nvml import NoProbe, Probe
 from vgg_deploy.bench.rules import marks_of
 from vgg_deploy.bench.stats import MIN_QUERIES, NS
@@ -26,6 +26,7 @@ MAX_WARMUP_S = 5.0
 _TICK_NS = 0.25e9  # between two looks at the device and at who watches
 _CALLS = 10  # fewest end-to-end calls: enough for a median
 CALLS_SHARE = 1 / 3  # of the measuring time, on top
+_WATCHED_S = 1.1 * LEAST_S / (1 + CALLS_SHARE)  # so that what others did meanwhile can be told
 
 
 # Told the seconds since the last tick, and those that are left, as far as can be known.
@@ -86,6 +87,7 @@ def measure(
     with no_garbage_collection():
         warmup, warm = warm_up(run, sync, using)
         before = using.look()
+        options = _watchable(options, before)
         samples = _timed(run, sync, options, using)
         burst = _burst(run, sync, samples, using) if using.stopwatch.name != "host" else (0, 0)
         timed = session.output() if isinstance(session, Answering) else None
@@ -108,6 +110,14 @@ def measure(
             warm=warm, others=others, throttled=throttled_share(spent), gpu=gpu,
         ),
     )  # fmt: skip
+
+
+def _watchable(options: MeasureOptions, before: Load | None) -> MeasureOptions:
+    """Where the system counts what others do, long enough for its counters."""
+    least = min(_WATCHED_S, options.max_seconds)
+    if before is None or options.min_seconds >= least:
+        return options
+    return replace(options, min_seconds=least)
 
 
 def warm_up(run: Run, sync: Run, using: Instruments) -> tuple[int, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 
 from vgg_deploy.bench.stats import MIN_QUERIES, robust_spread
 from vgg_deploy.results import Clock, GpuState
@@ -13,6 +14,10 @@ NOT_ALONE_CORES = 0.2  # what others may use; a quiet machine's services stay be
 # outliers took the coefficient of variation to 110 % and the medians stayed within 6 % of their
 # middle (docs/results/noise.json). The GPU's figure is not calibrated.
 NOISY: Mapping[Clock, float] = {"host": 0.06, "cuda-events": 0.025}
+# Mean over median: what a few long stops do to a timing whose quartiles stay together. Not
+# calibrated, for no means were kept: a mean lies within a standard deviation of the median, which
+# rules it out for the 16 of 28 undisturbed timings whose coefficient of variation is below 1/3.
+EVEN = 1.5
 DRIFT = 0.05  # trimmed mean of the last third against that of the first; alone: 1 of 28 beyond it
 THROTTLED = 0.01  # periods of a container's processor limit in which it may strike
 _THIRDS = 30  # fewest samples for a look at the thirds
@@ -35,6 +40,8 @@ def marks_of(
         marks.append(f"{len(samples)} queries are too few for p{percentile} ({least})")
     if (spread := robust_spread(samples)) > NOISY[clock]:
         marks.append(f"noisy: quartiles ±{100 * spread:.1f} %")
+    if (uneven := _unevenness(samples)) > EVEN:
+        marks.append(f"uneven: the mean is {uneven:.1f} times the median")
     if abs(drift := drift_of(samples)) > DRIFT:
         word = "slower" if drift > 0 else "faster"
         marks.append(f"drifting: {100 * abs(drift):.0f} % {word} at the end than at the start")
@@ -76,6 +83,12 @@ def gpu_marks(gpu: GpuState | None) -> tuple[str, ...]:
     if gpu.other_processes:
         marks.append("not alone: the GPU was used by others")
     return tuple(marks)
+
+
+def _unevenness(samples: Sequence[int]) -> float:
+    """Mean over median; 1 where nothing took any time."""
+    middle = median(samples)
+    return fmean(samples) / middle if middle else 1.0
 
 
 def drift_of(samples: Sequence[int]) -> float:

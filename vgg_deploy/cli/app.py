@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Annotated
 
 import typer
@@ -28,6 +29,7 @@ from vgg_deploy.cli import (
     verify,
 )
 from vgg_deploy.cli import run as run_command
+from vgg_deploy.environment import threads
 
 app = typer.Typer(
     name="vgg-deploy",
@@ -84,5 +86,19 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor.doctor,
 }
 
+_COMPUTING = ("run", "train", "export", "verify", "bench", "predict", "selfcheck")
+
+
+def _with_threads(command: Callable[..., None]) -> Callable[..., None]:
+    """Refuses a wrong ``OMP_NUM_THREADS`` before a library is loaded, which would read it, too."""
+
+    @wraps(command)
+    def checked(**options: object) -> None:
+        threads()
+        command(**options)
+
+    return checked
+
+
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+    app.command(_name)(_with_threads(_command) if _name in _COMPUTING else _command)

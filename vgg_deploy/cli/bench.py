@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vgg_deploy.cli.console import print_json, show, watching
+from vgg_deploy.cli.console import print_json, settle, show, watching
 from vgg_deploy.cli.options import (
     BackendsOption,
     BatchesOption,
@@ -15,9 +15,14 @@ from vgg_deploy.cli.options import (
     FailIfOption,
     FormatsOption,
     JsonOption,
+    OnlyPrecisionsOption,
+    StoreOption,
     positive,
     refuse_given,
 )
+
+if TYPE_CHECKING:
+    from vgg_deploy.pipeline.contest import CompareOptions
 
 _MEANS_NOTHING = "means nothing together with --compare"
 # Options of timings that a comparison has no use for, and what to do instead.
@@ -25,6 +30,7 @@ _NOT_WITH_COMPARE = {
     "fail_if": "bench both runs and use vgg-deploy diff --fail-if, or leave it out",
     "backends": "name the backends with --compare, or leave it out",
     "formats": "name the file, as in --compare ort-cpu:model.int8.onnx, or leave it out",
+    "precisions": "name the file, as in --compare ort-cpu:model.int8.onnx, or leave it out",
     "seconds": "use --blocks for a longer comparison, or leave it out",
     "percentile": "medians are compared; leave it out",
     "limits": "limits are measured without --compare only; leave it out",
@@ -37,6 +43,7 @@ def bench(
     bundle: BundleArgument,
     backends: BackendsOption = None,
     formats: FormatsOption = None,
+    precisions: OnlyPrecisionsOption = None,
     batches: BatchesOption = None,
     seconds: Annotated[float, typer.Option(help="Least measuring time per cell.")] = 3.0,
     percentile: Annotated[
@@ -50,6 +57,10 @@ def bench(
         ),
     ] = None,
     blocks: Annotated[int, typer.Option(help="Rounds of a comparison.")] = 40,
+    across_precisions: Annotated[
+        bool,
+        typer.Option("--across-precisions", help="With --compare: also files of other precisions."),
+    ] = False,
     limits: Annotated[
         bool, typer.Option(help="Also measure what this machine can do at most, and each layer.")
     ] = True,
@@ -60,6 +71,7 @@ def bench(
         ),
     ] = True,
     fail_if: FailIfOption = None,
+    store: StoreOption = True,
     as_json: JsonOption = False,
 ) -> None:
     """Time the backends: latency, throughput, load time, first inference, memory, file size.
@@ -72,17 +84,27 @@ def bench(
     from vgg_deploy.pipeline.cells import selection_of
     from vgg_deploy.report.bench_tables import bench_table, startup_table
     from vgg_deploy.report.limit_tables import ceilings_table, layers_table
+    from vgg_deploy.stored import Keeping, document
 
     if compare:
         refuse_given(context, _NOT_WITH_COMPARE, _MEANS_NOTHING)
     else:
-        refuse_given(context, {"blocks": "add --compare, or leave it out"}, "needs --compare")
+        alone = dict.fromkeys(("blocks", "across_precisions"), "add --compare, or leave it out")
+        refuse_given(context, alone, "needs --compare")
     sizes = positive(batches or (), "batch")  # none: the usual ones that a file takes
     if compare:
-        _compare(bundle, compare, sizes or (1,), blocks, as_json)
+        from vgg_deploy.pipeline.contest import CompareOptions
+
+        asked = CompareOptions(
+            names=tuple(compare),
+            batches=sizes or (1,),
+            blocks=blocks,
+            across_precisions=across_precisions,
+        )
+        _compare(bundle, asked, as_json, store)
         return
     options = BenchOptions(
-        selection=selection_of(backends, formats),
+        selection=selection_of(backends, formats, precisions),
         batches=sizes,
         seconds=seconds,
         percentile=percentile,
@@ -92,29 +114,29 @@ def bench(
         gates=parse_gates(fail_if, BENCH_FIGURES),
     )
     opened = open_bundle(bundle)
+    keeping = Keeping(wanted=store, patient=True)
     with watching() as watch:
-        report = bench_bundle(opened, options, watch)
+        report = bench_bundle(opened, options, watch, keeping=keeping)
     if as_json:
-        print_json(report)
+        print_json(document(report))
     else:
         spec = opened.card.spec
         tables = [bench_table(report, spec=spec), startup_table(report)]
         show(*tables, *ceilings_table(report), *layers_table(report, spec))
-    if error := bench_error(report, options.gates):
-        raise error
+    settle(bench_error(report, options.gates), keeping)
 
 
-def _compare(
-    bundle: Path, names: list[str], sizes: tuple[int, ...], blocks: int, as_json: bool
-) -> None:
+def _compare(bundle: Path, options: CompareOptions, as_json: bool, store: bool) -> None:
     from vgg_deploy.bundle import open_bundle
-    from vgg_deploy.pipeline.contest import CompareOptions, compare_bundle, told
+    from vgg_deploy.pipeline.contest import compare_bundle, told
     from vgg_deploy.report.ratio_tables import contest_table
+    from vgg_deploy.stored import Keeping
 
-    options = CompareOptions(names=tuple(names), batches=sizes, blocks=blocks)
+    keeping = Keeping(wanted=store, patient=True)
     with watching() as watch:
-        report = compare_bundle(open_bundle(bundle), options, watch)
+        report = compare_bundle(open_bundle(bundle), options, watch, keeping=keeping)
     if as_json:
         print_json(told(report))
     else:
         show(*map(contest_table, report.contests))
+    settle(None, keeping)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,9 +17,12 @@ from typing import IO, TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from vgg_deploy.errors import VggDeployError
     from vgg_deploy.pipeline.watch import Watcher
     from vgg_deploy.report.table import Table
+    from vgg_deploy.stored import Keeping
 
+_printed = threading.Event()
 _PIPE_WIDTH = 160  # columns when nobody's terminal decides
 
 
@@ -45,9 +49,17 @@ def _console(*, stderr: bool) -> Console:
 
 
 def _sized(console: Console) -> Console:
-    if not console.is_terminal:
+    if not _on_terminal(console):
         console.width = max(console.width, _PIPE_WIDTH)
     return console
+
+
+def _on_terminal(console: Console) -> bool:
+    """Whether somebody's screen decides the width, and lines can be drawn over.
+
+    To Rich a log is a terminal, too, where FORCE_COLOR is set, as in CI: that is for colours only.
+    """
+    return console.is_terminal and console.file.isatty()
 
 
 def show(*tables: Table, whole: bool = False) -> None:
@@ -62,7 +74,7 @@ def show(*tables: Table, whole: bool = False) -> None:
         if whole:
             console.print(to_title(table), soft_wrap=True)
             table = replace(table, title="")  # noqa: PLW2901
-            if not console.is_terminal:
+            if not _on_terminal(console):
                 console.width = max(console.width, needed_width(console, table))
         console.print(to_rich(table))
 
@@ -72,11 +84,30 @@ def print_json(value: object) -> None:
 
     JSON knows no NaN and no infinity: they become null, as in stored results.
     """
+    _printed.set()
     from pydantic_core import to_jsonable_python
 
     plain = _finite(to_jsonable_python(value, fallback=_path))
     with readers_may_go(sys.stdout):
         sys.stdout.write(json.dumps(plain, indent=2, allow_nan=False) + "\n")
+
+
+def expect_json() -> None:
+    """A command begins: it has printed no document yet."""
+    _printed.clear()
+
+
+def has_printed_json() -> bool:
+    """Whether the command has printed its document."""
+    return _printed.is_set()
+
+
+def print_text(text: str) -> None:
+    """A document on stdout, in UTF-8 whatever the terminal's encoding is, as a file has it."""
+    with readers_may_go(sys.stdout):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
 
 
 @contextmanager
@@ -142,19 +173,33 @@ def remark(text: str) -> None:
     console.print(text, markup=False, soft_wrap=not console.is_terminal)
 
 
+def settle(verdict: VggDeployError | None, keeping: Keeping) -> None:
+    """Raise what shown results stand for; where that is nothing, why they could not be stored."""
+    if verdict and keeping.error:
+        remark(f"not stored: {keeping.error.cause}")
+    if error := verdict or keeping.error:
+        raise error
+
+
 @contextmanager
 def watching() -> Iterator[Watcher]:
     """A live progress line on stderr while the block runs."""
     from vgg_deploy.cli.progress import RichWatcher
 
-    with RichWatcher(err()) as watcher:
+    console = err()
+    with RichWatcher(console, live=_on_terminal(console)) as watcher:
         yield watcher
+
+
+def speaks() -> bool:
+    """Whether this process is the only one, or the first of those that torchrun starts."""
+    return "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def watching_one_of_many() -> Iterator[Watcher]:
     """The same where torchrun starts the command: rank 0 alone draws, as lines erase each other."""
-    if "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0":
+    if not speaks():
         from vgg_deploy.pipeline.watch import Silent
 
         yield Silent()

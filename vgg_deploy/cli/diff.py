@@ -30,19 +30,21 @@ def diff(
 ) -> None:
     """Compare two stored runs of bench: what became faster or slower, with 95 % intervals.
 
-    Conditions know ratio, ratio_low and ratio_high: p50 of the new run over the old one.
+    Conditions know ratio, ratio_low and ratio_high: p50 of the new run over the old one; and,
+    without an interval, p99_ratio, load_ratio, first_ratio, peak_memory_ratio and file_ratio.
 
     Example: vgg-deploy diff before.json artifacts/fmnist --fail-if "ratio_low>1.05"
     """
     from vgg_deploy.gates import parse_gates
     from vgg_deploy.pipeline.diff import DIFF_FIGURES, diff_error, diff_runs
-    from vgg_deploy.report.ratio_tables import changes_table, diff_table
+    from vgg_deploy.report.ratio_tables import changes_table, diff_table, plain_table
 
     gates = parse_gates(fail_if, DIFF_FIGURES)
     found = diff_runs(old, new)
     if as_json:
         print_json(found)
     else:
-        show(diff_table(found.rows), *([changes_table(found.changed)] if found.changed else []))
+        tables = [diff_table(found.rows), plain_table(found.rows)]
+        show(*tables, *([changes_table(found.changed)] if found.changed else []))
     if error := diff_error(found, gates):
         raise error

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from typing import Any
 
 _HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
-_typed = threading.Event()
+_typed = threading.Event()  # and not yet raised again
+_heard = threading.Event()
 
 
 @contextmanager
@@ -29,6 +30,7 @@ def remembered() -> Iterator[None]:
     no Python, and would not end.
     """
     _typed.clear()
+    _heard.clear()
     own = threading.current_thread() is threading.main_thread()
     usual: dict[signal.Signals, Any] = {
         signal.SIGINT: signal.default_int_handler,
@@ -48,6 +50,15 @@ def remembered() -> Iterator[None]:
             signal.signal(number, usual[number])
 
 
+def heard() -> bool:
+    """Whether a Ctrl-C or SIGTERM came in the last such block.
+
+    What is raised after a library swallowed one may be that library's own error, such as an
+    ``ImportError`` of a module that was left half initialised.
+    """
+    return _heard.is_set()
+
+
 def insist() -> None:
     """Raise ``KeyboardInterrupt`` once more if a Ctrl-C was typed and work still goes on."""
     if _typed.is_set():
@@ -57,6 +68,7 @@ def insist() -> None:
 
 def _remember(number: int, _frame: object) -> None:
     _typed.set()
+    _heard.set()
     if number != signal.SIGINT:  # a second one ends the process at once
         signal.signal(number, signal.SIG_DFL)
     raise KeyboardInterrupt

@@ -27,7 +27,7 @@ def load(
     classes: Annotated[
         int | None, typer.Option(help="Refuse weights with another number of classes.")
     ] = None,
-    head: Annotated[str | None, typer.Option(help="book or torchvision.")] = None,
+    head: Annotated[str | None, typer.Option(help="book, torchvision or gap.")] = None,
     preprocessing: Annotated[
         str | None,
         typer.Option(

@@ -79,6 +79,10 @@ OutOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+StoreOption = Annotated[
+    bool,
+    typer.Option(help="Store the results in the bundle; without, they are printed and no more."),
+]
 ReplaceOption = Annotated[
     bool, typer.Option("--replace", help="Replace a bundle that is already there.")
 ]
@@ -98,14 +102,15 @@ ClassesOption = Annotated[int, typer.Option(help="Number of classes.")]
 HeadOption = Annotated[
     str,
     typer.Option(
-        help="book: flatten the last map; torchvision: 7×7 adaptive pool.",
+        help="book: flatten the last map; torchvision: 7×7 adaptive pool; gap: average each map.",
         autocompletion=complete(lambda: HEADS),
     ),
 ]
 CeilOption = Annotated[
     bool, typer.Option("--ceil-mode", help="Pooling keeps the last row of an odd map.")
 ]
-FcWidthOption = Annotated[int, typer.Option(help="Width of the two hidden fully connected layers.")]
+FcWidthOption = Annotated[int, typer.Option(help="Width of the hidden fully connected layers.")]
+HiddenOption = Annotated[int, typer.Option(help="Hidden fully connected layers: 0, 1 or 2.")]
 OptionalDataOption = Annotated[
     str | None,
     typer.Option(
@@ -139,6 +144,15 @@ PrecisionsOption = Annotated[
         "-p",
         help="fp32, fp16, bf16, int8 or fp8, of the ONNX file; may be repeated.",
         autocompletion=complete(_precisions),
+    ),
+]
+OnlyPrecisionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        "-p",
+        help="Only what runs in fp32, tf32, fp16, bf16, int8 or fp8; may be repeated.",
+        autocompletion=complete(lambda: PRECISIONS),
     ),
 ]
 CalibrationDataOption = Annotated[

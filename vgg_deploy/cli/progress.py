@@ -54,11 +54,12 @@ class _Left(TimeRemainingColumn):
 class RichWatcher:
     """Draws what a stage tells; see ``pipeline.watch.Watcher``.
 
-    It draws from a thread of its own, which stands still while something is being timed.
+    It draws from a thread of its own, which stands still while something is being timed. Without
+    ``live`` there are plain lines.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, *, live: bool) -> None:
+        self._console, self._drawn = console, live
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -82,7 +83,7 @@ class RichWatcher:
         self._thread = threading.Thread(target=self._keep_drawing, daemon=True)
 
     def __enter__(self) -> RichWatcher:
-        if self._console.is_terminal:
+        if self._drawn:
             self._live.start()
             self._thread.start()
         return self
@@ -95,7 +96,7 @@ class RichWatcher:
     ) -> None:
         self._over = True
         leave_closed_terminal()
-        if self._console.is_terminal:
+        if self._drawn:
             self._thread.join()
             self._live.stop()
             if self._stages:  # the tree stays when the progress line goes
@@ -140,7 +141,7 @@ class RichWatcher:
     def _rate(self, task: TaskID) -> None:
         """The speed in words, no more often than it is drawn: it is summed over many samples."""
         now = time.monotonic()
-        if not (self._unit and self._console.is_terminal) or now - self._rated < _EVERY_S:
+        if not (self._unit and self._drawn) or now - self._rated < _EVERY_S:
             return
         self._rated = now
         if speed := self._progress.tasks[-1].speed:
@@ -149,7 +150,7 @@ class RichWatcher:
     def say(self, text: str) -> None:
         """A line in its branch of the tree, or above the progress line."""
         leave_closed_terminal()
-        if self._stages and self._console.is_terminal:
+        if self._stages and self._drawn:
             self._stages[-1].lines.append(text)
         else:
             self._console.print(text, markup=False, highlight=False)
@@ -170,7 +171,7 @@ class RichWatcher:
                 self._draw()
 
     def _draw(self) -> None:
-        if self._console.is_terminal:
+        if self._drawn:
             with self._lock:
                 self._live.refresh()
 

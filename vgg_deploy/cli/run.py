@@ -34,6 +34,7 @@ def run(
     from vgg_deploy.pipeline.run import require_good, run_preset
     from vgg_deploy.report.bench_tables import bench_table
     from vgg_deploy.report.tables import verify_table
+    from vgg_deploy.stored import document
 
     with watching() as watch:
         outcome = run_preset(preset, out, watch)
@@ -41,8 +42,8 @@ def run(
         print_json(
             {
                 "bundle": str(outcome.bundle.root),
-                "verify": outcome.verified,
-                "bench": outcome.timed,
+                "verify": document(outcome.verified),
+                "bench": document(outcome.timed) if outcome.timed else None,
                 "report": str(outcome.page),
             }
         )

@@ -14,6 +14,7 @@ from vgg_deploy.cli.options import (
     ClassesOption,
     FcWidthOption,
     HeadOption,
+    HiddenOption,
     JsonOption,
     SizeOption,
     WidthOption,
@@ -38,6 +39,7 @@ def summary(
     classes: ClassesOption = 1000,
     head: HeadOption = "book",
     fc_width: FcWidthOption = 4096,
+    hidden: HiddenOption = 2,
     ceil_mode: CeilOption = False,
     versus: Annotated[
         str | None, typer.Option(help="Show another network beside it: alexnet, or an arch.")
@@ -62,6 +64,7 @@ def summary(
         channels=channels,
         classes=classes,
         fc_width=fc_width,
+        hidden=hidden,
         head=head_of(head),
         ceil_mode=ceil_mode,
     )

@@ -17,6 +17,7 @@ from vgg_deploy.cli.options import (
     DataDirOption,
     FcWidthOption,
     HeadOption,
+    HiddenOption,
     JsonOption,
     OutOption,
     ReplaceOption,
@@ -49,7 +50,7 @@ TrainDataOption = Annotated[
 
 
 _OF_THE_WEIGHTS = dict.fromkeys(
-    ("arch", "width", "size", "head", "fc_width", "ceil_mode"),
+    ("arch", "width", "size", "head", "fc_width", "hidden", "ceil_mode"),
     "the network is that of the weights: leave it out, or train without --from",
 )
 
@@ -119,6 +120,7 @@ def train(
     ] = 0.0,
     head: HeadOption = "book",
     fc_width: FcWidthOption = 4096,
+    hidden: HiddenOption = 2,
     ceil_mode: CeilOption = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was interrupted.")
@@ -171,6 +173,7 @@ def train(
         size=size,
         head=head_of(head),
         fc_width=fc_width,
+        hidden=hidden,
         ceil_mode=ceil_mode,
         data=data,
         data_dir=data_dir,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vgg_deploy.cli.console import print_json, show, watching
+from vgg_deploy.cli.console import print_json, settle, show, watching
 from vgg_deploy.cli.options import (
     BackendsOption,
     BatchesOption,
@@ -14,7 +14,9 @@ from vgg_deploy.cli.options import (
     DataDirOption,
     FormatsOption,
     JsonOption,
+    OnlyPrecisionsOption,
     OptionalDataOption,
+    StoreOption,
     positive,
 )
 
@@ -23,6 +25,7 @@ def verify(
     bundle: BundleArgument,
     backends: BackendsOption = None,
     formats: FormatsOption = None,
+    precisions: OnlyPrecisionsOption = None,
     batches: BatchesOption = None,
     images: Annotated[int, typer.Option(help="Real images to compare logits on.")] = 32,
     data: OptionalDataOption = None,
@@ -50,6 +53,7 @@ def verify(
         bool, typer.Option("--locate", help="Name the first stage where a wrong file diverges.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Which images and which noise.")] = 0,
+    store: StoreOption = True,
     as_json: JsonOption = False,
 ) -> None:
     """Compare every usable backend with the float64 reference; exit 7 if one is not equivalent.
@@ -61,9 +65,10 @@ def verify(
     from vgg_deploy.pipeline.verify import VerifyOptions, gates_of, verdict_error, verify_bundle
     from vgg_deploy.report.chain_tables import blame_tables
     from vgg_deploy.report.tables import verify_table
+    from vgg_deploy.stored import Keeping, document
 
     options = VerifyOptions(
-        selection=selection_of(backends, formats),
+        selection=selection_of(backends, formats, precisions),
         images=images,
         batches=positive(batches or (1, 2, 8), "batch"),
         seed=seed,
@@ -74,11 +79,11 @@ def verify(
         gates=gates_of(fail_if),
         locate=locate,
     )
+    keeping = Keeping(wanted=store, patient=True)
     with watching() as watch:
-        report = verify_bundle(open_bundle(bundle), options, watch)
+        report = verify_bundle(open_bundle(bundle), options, watch, keeping=keeping)
     if as_json:
-        print_json(report)
+        print_json(document(report))
     else:
         show(verify_table(report), *blame_tables(report))
-    if error := verdict_error(report):
-        raise error
+    settle(verdict_error(report), keeping)

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from vgg_deploy.errors import BackendNotAvailable, ResourceLimit, os_errors
-from vgg_deploy.libraries import INSTALL_TORCH, why_not
+from vgg_deploy.errors import ResourceLimit, os_errors
+from vgg_deploy.libraries import INSTALL_TORCH, not_imported
 
 _FULL = re.compile(r"(PytorchStreamWriter|unexpected pos|No space left)", re.IGNORECASE)
 _MEMORY = re.compile(r"(DefaultCPUAllocator|not enough memory|can't allocate)", re.IGNORECASE)
@@ -93,9 +93,7 @@ def imports(what: str) -> Iterator[None]:
         yield
     except ImportError as error:
         name = error.name or "a library"
-        raise BackendNotAvailable(
-            f"{what} needs {name}, which {why_not(name, error)}", INSTALL_TORCH
-        ) from error
+        raise not_imported(what, name, error, INSTALL_TORCH) from error
 
 
 def _no_memory(doing: str) -> ResourceLimit:

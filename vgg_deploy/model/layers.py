@@ -6,6 +6,7 @@ torchvision's published figures count them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
@@ -104,6 +105,12 @@ class _Trace:
         kept = depth * prod(out) * _INDEX_BYTES  # its input is kept already, by the ReLU
         self._add(Layer(name=name, kind="pool", shape=(depth, *out), saved_bytes=kept))
 
+    def average(self, side: int) -> None:
+        pools = self.shape[1] % side == 0 and self.shape[1] != side  # else nothing, or products
+        kept = prod(self.shape) * FLOAT_BYTES if pools else 0
+        shape = (self.shape[0], side, side)
+        self._add(Layer(name="avgpool", kind="pool", shape=shape, saved_bytes=kept))
+
     def flatten(self) -> None:
         self.shape = (prod(self.shape),)
         self._add(Layer(name="flatten", kind="flatten", shape=self.shape))
@@ -135,14 +142,10 @@ def vgg_layers(spec: ModelSpec) -> list[Layer]:
                 trace.lrn("lrn1_1")
         trace.pool(f"pool{block}", 2, 2, ceil=spec.ceil_mode)
     trace.group = ""
-    if spec.head == "torchvision":
-        side = 7
-        trace.layers.append(
-            Layer(name="avgpool", kind="pool", shape=(trace.shape[0], side, side), group="avgpool")
-        )
-        trace.shape = trace.layers[-1].shape
+    if spec.head != "book":
+        trace.average(spec.pooled_size)
     trace.flatten()
-    _classifier(trace, spec.fc_width, spec.classes)
+    _classifier(trace, spec.fc_layers, spec.fc_width, spec.classes)
     return trace.layers
 
 
@@ -171,13 +174,14 @@ def alexnet_layers(size: int, channels: int, classes: int) -> list[Layer]:
             trace.pool(f"pool{index}", 3, 2)
     trace.group = ""
     trace.flatten()
-    _classifier(trace, 4096, classes)
+    _classifier(trace, ("fc6", "fc7", "fc8"), 4096, classes)
     return trace.layers
 
 
-def _classifier(trace: _Trace, width: int, classes: int) -> None:
-    for index in (6, 7):
-        trace.fc(f"fc{index}", width)
-        trace.relu(f"relu{index}")
-        trace.same(f"drop{index}", "dropout", prod(trace.shape) * FLOAT_BYTES)  # the mask
-    trace.fc("fc8", classes)
+def _classifier(trace: _Trace, names: Sequence[str], width: int, classes: int) -> None:
+    for name in names[:-1]:
+        number = name.removeprefix("fc")
+        trace.fc(name, width)
+        trace.relu(f"relu{number}")
+        trace.same(f"drop{number}", "dropout", prod(trace.shape) * FLOAT_BYTES)  # the mask
+    trace.fc(names[-1], classes)

@@ -75,6 +75,7 @@ def against(spec: ModelSpec, other: str) -> Summary:
             fc_width=spec.fc_width,
             head=spec.head,
             ceil_mode=spec.ceil_mode,
+            hidden=spec.hidden,
         )
     )
 
@@ -131,6 +132,6 @@ def _notes(spec: ModelSpec) -> tuple[str, ...]:
     convs = sum(n for n, _ in spec.conv_arch)
     notes.append(
         f"{spec.weight_layers} weight layers: {convs} convolutions inside "
-        f"{len(spec.conv_arch)} blocks, and 3 fully connected"
+        f"{len(spec.conv_arch)} blocks, and {len(spec.fc_layers)} fully connected"
     )
     return tuple(notes)

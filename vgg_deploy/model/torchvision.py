@@ -25,7 +25,7 @@ from vgg_deploy.libraries import import_torch, import_torchvision
 from vgg_deploy.model.checkpoint import CARD_KEY, read_card, read_header
 from vgg_deploy.model.keys import State, to_ours
 from vgg_deploy.model.state_file import read_state
-from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing
+from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
     import torch
@@ -134,7 +134,7 @@ def fitted(spec: ModelSpec, state: State, *, source: str) -> dict[str, Tensor]:
 
     with torch.device("meta"):
         wanted = VGG(spec).state_dict()
-    ours = _counted(wanted, to_ours(spec, state))
+    ours = _filled(wanted, to_ours(spec, state))
     if problem := _difference(wanted, ours):
         raise RefusedInput(
             f"{source} does not fit {spec.arch} (width {spec.width:g}, {spec.channels} channels, "
@@ -163,16 +163,23 @@ def _values(tensor: Tensor, dtype: torch.dtype, what: str) -> Tensor:
     return plain
 
 
-def _counted(wanted: State, have: State) -> dict[str, Tensor]:
-    """``have`` with a count of zero where batch norm's is absent.
+def _filled(wanted: State, have: State) -> dict[str, Tensor]:
+    """``have`` with zeros for what some files do not hold and nothing depends on.
 
-    Files from before torch 0.4.1 hold none, torchvision's own among them; in eval mode, and in
-    training with a momentum, nothing reads it.
+    Batch norm's count is absent from files older than torch 0.4.1, torchvision's own among them:
+    in eval mode, and in training with a momentum, nothing reads it. Convolutions in front of batch
+    norm are often made without a bias, all of them.
     """
     import torch
 
-    absent = [k for k in wanted if k.endswith(".num_batches_tracked") and k not in have]
-    return {**have, **{k: torch.zeros((), dtype=torch.int64) for k in absent}}
+    biases = [k.replace("weight", "bias") for k, like in wanted.items() if like.ndim == 4]
+    if any(k in have for k in biases):
+        biases = []
+    counts = [k for k in wanted if k.endswith(".num_batches_tracked") and k not in have]
+    return {
+        **have,
+        **{k: torch.zeros(wanted[k].shape, dtype=wanted[k].dtype) for k in (*counts, *biases)},
+    }
 
 
 def _difference(wanted: State, have: State) -> str:
@@ -212,64 +219,3 @@ def imagenet_preprocessing(size: int) -> Preprocessing:
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
     )
-
-
-def infer_spec(
-    state: State,
-    arch: str,
-    *,
-    size: int | None = None,
-    head: Head | None = None,
-    ceil_mode: bool = False,
-) -> ModelSpec:
-    """Spec of a state dict whose architecture is known: width, channels, classes and head.
-
-    The input size is not in the weights: without ``size`` it is the one the head's flatten
-    expects.
-    """
-    base = ModelSpec.named(arch, size=224 if size is None else size, ceil_mode=ceil_mode)
-    ours = to_ours(base, state)
-    first, fc6, fc8 = (ours.get(f"{key}.weight") for key in ("blocks.0.0", "head.fc6", "head.fc8"))
-    if first is None or fc6 is None or fc8 is None:
-        return base  # `fitted` will say what is missing
-    if (first.ndim, fc6.ndim, fc8.ndim) != (4, 2, 2):
-        return base  # and what has another shape
-    width = _width(base, ours, first.shape[0])
-    last = max(1, int(base.conv_arch[-1][1] * width))
-    side = round((fc6.shape[1] / last) ** 0.5)
-    shrinks = 2 ** len(base.conv_arch)
-    pixels = max(1, side) * shrinks if size is None else size
-    if head is None:
-        same_map = side == (-(-pixels // shrinks) if ceil_mode else pixels // shrinks)
-        head = "book" if same_map and side != 7 else "torchvision"
-    return ModelSpec.named(
-        arch,
-        width=width,
-        size=pixels,
-        channels=first.shape[1],
-        classes=fc8.shape[0],
-        fc_width=fc6.shape[0],
-        head=head,
-        ceil_mode=ceil_mode,
-    )
-
-
-def _width(base: ModelSpec, ours: State, first: int) -> float:
-    """The width factor that gives the channels of every block.
-
-    Each is rounded down, so a block of c channels that became n leaves n/c to (n+1)/c; where that
-    is no width for all, the first block's, and ``fitted`` will say what differs.
-    """
-    low, high = 0.0, float("inf")
-    widths = [
-        (full, weight.shape[0])
-        for index, (_, full) in enumerate(base.conv_arch)
-        if (weight := ours.get(f"blocks.{index}.0.weight")) is not None and weight.ndim == 4
-    ]
-    for full, narrow in widths:
-        if narrow > 1:  # 1 is also what less than 1 becomes
-            low, high = max(low, narrow / full), min(high, (narrow + 1) / full)
-    if not 0 < low < high:
-        return first / base.conv_arch[0][1]
-    exact = all(int(full * low) == narrow for full, narrow in widths)
-    return low if exact else (low + high) / 2

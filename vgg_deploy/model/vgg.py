@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -43,6 +44,39 @@ def vgg_block(
     return nn.Sequential(*layers)
 
 
+class WindowMeans(nn.Module):
+    """``AdaptiveAvgPool2d`` of a square map as two matrix products, which every format has.
+
+    ``[N, C, side, side]`` becomes ``[N, C, pooled, pooled]``. Windows are of several sizes where
+    ``pooled`` does not divide ``side``, and one pooling operator has one size; but a mean over a
+    window is that over its rows of those over its columns. ``weight`` ``[pooled, side]`` follows
+    from the sides and is in no checkpoint.
+    """
+
+    weight: torch.Tensor
+
+    def __init__(self, side: int, pooled: int) -> None:
+        super().__init__()
+        rows = torch.zeros(pooled, side, dtype=torch.float64)
+        for index, row in enumerate(rows):
+            window = slice(index * side // pooled, -(-(index + 1) * side // pooled))
+            row[window] = 1 / (window.stop - window.start)
+        self._exact = rows
+        self.register_buffer("weight", rows.to(torch.get_default_dtype()), persistent=False)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """The means of all windows."""
+        return torch.matmul(self.weight, torch.matmul(maps, self.weight.T))
+
+    def _apply(
+        self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
+    ) -> WindowMeans:
+        """A third in float64 has more digits than the float32 it was."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.weight.copy_(self._exact)
+        return self
+
+
 class VGG(nn.Module):
     """VGG of a spec: float32 ``[N, channels, size, size]`` to logits ``[N, classes]``."""
 
@@ -79,22 +113,26 @@ def _blocks(spec: ModelSpec) -> list[nn.Sequential]:
 
 
 def _pool(spec: ModelSpec) -> nn.Module:
-    """torchvision's 7×7 pool; at the usual 7×7 map it is the identity and left out."""
-    if spec.head == "torchvision" and spec.map_sizes[-1] != 7:
-        return nn.AdaptiveAvgPool2d((7, 7))
-    return nn.Identity()
+    """From the last map to what the head flattens; where that is the map itself, nothing."""
+    side = spec.map_sizes[-1]
+    if side == spec.pooled_size:
+        return nn.Identity()
+    if spec.head == "gap":
+        return nn.AvgPool2d(side)
+    if side % spec.pooled_size:
+        return WindowMeans(side, spec.pooled_size)
+    return nn.AdaptiveAvgPool2d((spec.pooled_size, spec.pooled_size))
 
 
 def _head(spec: ModelSpec) -> nn.Sequential:
-    """The three fully connected layers, under the names the paper's literature gives them."""
-    return nn.Sequential(
-        OrderedDict(
-            fc6=nn.Linear(spec.flat_features, spec.fc_width),
-            relu6=nn.ReLU(inplace=True),
-            drop6=nn.Dropout(spec.dropout),
-            fc7=nn.Linear(spec.fc_width, spec.fc_width),
-            relu7=nn.ReLU(inplace=True),
-            drop7=nn.Dropout(spec.dropout),
-            fc8=nn.Linear(spec.fc_width, spec.classes),
-        )
-    )
+    """The fully connected layers, under the names the paper's literature gives them."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    features = spec.flat_features
+    for name in spec.fc_layers[:-1]:
+        number = name.removeprefix("fc")
+        layers[name] = nn.Linear(features, spec.fc_width)
+        layers[f"relu{number}"] = nn.ReLU(inplace=True)
+        layers[f"drop{number}"] = nn.Dropout(spec.dropout)
+        features = spec.fc_width
+    layers[spec.fc_layers[-1]] = nn.Linear(features, spec.classes)
+    return nn.Sequential(layers)

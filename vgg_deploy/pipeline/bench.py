@@ -17,6 +17,7 @@ from vgg_deploy.errors import (
     DigestMismatch,
     MeasurementNotValid,
     RefusedInput,
+    ResourceLimit,
     VggDeployError,
 )
 from vgg_deploy.gates import Gate
@@ -73,15 +74,22 @@ class BenchOptions:
 
 
 def bench_bundle(
-    bundle: Bundle, options: BenchOptions, watch: Watcher | None = None, *, reuse: bool = False
+    bundle: Bundle,
+    options: BenchOptions,
+    watch: Watcher | None = None,
+    *,
+    reuse: bool = False,
+    keeping: stored.Keeping | None = None,
 ) -> BenchReport:
     """Time every planned cell and store the report in the bundle.
 
     What verify has not passed, by digest, is timed but marked in what is returned; the stored
     report is without such marks, for verify may pass it later. With ``reuse`` a stored report of
     the same files, options and versions is returned, unless one of its cells failed.
+    ``keeping`` says whether and how patiently it is stored.
     """
     watch = watch or Silent()
+    keeping = keeping or stored.Keeping()
     cells = plan(bundle, options.selection)
     if not options.cuda_graph:
         cells = tuple(map(without_cuda_graphs, cells))
@@ -91,6 +99,7 @@ def bench_bundle(
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say(_reused(earlier, bundle))
         return as_shown(bundle.root, earlier)
+    keeping.check(bundle.root / BENCH_FILE)
     rows: list[Timing] = []
     for cell in cells:
         rows += _rows(cell, bundle, options, watch)
@@ -106,7 +115,7 @@ def bench_bundle(
         layers=profiles(bundle, cells, min(options.sizes), watch) if options.layers else (),
     )
     tried = any(row.status != "skipped" for row in rows)
-    if not stored.save_found(bundle.root / BENCH_FILE, report, found=tried):
+    if not keeping.save(bundle.root / BENCH_FILE, report, found=tried):
         watch.say(f"bench: nothing was timed, so {BENCH_FILE} stays as it was")
     return as_shown(bundle.root, report)
 
@@ -117,6 +126,12 @@ def bench_error(report: BenchReport, gates: tuple[Gate, ...] = ()) -> VggDeployE
     if failed:
         first = failed[0]
         tried = sum(row.status != "skipped" for row in report.rows)
+        if all(row.ran_out for row in failed):
+            return ResourceLimit(
+                f"{len(failed)} of {tried} cells ran out of disk or memory; first: "
+                f"{first.subject.id} at batch {first.batch}: {first.reason}",
+                "free some (TMPDIR's disk, too), or use a smaller batch",
+            )
         return MeasurementNotValid(
             f"{len(failed)} of {tried} cells failed; first: {first.subject.id} at "
             f"batch {first.batch}: {first.reason}",
@@ -170,6 +185,7 @@ def _told(options: BenchOptions) -> dict[str, str]:
     told = {
         "backend": ", ".join(chosen.backends),
         "format": ", ".join(chosen.formats),
+        "precision": ", ".join(chosen.precisions),
         "batch": ", ".join(map(str, options.batches)) or "usual",
         "seconds": f"{options.seconds:g}",
         "percentile": str(options.percentile),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from vgg_deploy import jsonio
-from vgg_deploy.artifact import FORMATS, Artifact, Format, Precision
+from vgg_deploy.artifact import FORMATS, PRECISIONS, Artifact, Format, Precision
 from vgg_deploy.backends import BACKENDS, get_backend, without_graph
 from vgg_deploy.backends.base import Backend, Missing, Recasting, Selective
 from vgg_deploy.bundle import Bundle
@@ -44,21 +44,22 @@ class Cell:
             sha256=artifact.sha256 if artifact else "",
             size_bytes=artifact.size_bytes if artifact else 0,
             format=artifact.format if artifact else wanted,
-            precision=self._precision,
+            precision=precision_in(self.backend, self.artifact),
             backend=self.backend.name,
             device=self.backend.device,
         )
 
     @property
-    def _precision(self) -> Precision:
-        if isinstance(self.backend, Recasting):
-            return self.backend.precision
-        return self.artifact.precision if self.artifact else "fp32"
-
-    @property
     def reason(self) -> str:
         """Why the cell is skipped, with the remedy; empty when it runs."""
         return f"{self.missing.reason}; {self.missing.remedy}" if self.missing else ""
+
+
+def precision_in(backend: Backend, artifact: Artifact | None) -> Precision:
+    """What a backend computes in: the file's precision, unless it recasts whatever it opens."""
+    if isinstance(backend, Recasting):
+        return backend.precision
+    return artifact.precision if artifact else "fp32"
 
 
 def without_cuda_graphs(cell: Cell) -> Cell:
@@ -73,6 +74,7 @@ class Selection:
 
     backends: tuple[str, ...] = ()
     formats: tuple[Format, ...] = ()
+    precisions: tuple[Precision, ...] = ()
 
 
 def main_format(formats: Collection[Format]) -> Format:
@@ -88,16 +90,24 @@ def how_to_make(root: Path, format: Format) -> str:
     return f"make it: vgg-deploy export {root} --format {options}"
 
 
-def selection_of(backends: Sequence[str] | None, formats: Sequence[str] | None) -> Selection:
+def selection_of(
+    backends: Sequence[str] | None,
+    formats: Sequence[str] | None,
+    precisions: Sequence[str] | None = None,
+) -> Selection:
     """A selection from the command line's words; ``UsageError`` for an unknown one."""
     for name in formats or ():
         if name not in FORMATS:
             raise unknown_choice("format", name, FORMATS)
+    for name in precisions or ():
+        if name not in PRECISIONS:
+            raise unknown_choice("precision", name, PRECISIONS)
     for name in backends or ():
         get_backend(name)
     return Selection(
         backends=tuple(dict.fromkeys(backends or ())),
         formats=cast("tuple[Format, ...]", tuple(dict.fromkeys(formats or ()))),
+        precisions=cast("tuple[Precision, ...]", tuple(dict.fromkeys(precisions or ()))),
     )
 
 
@@ -105,8 +115,8 @@ def plan(bundle: Bundle, selection: Selection) -> tuple[Cell, ...]:
     """All wanted cells in the order of the backend table.
 
     Raises ``UsageError`` for an unknown name, for a backend that was asked for by name and opens
-    no wanted format, and for a format that none of those opens; ``BackendNotAvailable`` for a
-    named backend that cannot run, ``RefusedInput`` for a format the bundle does not hold.
+    no wanted file, and for a format or precision that none of those opens; ``BackendNotAvailable``
+    for a named backend that cannot run, ``RefusedInput`` for what the bundle does not hold.
     """
     _check(bundle, selection)
     backends = [get_backend(n) for n in selection.backends] or _all_backends()
@@ -114,6 +124,7 @@ def plan(bundle: Bundle, selection: Selection) -> tuple[Cell, ...]:
     cells: list[Cell] = []
     for backend in dict.fromkeys(backends):
         cells += _cells(bundle, backend, selection)
+    _check_precisions(bundle, cells, selection)
     able = {cell.backend.name for cell in cells if not cell.missing}
     for cell in cells:
         name = cell.backend.name
@@ -164,10 +175,29 @@ def _check_pairs(backends: Sequence[Backend], selection: Selection) -> None:
             raise _no_pair([format], selection.backends)
 
 
-def _no_pair(formats: Sequence[str], backends: Sequence[str]) -> UsageError:
+def _check_precisions(bundle: Bundle, cells: Sequence[Cell], selection: Selection) -> None:
+    """Each precision that was asked for has a cell, and each backend that was named."""
+    for name in selection.precisions:
+        if any(cell.subject.precision == name for cell in cells):
+            continue
+        if any(artifact.precision == name for artifact in bundle.artifacts):
+            raise _no_pair([name], selection.backends, "--precision")
+        raise RefusedInput(f"{bundle.root} holds no {name} file", _how_to_get(bundle.root, name))
+    for backend in selection.backends if selection.precisions else ():
+        if all(cell.backend.name != backend for cell in cells):
+            raise _no_pair(selection.precisions, [backend], "--precision")
+
+
+def _how_to_get(root: Path, precision: Precision) -> str:
+    if precision == "tf32":  # no file is in it: some backends of a GPU compute so
+        return "leave out --precision, or name a backend that computes in it: vgg-deploy doctor"
+    return f"make it: vgg-deploy export {root} --precision {precision}"
+
+
+def _no_pair(kinds: Sequence[str], backends: Sequence[str], option: str = "--format") -> UsageError:
     return UsageError(
-        f"no {' or '.join(formats)} file is for {' or '.join(backends) or 'any backend here'}",
-        "leave out --format, or name a backend that opens it: vgg-deploy doctor",
+        f"no {' or '.join(kinds)} file is for {' or '.join(backends) or 'any backend here'}",
+        f"leave out {option}, or name a backend that opens it: vgg-deploy doctor",
     )
 
 
@@ -176,7 +206,13 @@ def _cells(bundle: Bundle, backend: Backend, selection: Selection) -> list[Cell]
     if not wanted:
         return []
     missing = backend.probe()
-    artifacts = [a for a in bundle.artifacts if a.format in wanted and is_for(backend, a)]
+    artifacts = [
+        a
+        for a in bundle.artifacts
+        if a.format in wanted and is_for(backend, a) and _in_wanted(selection, backend, a)
+    ]
+    if not artifacts and selection.precisions:
+        return []
     if not artifacts and missing is None:
         first = main_format(wanted)
         missing = Missing(
@@ -185,6 +221,11 @@ def _cells(bundle: Bundle, backend: Backend, selection: Selection) -> list[Cell]
     if not artifacts:
         return [Cell(backend, None, missing)]
     return [Cell(backend, a, missing or refusal(bundle, backend, a)) for a in artifacts]
+
+
+def _in_wanted(selection: Selection, backend: Backend, artifact: Artifact) -> bool:
+    wanted = selection.precisions
+    return not wanted or precision_in(backend, artifact) in wanted
 
 
 def is_for(backend: Backend, artifact: Artifact) -> bool:

@@ -34,6 +34,7 @@ class CompareOptions:
     names: tuple[str, ...]  # backend, or backend:file as the tables show it; the first is 1×
     batches: tuple[int, ...] = (1,)
     blocks: int = 40
+    across_precisions: bool = False  # compare files of other precisions, too
 
     def __post_init__(self) -> None:
         self.contest_options()  # refuses what gives no interval
@@ -49,18 +50,25 @@ class CompareOptions:
 
 
 def compare_bundle(
-    bundle: Bundle, options: CompareOptions, watch: Watcher | None = None
+    bundle: Bundle,
+    options: CompareOptions,
+    watch: Watcher | None = None,
+    *,
+    keeping: stored.Keeping | None = None,
 ) -> BenchReport:
-    """One contest per batch size, stored in the bundle.
+    """One contest per batch size, stored in the bundle as ``keeping`` says.
 
     Raises ``UsageError`` for a name that fits no file or several, ``RefusedInput`` for contenders
-    that differ in precision, device, clock, TF32 mode or transfers.
+    that differ in device, clock, TF32 mode or transfers, or, unless that is what was asked for, in
+    precision.
     """
     watch = watch or Silent()
+    keeping = keeping or stored.Keeping()
     cells = [_cell(bundle, name) for name in options.names]
-    _refuse_unlike([_planned(cell) for cell in cells], options.names)
+    _refuse_unlike([_planned(cell) for cell in cells], options.names, options)
     bundle.check()
     found = verdicts(bundle, cells)
+    keeping.check(bundle.root / COMPARE_FILE)
     marks = tuple(dict.fromkeys(chain.from_iterable(mark_of(cell, found) for cell in cells)))
     contests = []
     for batch in options.batches:
@@ -73,22 +81,28 @@ def compare_bundle(
         environment=capture(),
         key=results_key(cells, options, {}),
         clock=CLOCK,
-        options={"blocks": str(options.blocks)},
+        options=_asked(options),
         rows=(),
         contests=tuple(contests),
     )
-    stored.save(bundle.root / COMPARE_FILE, report)
+    keeping.save(bundle.root / COMPARE_FILE, report)
     return report
+
+
+def _asked(options: CompareOptions) -> dict[str, str]:
+    asked = {"blocks": str(options.blocks)}
+    return asked | ({"across_precisions": "on"} if options.across_precisions else {})
 
 
 def told(report: BenchReport) -> dict[str, object]:
     """The report with its ratios worked out, for those who do not want to do it themselves."""
     found = [
-        {"batch": one.batch, "names": [s.id for s in one.subjects], "marks": one.marks,
+        {"batch": one.batch, "names": [s.id for s in one.subjects],
+         "precisions": [s.precision for s in one.subjects], "marks": one.marks,
          "ratios": [{**asdict(r), "says": r.word} for r in ratios(one)]}
         for one in report.contests
     ]  # fmt: skip
-    return {"comparisons": found, "report": report}
+    return {"comparisons": found, "report": stored.document(report)}
 
 
 def _cell(bundle: Bundle, name: str) -> Cell:
@@ -120,7 +134,7 @@ def _fought(
     with watch.undisturbed():
         return contest_in_rounds(
             lambda order: _opened(
-                bundle, [cells[i] for i in order], [options.names[i] for i in order]
+                bundle, [cells[i] for i in order], [options.names[i] for i in order], options
             ),
             len(cells),
             given,
@@ -132,7 +146,7 @@ def _fought(
 
 @contextmanager
 def _opened(
-    bundle: Bundle, cells: Sequence[Cell], names: Sequence[str]
+    bundle: Bundle, cells: Sequence[Cell], names: Sequence[str], options: CompareOptions
 ) -> Iterator[Sequence[Contender]]:
     """All sessions at once, each with its clock; refused where clocks or modes are unlike."""
     with ExitStack() as stack:
@@ -145,7 +159,7 @@ def _opened(
             modes = session.modes if isinstance(session, Described) else {}
             contenders.append(Contender(cell.subject, session, stopwatch))
             traits.append(replace(_planned(cell), clock=stopwatch.name, modes=modes))
-        _refuse_unlike(traits, names)
+        _refuse_unlike(traits, names, options)
         yield contenders
 
 
@@ -162,10 +176,11 @@ def _planned(cell: Cell) -> Traits:
     return Traits(precision=cell.subject.precision, device=cell.subject.device)
 
 
-def _refuse_unlike(traits: Sequence[Traits], names: Sequence[str]) -> None:
+def _refuse_unlike(traits: Sequence[Traits], names: Sequence[str], options: CompareOptions) -> None:
+    across = options.across_precisions
     for one, name in zip(traits[1:], names[1:], strict=True):
-        if reason := unlike(traits[0], one):
-            raise RefusedInput(
-                f"{names[0]} and {name} cannot be compared: {reason}",
-                "compare like with like; bench times each on its own",
-            )
+        if reason := unlike(traits[0], one, across_precisions=across):
+            remedy = "compare like with like; bench times each on its own"
+            if not unlike(traits[0], one, across_precisions=True):
+                remedy = "if the precisions are what you compare, add --across-precisions"
+            raise RefusedInput(f"{names[0]} and {name} cannot be compared: {reason}", remedy)

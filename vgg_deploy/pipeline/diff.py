@@ -8,6 +8,8 @@ from pathlib import Path
 
 from vgg_deploy import stored
 from vgg_deploy.bench.diff import (
+    PLAIN,
+    UNTIMED,
     Difference,
     changed_environment,
     changed_running,
@@ -20,11 +22,13 @@ from vgg_deploy.pipeline.verified import as_shown
 from vgg_deploy.report.standing import without_verdicts
 from vgg_deploy.results import BENCH_FILE, BenchReport
 
-# What a condition can ask for: the new run's p50 over the old one's, and its interval's ends.
-DIFF_FIGURES = ("ratio", "ratio_low", "ratio_high")
+# What a condition can ask for: the new run's p50 over the old one's, its interval's ends, and
+# other figures' plain ratios.
+DIFF_FIGURES = ("ratio", "ratio_low", "ratio_high", *PLAIN)
 
 _BENCH_IT = "bench it in the new run, too, or take it out of the old one"
 _AGAIN = "measure again without what disturbed it"
+_HAVE_IT = "bench both again so that they have it; a p99 needs --percentile 99"
 _REPAIR = "repair what broke there and bench it again, or take it out of the old run"
 
 
@@ -73,19 +77,26 @@ def diff_error(diff: Diff, gates: Sequence[Gate]) -> VggDeployError | None:
     for gate in gates:
         for row in diff.rows:
             value = _figure(row, gate.name)
-            if value is not None and not row.reason and gate.trips(value):
+            if value is not None and not _unfit(row, gate) and gate.trips(value):
                 return LimitNotMet(
                     f"{gate.text}: {row.subject.id} at batch {row.batch} has {value:.4g}",
                     "see what changed in the environment and in the files",
                 )
-    unsettled = [row for row in diff.rows if row.reason and row.before == "measured"]
-    if gates and unsettled:
-        row = unsettled[0]
-        return MeasurementNotValid(
-            f"{row.subject.id} at batch {row.batch} cannot be judged: {row.reason}",
-            _remedy(row),
-        )
+    for gate in gates:
+        for row in diff.rows:
+            known = _figure(row, gate.name) is not None
+            reason = _unfit(row, gate) or ("" if known else f"not both runs have a {gate.name}")
+            if reason and row.before == "measured":
+                return MeasurementNotValid(
+                    f"{row.subject.id} at batch {row.batch} cannot be judged: {reason}",
+                    _remedy(row) if row.reason else _HAVE_IT,
+                )
     return None
+
+
+def _unfit(row: Difference, gate: Gate) -> str:
+    """Why a condition cannot be asked of a cell; a size that both runs have always can."""
+    return "" if gate.name in UNTIMED and gate.name in row.plain else row.reason
 
 
 def _remedy(row: Difference) -> str:
@@ -95,6 +106,8 @@ def _remedy(row: Difference) -> str:
 
 
 def _figure(row: Difference, name: str) -> float | None:
+    if name in PLAIN:
+        return row.plain.get(name)
     if row.ratio is None:
         return None
     return {

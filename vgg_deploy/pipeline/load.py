@@ -13,13 +13,13 @@ from vgg_deploy.errors import RefusedInput, UsageError, require_file, unknown_ch
 from vgg_deploy.files import shown
 from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec, save_checkpoint
+from vgg_deploy.model.infer import infer_spec
 from vgg_deploy.model.state_file import read_state
 from vgg_deploy.model.torchvision import (
     Loaded,
     fitted,
     has_card,
     imagenet_preprocessing,
-    infer_spec,
     load_file,
     load_torchvision,
 )

@@ -36,7 +36,7 @@ def located(
     row: Comparison, ran: Ran, bundle: Bundle, inputs: Inputs, watch: Watcher
 ) -> Comparison:
     """The row with its location; whatever breaks on the way becomes the location's note."""
-    count = len(stage_names(len(bundle.card.spec.conv_arch)))
+    count = len(stage_names(bundle.card.spec))
     watch.begin(f"locate {row.subject.id}", count, "stages")
     try:
         found = _locate(row, ran.artifact, ran.backend, bundle, inputs, watch.advance)
@@ -67,7 +67,7 @@ def _locate(
     exact = stages(checkpoint, batch)
     precision = row.subject.precision
     eager = stages(checkpoint, batch, precision)
-    names = stage_names(len(bundle.card.spec.conv_arch))
+    names = stage_names(bundle.card.spec)
     with tempfile.TemporaryDirectory() as folder:
         if artifact.format in _ONNX:
             given = inputs.take(chosen, artifact.input)
@@ -102,7 +102,7 @@ def _onnx_runner(
 ) -> Callable[[str], Array]:
     """Cuts the file behind a stage and runs that part in the backend that is on trial."""
     model = onnx_stages.read(bundle.path(artifact))
-    tensors = onnx_stages.stage_tensors(model, len(bundle.card.spec.conv_arch))
+    tensors = onnx_stages.stage_tensors(model, stage_names(bundle.card.spec))
     part = replace(artifact, path=PurePosixPath(_CUT))
 
     def run(stage: str) -> Array:

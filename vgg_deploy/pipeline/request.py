@@ -27,6 +27,7 @@ class TrainRequest:
     size: int = 64
     head: Head = "book"
     fc_width: int = 4096
+    hidden: int = 2
     ceil_mode: bool = False
     data: str = "auto"
     data_dir: Path | None = None
@@ -82,6 +83,7 @@ def _spec(request: TrainRequest, *, channels: int, classes: int) -> ModelSpec:
         channels=channels,
         classes=classes,
         fc_width=request.fc_width,
+        hidden=request.hidden,
         head=request.head,
         ceil_mode=request.ceil_mode,
     )

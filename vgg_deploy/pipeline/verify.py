@@ -12,6 +12,7 @@ from vgg_deploy.errors import (
     DigestMismatch,
     NotEquivalent,
     RefusedInput,
+    ResourceLimit,
     StaleEngine,
     VggDeployError,
 )
@@ -54,16 +55,18 @@ def verify_bundle(
     watch: Watcher | None = None,
     *,
     reuse: bool = False,
+    keeping: stored.Keeping | None = None,
 ) -> VerifyReport:
     """Compare every planned cell with the reference and store the report in the bundle.
 
     With ``reuse`` a stored report of the same files, options and versions is returned, unless one
-    of its cells failed.
+    of its cells failed. ``keeping`` says whether and how patiently it is stored.
     Raises, before anything is run, ``DigestMismatch`` when a file was changed, ``StaleEngine``
     when one was made from a file that is gone, and ``RefusedInput`` for a gate that nothing here
     can measure.
     """
     watch = watch or Silent()
+    keeping = keeping or stored.Keeping()
     cells = plan(bundle, options.selection)
     bundle.check()
     _refuse_orphans(bundle, cells)
@@ -75,7 +78,8 @@ def verify_bundle(
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say("verify: reused, no file, option or version has changed")
         return earlier
-    run = prepare(bundle, cells, options, images, watch)
+    keeping.check(bundle.root / VERIFY_FILE)
+    run = prepare(bundle, cells, options, images, watch, keep=keeping.wanted)
     rows = judge_cells(cells, run)
     report = VerifyReport(
         schema_version=SCHEMA_VERSION,
@@ -93,7 +97,7 @@ def verify_bundle(
         options=_asked(options, images),
     )
     judged = any(row.verdict != "skipped" for row in rows)
-    if not stored.save_found(bundle.root / VERIFY_FILE, report, found=judged):
+    if not keeping.save(bundle.root / VERIFY_FILE, report, found=judged):
         watch.say(f"verify: nothing was judged, so {VERIFY_FILE} stays as it was")
     return report
 
@@ -110,6 +114,7 @@ def _asked(options: VerifyOptions, images: Images) -> dict[str, str]:
         "max_top1_drop": "" if drop is None else f"{drop:g}",
         "backend": ", ".join(options.selection.backends),
         "format": ", ".join(options.selection.formats),
+        "precision": ", ".join(options.selection.precisions),
         "locate": "on" if options.locate else "",
     }
     return {name: text for name, text in asked.items() if text}
@@ -124,6 +129,11 @@ def verdict_error(report: VerifyReport) -> VggDeployError | None:
     if bad:
         names = ", ".join(row.subject.id for row in bad)
         judged = sum(row.verdict != "skipped" for row in report.rows)
+        if all(row.ran_out for row in bad):
+            return ResourceLimit(
+                f"{len(bad)} of {judged} could not be judged: {names}",
+                f"free disk space (TMPDIR's, too) or memory; first: {bad[0].reason}",
+            )
         return NotEquivalent(
             f"{len(bad)} of {judged} not equivalent: {names}",
             f"see the reasons in the table; first: {bad[0].reason}",

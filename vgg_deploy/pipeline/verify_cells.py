@@ -10,7 +10,7 @@ from pathlib import Path
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.backends.base import Session
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError, VggDeployError
+from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError, VggDeployError, ran_out
 from vgg_deploy.gates import Gate
 from vgg_deploy.model.checkpoint import read_card
 from vgg_deploy.pipeline.cells import Cell, Selection, plan
@@ -90,9 +90,18 @@ class Run:
 
 
 def prepare(
-    bundle: Bundle, cells: Sequence[Cell], options: VerifyOptions, images: Images, watch: Watcher
+    bundle: Bundle,
+    cells: Sequence[Cell],
+    options: VerifyOptions,
+    images: Images,
+    watch: Watcher,
+    *,
+    keep: bool = True,
 ) -> Run:
-    """Make the inputs and the yardstick, and refuse those beside which nothing can be told."""
+    """Make the inputs and the yardstick, and refuse those beside which nothing can be told.
+
+    ``keep``: also store the yardstick for the next time.
+    """
     if read_card(bundle.path(bundle.checkpoint)) != bundle.card:
         raise DigestMismatch(
             f"the manifest of {bundle.root} describes another model than its checkpoint",
@@ -113,7 +122,9 @@ def prepare(
     for remark in (*images.dataset.remarks, *filter(None, [accuracy and images.remark])):
         watch.say(f"verify: {remark}")
     precisions: list[Precision] = ["fp32", *(c.subject.precision for c in cells if not c.missing)]
-    yard = yardstick(bundle, inputs, images, precisions, watch, accuracy=accuracy, rounded=resized)
+    yard = yardstick(
+        bundle, inputs, images, precisions, watch, accuracy=accuracy, rounded=resized, keep=keep
+    )
     if yard.answers:
         refuse_misnamed(images, yard.answers.first)
     refuse_all_vacuous(yard.reference, precisions[1:] or precisions)
@@ -168,10 +179,10 @@ def _ran(cell: Cell, run: Run) -> Ran:
                 found = _judged(cell, artifact, session, run)
                 row = _with_accuracy(_row(cell, found, run), artifact, session, run)
     except VggDeployError as error:
-        row = replace(row, reason=error.cause)
+        row = replace(row, reason=error.cause, ran_out=ran_out(error))
     except Exception as error:
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
-        row = replace(row, reason=f"{type(error).__name__}: {text}")
+        row = replace(row, reason=f"{type(error).__name__}: {text}", ran_out=ran_out(error))
     row = replace(row, seconds=round(time.perf_counter() - start, 3))
     return Ran(artifact, cell.backend, row, found.outputs)
 

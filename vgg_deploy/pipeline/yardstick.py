@@ -23,7 +23,7 @@ from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.reference import eager, reference
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import versions
-from vgg_deploy.errors import BackendNotAvailable, os_errors
+from vgg_deploy.errors import BackendNotAvailable, VggDeployError, os_errors
 from vgg_deploy.files import atomic
 from vgg_deploy.pipeline.images import Images
 from vgg_deploy.pipeline.watch import Watcher
@@ -61,8 +61,9 @@ def yardstick(
     *,
     accuracy: bool,
     rounded: bool = False,
+    keep: bool = True,
 ) -> Yardstick:
-    """Take what is kept, compute what is not, and keep it.
+    """Take what is kept, compute what is not, and keep it where that is possible and wanted.
 
     ``rounded``: answers also for files that take pixels of the network's size, where the images
     have another one.
@@ -79,8 +80,11 @@ def yardstick(
     plain = _answers(arrays, bundle, images, watch, False) if accuracy else None
     apart = rounded and not is_ready(images.dataset.test.images, bundle.card.preprocessing)
     small = _answers(arrays, bundle, images, watch, True) if accuracy and apart else plain
-    if set(arrays) != set(kept):
-        _keep(path, key, arrays)
+    if keep and set(arrays) != set(kept):
+        try:
+            _keep(path, key, arrays)
+        except VggDeployError as error:  # it spares time, no more
+            watch.say(f"verify: the reference is not kept: {error.cause}")
     exact = arrays[EXACT].astype(np.float64)
     found = {p: _floats(arrays[p]) for p in wanted}
     unusable = {p: said for p in wanted if (said := _not_finite(found[p], p, inputs.names))}

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_deploy.errors import BackendNotAvailable
-from vgg_deploy.libraries import why_not
+from vgg_deploy.libraries import not_imported
 
 if TYPE_CHECKING:
     import onnx
@@ -53,9 +52,8 @@ def session_of(model: onnx.ModelProto) -> Any:
     try:
         import onnxruntime as ort
     except ImportError as error:
-        raise BackendNotAvailable(
-            f"measuring activations needs onnxruntime, which {why_not('onnxruntime', error)}",
-            'pip install "vgg-deploy[cpu]"',
+        raise not_imported(
+            "measuring activations", "onnxruntime", error, 'pip install "vgg-deploy[cpu]"'
         ) from error
     options = ort.SessionOptions()
     options.log_severity_level = 3

@@ -39,8 +39,15 @@ def write_report(
     results that cannot be read, ``UsageError`` for a path that is the bundle's own.
     """
     refuse_own(bundle, path)
-    write_text(path, _WRITERS[kind](gather(bundle, hashed)))
+    write_text(path, report_text(bundle, kind, hashed))
     return path
+
+
+def report_text(
+    bundle: Bundle, kind: Kind = "html", hashed: Callable[[], object] = lambda: None
+) -> str:
+    """The report of a bundle; arguments and errors as those of ``write_report``."""
+    return _WRITERS[kind](gather(bundle, hashed))
 
 
 def page_of(findings: Findings) -> str:

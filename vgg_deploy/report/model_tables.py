@@ -20,7 +20,7 @@ def model_table(card: ModelCard) -> Table:
         ("Width", f"{spec.width:g}× of these channels"),
         ("Input", f"{spec.channels} × {spec.size} × {spec.size}"),
         ("Classes", f"{spec.classes:,}"),
-        ("Head", f"{spec.head}, two hidden layers of {spec.fc_width:,}"),
+        ("Head", f"{spec.head}, {_hidden(spec)}"),
         ("Normalisation", _normalisation(spec)),
         ("Preprocessing", preprocessing_text(card.preprocessing)),
         ("Data set", card.dataset or "not on record"),
@@ -79,9 +79,16 @@ def blocks_table(spec: ModelSpec) -> Table:
         (str(i), str(n - small), str(small) if small else "", f"{channels:,}", f"{side} × {side}")
         for i, ((n, channels), small, side) in enumerate(cells, start=1)
     ]
-    note = f"Then fully connected: {spec.flat_features:,} → {spec.fc_width:,} → "
-    note += f"{spec.fc_width:,} → {spec.classes:,}."
+    widths = (spec.flat_features, *(spec.fc_width,) * spec.hidden, spec.classes)
+    note = f"Then fully connected: {' → '.join(f'{width:,}' for width in widths)}."
     return simple_table("VGG blocks", columns, rows, note=note).without_empty_columns()
+
+
+def _hidden(spec: ModelSpec) -> str:
+    if not spec.hidden:
+        return "no hidden layer"
+    many = "two hidden layers" if spec.hidden == 2 else "one hidden layer"
+    return f"{many} of {spec.fc_width:,}"
 
 
 def _normalisation(spec: ModelSpec) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from vgg_deploy.bench.diff import Difference
+from vgg_deploy.bench.diff import PLAIN, Difference
 from vgg_deploy.bench.paired import LEVEL, Ratio, ratios
 from vgg_deploy.report.quantities import MISSING, count, duration, fixed_all, significant
 from vgg_deploy.report.table import Column, Row, RowStatus, Table, simple_table
-from vgg_deploy.results import Contest
+from vgg_deploy.results import Contest, Subject
 
 _INTERVAL = f"{100 * LEVEL:.0f} % interval"
 _LEAST_S = 3.0  # what bench takes for a single timing
@@ -36,7 +36,7 @@ def contest_table(contest: Contest) -> Table:
                 ms,
                 _times(ratio),
                 _interval(ratio),
-                _said(ratio),
+                _said(ratio) + _across(contest, subject),
             ),
             status="warn"
             if contest.marks
@@ -65,6 +65,14 @@ def contest_table(contest: Contest) -> Table:
         rows=tuple(rows),
         note=note,
     )
+
+
+def _across(contest: Contest, subject: Subject) -> str:
+    """The precisions of a pair that differs in them: what is faster may be less exact."""
+    first = contest.subjects[0]
+    if subject.precision == first.precision:
+        return ""
+    return f"; {subject.precision} against {first.precision}"
 
 
 def _disturbed(contest: Contest) -> str:
@@ -110,6 +118,29 @@ def diff_table(rows: Sequence[Difference]) -> Table:
     statuses = [_STATUS.get(word, "plain") for word in words]
     table = simple_table("p50 of the new run over the old", columns, cells, statuses=statuses,
                          note=note)  # fmt: skip
+    return table.without_empty_columns()
+
+
+def plain_table(rows: Sequence[Difference]) -> Table:
+    """New over old of figures that have no interval, for the cells that both runs measured."""
+    told = [row for row in rows if row.plain]
+    cells = [
+        (
+            row.subject.backend,
+            row.subject.artifact,
+            str(row.batch),
+            *(f"{row.plain[name]:.3f}×" if name in row.plain else MISSING for name in PLAIN),
+        )
+        for row in told
+    ]
+    names = (name.removesuffix("_ratio").replace("_", " ") for name in PLAIN)
+    columns = [
+        Column(name="Backend"),
+        Column(name="Artifact"),
+        *(Column(name=name, align="right") for name in ("Batch", *names)),
+    ]
+    note = "Each is one measurement over another, without an interval."
+    table = simple_table("Other figures, new over old", columns, cells, note=note)
     return table.without_empty_columns()
 
 

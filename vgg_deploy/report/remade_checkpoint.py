@@ -80,6 +80,8 @@ def _train(bundle: Bundle, checkpoint: Artifact, name: str) -> str:
         words.append("--deterministic")
     if spec.fc_width != 4096:
         words += ["--fc-width", str(spec.fc_width)]
+    if spec.hidden != 2:
+        words += ["--hidden", str(spec.hidden)]
     if spec.head != "book":
         words += ["--head", spec.head]
     if spec.ceil_mode:

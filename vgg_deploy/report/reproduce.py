@@ -86,11 +86,13 @@ def _comparison(findings: Findings, name: str) -> str:
     words += each("--batch", (str(contest.batch) for contest in findings.contests))
     if blocks := findings.compared.options.get("blocks"):
         words += ["--blocks", blocks]
+    if findings.compared.options.get("across_precisions"):
+        words += ["--across-precisions"]
     return line("bench", name, *words)
 
 
 def _selected(report: VerifyReport | BenchReport) -> list[str]:
-    """The backends and formats that were named, without those that came to no row.
+    """The backends, formats and precisions that were named, without those that came to no row.
 
     Such a name had no counterpart among the others, which is refused now.
     """
@@ -98,6 +100,7 @@ def _selected(report: VerifyReport | BenchReport) -> list[str]:
     wanted = (
         ("backend", [subject.backend for subject in subjects]),
         ("format", [subject.format for subject in subjects]),
+        ("precision", [subject.precision for subject in subjects]),
     )
     words: list[str] = []
     for key, has in wanted:

@@ -22,6 +22,7 @@ _SUFFIXES: dict[str, Kind] = {
     ".markdown": "md",
     ".json": "json",
 }
+_STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 _FOLDERS = (str(Path(BENCH_FILE).parent), TRAINING, GOLDEN_FOLDER)
 
 
@@ -48,6 +49,11 @@ def kind_for(asked: str | None, out: Path | None) -> Kind:
             "leave --format out, or give the file another name with -o",
         )
     return kind
+
+
+def is_stdout(out: Path | None) -> bool:
+    """Whether the name stands for standard output."""
+    return out is not None and out.as_posix() in _STDOUT
 
 
 def refuse_own(bundle: Bundle, target: Path) -> None:

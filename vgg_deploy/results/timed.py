@@ -50,6 +50,7 @@ class Timing:
     others_cores: float | None = None  # cores that other programs used meanwhile
     gpu: GpuState | None = None
     marks: tuple[str, ...] = ()  # rules this measurement breaks
+    ran_out: bool = False  # of a failed one: disk or memory did, which says nothing of the file
 
 
 @dataclass(frozen=True, kw_only=True)

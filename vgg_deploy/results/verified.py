@@ -107,7 +107,7 @@ class Hop:
 class Stage:
     """A stage of the network, judged like the logits."""
 
-    name: str  # pool1 … pool5, fc6, fc7, fc8
+    name: str  # pool1 … pool5, fc6, fc7, fc8, as many as there are
     rel_l2: float | None  # None: not finite
     limit: float
     ok: bool
@@ -135,6 +135,7 @@ class Comparison:
     worst: WorstImage | None = None
     hops: tuple[Hop, ...] = ()  # from the checkpoint to this artifact
     location: Location | None = None
+    ran_out: bool = False  # of a failed one: disk or memory did, which says nothing of the file
 
     def figure(self, name: str) -> Figure | None:
         """The figure of that name, if it was measured."""

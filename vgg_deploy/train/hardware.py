@@ -98,7 +98,7 @@ def _same_bits() -> Iterator[None]:
 
     A kernel that has none warns and is not refused: those that a VGG on a GPU meets are the
     gradients of pooling, which add in any order where windows overlap. Ours do not: blocks are
-    pooled 2×2 by 2, and torchvision's 7×7 pool is taken of maps of 7, 14, 21 … alone.
+    pooled 2×2 by 2, torchvision's 7×7 pool is one of maps of 7, 14, 21 … alone.
     """
     memory: Any = torch.utils.deterministic
     before = (

@@ -1,11 +1,12 @@
 """An ONNX file cut off behind one stage of its VGG, so that any runtime gives that stage.
 
-Stages are found by what they are: the n-th MaxPool is ``pool n``, the last three Gemm or MatMul
-are fc6, fc7 and fc8. A cut file has one input and one output, as every session expects.
+Stages are found by what they are: the n-th MaxPool is ``pool n``, the last Gemm or MatMul are the
+fully connected layers. A cut file has one input and one output, as every session expects.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,22 +26,23 @@ def read(path: Path) -> onnx.ModelProto:
     return onnx.load(str(path))
 
 
-def stage_tensors(model: onnx.ModelProto, blocks: int) -> dict[str, str]:
-    """Name of the tensor behind each stage.
+def stage_tensors(model: onnx.ModelProto, names: Sequence[str]) -> dict[str, str]:
+    """Name of the tensor behind each stage of ``names``: ``pool1 …``, ``fc6 …``.
 
-    Raises ``RefusedInput`` for a graph that has not the stages of a VGG with that many blocks.
+    Raises ``RefusedInput`` for a graph that has not these stages.
     """
+    blocks = sum(name.startswith("pool") for name in names)
+    layers = len(names) - blocks
     nodes = list(model.graph.node)
     pools = [node.output[0] for node in nodes if node.op_type == "MaxPool"]
     # resizing in an embedded file is MatMul, too, and comes before the convolutions
-    products = [node for node in nodes if node.op_type in _PRODUCTS][-3:]
-    if len(pools) != blocks or len(products) != 3:
+    products = [node for node in nodes if node.op_type in _PRODUCTS][-layers:]
+    if len(pools) != blocks or len(products) != layers:
         raise RefusedInput(
             f"the graph has {len(pools)} max pools and {len(products)} products at its end, its "
-            f"network has {blocks} and 3",
+            f"network has {blocks} and {layers}",
             "that is a finding by itself: export the file again",
         )
-    names = [f"pool{index}" for index in range(1, blocks + 1)] + ["fc6", "fc7", "fc8"]
     return dict(zip(names, [*pools, *(_with_bias(node, nodes) for node in products)], strict=True))
 
 
