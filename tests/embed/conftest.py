@@ -42,8 +42,18 @@ def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def make(root: Path, labels: tuple[str, ...], *words: str) -> None:
-    card = named("1x8-1x16-2x16", size=32, channels=3)
+@pytest.fixture(scope="session")
+def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model in all that an app may tell: channels, size, classes, precision."""
+    root = tmp_path_factory.mktemp("grey") / "bundle"
+    make(root, (*TWO, "cow"), "--precision", "fp16", channels=1, size=48)
+    return root
+
+
+def make(
+    root: Path, labels: tuple[str, ...], *words: str, channels: int = 3, size: int = 32
+) -> None:
+    card = named("1x8-1x16-2x16", size=size, channels=channels)
     card = replace(card, spec=replace(card.spec, classes=len(labels)), labels=labels, dataset=None)
     lively_bundle(root, card)
     assert main(["export", str(root), "--format", "onnx", "--embedded", *words]) == 0

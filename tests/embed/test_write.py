@@ -58,6 +58,37 @@ def test_labels_survive(target: TargetName, bundle: Bundle, tmp_path: Path) -> N
     assert tuple(found) == LABELS
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_readme_names_what_belongs_to_one_model(
+    target: TargetName, made: Path, grey: Path, tmp_path: Path
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    embed_bundle(open_bundle(made), one, EmbedOptions(target=target))
+    embed_bundle(open_bundle(grey), other, EmbedOptions(target=target, precision="fp16"))
+    held = {str(path.relative_to(one)) for path in one.rglob("*") if path.is_file()}
+    differ = {
+        f"{FOLDER}/" if name.startswith(f"{FOLDER}/") else name
+        for name in held
+        if not (other / name).exists() or (one / name).read_bytes() != (other / name).read_bytes()
+    }
+    said = (one / "README.md").read_text(encoding="utf-8").rpartition("\nFor another model")[2]
+    named = set(re.findall("`([^` ]+)`", said))
+    assert named | {"README.md"} == differ
+
+
+JS_NAMES = r"^export (?:async )?(?:class|function) (\w+)"
+
+
+@pytest.mark.parametrize("name", ["classifier", "read_image"])
+def test_types_are_declared_for_what_is_exported(name: str) -> None:
+    made, declared = (
+        set(re.findall(JS_NAMES, (TEMPLATES / "node" / f"{name}{end}").read_text(), re.MULTILINE))
+        for end in (".js", ".d.ts")
+    )
+    assert made
+    assert made == declared
+
+
 def test_no_template_names_a_registry() -> None:
     named = [name for name, text in texts(TEMPLATES) if re.search(HOSTS, text)]
     assert named == []

@@ -82,6 +82,7 @@ class Target:
     """How one kind of app is laid out and how it tests itself.
 
     ``parts`` are folders below ``templates/`` and where each goes in the app.
+    ``bound`` are files beside model, labels, golden vectors and README that are one model's own.
     ``ignores_antialias`` says that its runtime gets ONNX's own ``Resize`` wrong.
     """
 
@@ -89,6 +90,7 @@ class Target:
     parts: tuple[tuple[str, str], ...]
     model: str = "model.onnx"
     labels: str = "labels.json"  # .txt: one label per line
+    bound: tuple[str, ...] = ()
     ignores_antialias: bool = False
     tools: tuple[Tool, ...] = ()
     test: Callable[[], tuple[Command, ...]] = tuple
@@ -149,11 +151,13 @@ TABLE: Mapping[TargetName, Target] = {
     "python": Target(
         title="Python (numpy and ONNX Runtime)",
         parts=(("_py", ""), ("python", "")),
+        bound=("test_classifier.py",),
         test=_python(_OPEN_PYTHON),
     ),
     "node": Target(
         title="Node.js (onnxruntime-node)",
         parts=(("_js", ""), ("node", "")),
+        bound=("test/classifier.test.js",),
         tools=(_NODE, _NPM),
         test=_npm(_OPEN_NODE),
     ),
@@ -162,6 +166,7 @@ TABLE: Mapping[TargetName, Target] = {
         parts=(("_js", "public"), ("browser", "")),
         model="public/model.onnx",
         labels="public/labels.json",
+        bound=("public/index.html", "test/page.test.js"),
         tools=(_NODE, _NPM, _CHROMIUM),
         test=_npm(_OPEN_BROWSER),
     ),
@@ -169,6 +174,7 @@ TABLE: Mapping[TargetName, Target] = {
         title="C (ONNX Runtime's C API)",
         parts=(("_cpp", ""), ("c", "")),
         labels="labels.txt",
+        bound=("test/golden_vectors.h",),
         tools=(_CMAKE, _CC),
         test=_cmake,
     ),
@@ -176,6 +182,7 @@ TABLE: Mapping[TargetName, Target] = {
         title="C++ (OpenVINO)",
         parts=(("_cpp", ""), ("openvino", "")),
         labels="labels.txt",
+        bound=("test/golden_vectors.h",),
         ignores_antialias=True,
         tools=(_CMAKE, _CXX),
         test=_cmake,
@@ -185,6 +192,7 @@ TABLE: Mapping[TargetName, Target] = {
         parts=(("_py", ""), ("triton", "")),
         model="models/classifier/1/model.onnx",
         labels="models/classifier/labels.txt",
+        bound=("models/classifier/config.pbtxt", "client.py", "test_classifier.py"),
         test=_python(_OPEN_TRITON),
     ),
 }

@@ -41,15 +41,37 @@ function luma([red, green, blue]) {
   return (19595 * red + 38470 * green + 7471 * blue + 0x8000) >>> 16;
 }
 
-function channelsOf(data, width, height) {
+function requireBytes(data) {
   if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) {
     throw new TypeError('pixels must be 8-bit: give a Uint8Array (of 16 bits divide by 257)');
   }
+}
+
+function channelsOf(data, width, height) {
+  requireBytes(data);
   const channels = data.length / (width * height);
   if (!(width > 0 && height > 0 && [1, 2, 3, 4].includes(channels))) {
     throw new RangeError(`${data.length} bytes are no ${width}×${height} image of 1 to 4 channels`);
   }
   return channels;
+}
+
+/** Throws when `pixels` are no batch of the size `dims`, [N, H, W, C], with a model's channels. */
+export function requireBatch(pixels, dims, channels) {
+  requireBytes(pixels);
+  const fits = dims.length === 4 && dims[3] === channels && dims.every((side) => side > 0);
+  if (!fits || dims.reduce((product, side) => product * side) !== pixels.length) {
+    const wanted = `[N, H, W, ${channels}] with at least one pixel`;
+    throw new RangeError(`${pixels.length} bytes as [${dims}]; give ${wanted}`);
+  }
+}
+
+/** Throws when a session's model has not as many classes as there are labels. */
+export function requireOwnLabels(labels, session) {
+  const classes = session.outputMetadata[0].shape[1];
+  if (labels.length !== classes) {
+    throw new Error(`${labels.length} labels for ${classes} classes: labels.json is not this model's`);
+  }
 }
 
 /**

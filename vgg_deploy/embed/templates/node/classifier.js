@@ -7,10 +7,11 @@
  * The model resizes and normalises by itself: give it the image as it is.
  */
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as ort from 'onnxruntime-node';
 
-import { best, refuseOldRuntime, toChannels } from './pixels.js';
+import { best, refuseOldRuntime, requireBatch, requireOwnLabels, toChannels } from './pixels.js';
 
 const OLDEST_RUNTIME = '1.22'; // the first that tells a model's input shape
 
@@ -25,11 +26,17 @@ export class Classifier {
     this.labels = labels;
   }
 
-  /** Load `model.onnx` and `labels.json` of a folder, by default the one of this file. */
+  /**
+   * Load `model.onnx` and `labels.json` of a folder, by default the one of this file.
+   *
+   * @param {string | URL} [folder]  a path or a file: URL
+   */
   static async load(folder = new URL('./', import.meta.url)) {
     refuseOldRuntime('onnxruntime-node', ort.env.versions?.node, OLDEST_RUNTIME);
-    const labels = JSON.parse(await readFile(new URL('labels.json', folder), 'utf8'));
-    const session = await ort.InferenceSession.create(fileURLToPath(new URL('model.onnx', folder)));
+    const path = /^file:/i.test(folder) ? fileURLToPath(folder) : folder;
+    const labels = JSON.parse(await readFile(join(path, 'labels.json'), 'utf8'));
+    const session = await ort.InferenceSession.create(join(path, 'model.onnx'));
+    requireOwnLabels(labels, session);
     return new Classifier(session, labels);
   }
 
@@ -50,10 +57,11 @@ export class Classifier {
    * Images of equal size in one run.
    *
    * @param {Uint8Array} pixels
-   * @param {number[]} dims  [N, H, W, C]
+   * @param {number[]} dims  [N, H, W, C]; C is what the model takes
    * @returns {Promise<{ probabilities: Float32Array, logits: Float32Array }>}  N × classes each
    */
   async run(pixels, dims) {
+    requireBatch(pixels, dims, this.#channels);
     const image = new ort.Tensor('uint8', pixels, dims);
     const { probabilities, logits } = await this.#session.run({ image });
     return { probabilities: probabilities.data, logits: logits.data };

@@ -2,37 +2,27 @@
 
 import sys
 
-import numpy as np
-from classifier import classify
-from PIL import Image
-from pixels import eight_bits
-from upright import upright
-
-
-def read_image(path: str) -> np.ndarray:
-    """An image file as uint8 ``[H, W, C]``, the right way up."""
-    image = upright(Image.open(path))
-    if image.mode.startswith("I"):
-        return eight_bits(np.asarray(image))
-    if image.mode == "F":
-        raise ValueError(f"{path} holds floating point values, whose range is not defined")
-    if image.has_transparency_data:  # of an RGB or grey PNG it may be a single colour
-        image = image.convert("LA" if image.mode in ("L", "LA") else "RGBA")
-    elif image.mode not in ("L", "RGB"):
-        image = image.convert("RGB")
-    return np.asarray(image)
+from classifier import Classifier
+from read_image import read_image
 
 
 def main(paths: list[str]) -> int:
-    """Print the five best labels of each file."""
+    """Print the five best labels of each file; 1 when one could not be classified."""
     if not paths:
         print("usage: python main.py IMAGE...", file=sys.stderr)
         return 2
+    model, failed = Classifier(), 0
     for path in paths:
+        try:
+            found = model.classify(read_image(path))
+        except Exception as error:  # a decoder fed with rubbish raises anything
+            print(f"{path}: {error or type(error).__name__}", file=sys.stderr)
+            failed = 1
+            continue
         print(path)
-        for label, score in classify(read_image(path)):
+        for label, score in found:
             print(f"{score:8.2%}  {label}")
-    return 0
+    return failed
 
 
 if __name__ == "__main__":

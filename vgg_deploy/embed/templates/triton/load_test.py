@@ -45,8 +45,13 @@ class Report:
 def load_test(
     url: str, *, rate: float, seconds: float, side: int = 224, threads: int = 64, seed: int = 0
 ) -> Report:
-    """Send ``rate`` requests a second for ``seconds``, each one square image of ``side`` pixels."""
-    if not (0 < seconds <= MOST_SECONDS and 0 < rate * seconds <= MOST_REQUESTS):
+    """Send ``rate`` requests a second for ``seconds``, each one square image of ``side`` pixels.
+
+    Raises ``ValueError`` for nothing to send and for too much.
+    """
+    if not (seconds > 0 and rate > 0 and side > 0):
+        raise ValueError("give a rate, seconds and a side above 0")
+    if not (seconds <= MOST_SECONDS and rate * seconds <= MOST_REQUESTS):
         raise ValueError(f"at most {MOST_SECONDS} s and {MOST_REQUESTS:,} requests")
     image = np.random.default_rng(seed).integers(0, 256, (side, side, CHANNELS), np.uint8)
     own = threading.local()  # a connection for each thread
@@ -98,7 +103,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--side", type=int, default=224, help="pixels of the square image")
     given = parser.parse_args()
-    report = load_test(given.url, rate=given.rate, seconds=given.seconds, side=given.side)
+    try:
+        report = load_test(given.url, rate=given.rate, seconds=given.seconds, side=given.side)
+    except ValueError as error:
+        parser.error(str(error))
     print(report)
     return int(report.failed > 0 or report.sent == 0)
 

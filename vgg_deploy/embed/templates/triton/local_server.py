@@ -6,8 +6,11 @@ tensors and Triton's classification extension. Not for production: python local_
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import struct
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,11 +28,14 @@ class Model:
     """The model of the repository, run by ONNX Runtime."""
 
     def __init__(self, folder: Path = MODEL) -> None:
-        """Load version 1."""
+        """Load version 1; ``ValueError`` when it has not as many classes as there are labels."""
         self.labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
         self._session = ort.InferenceSession(
             str(folder / "1" / "model.onnx"), providers=["CPUExecutionProvider"]
         )
+        classes = self._session.get_outputs()[0].shape[1]
+        if len(self.labels) != classes:
+            raise ValueError(f"{len(self.labels)} labels for {classes} classes")
 
     def infer(self, header: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         """Answer one request; ``ValueError`` for what does not fit the model."""
@@ -133,7 +139,21 @@ class LocalServer:
         self._server.server_close()
 
 
-if __name__ == "__main__":
-    with LocalServer(8000) as server:
-        print(f"http://{server.url}, Ctrl-C stops it")
+def main() -> int:
+    """Serve until Ctrl-C; 1 when the port cannot be had."""
+    parser = argparse.ArgumentParser(description="A KServe v2 server for tests, on 127.0.0.1.")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes any that is free")
+    given = parser.parse_args()
+    try:
+        server = LocalServer(given.port)
+    except (OSError, OverflowError) as error:  # taken, or no port
+        print(f"port {given.port}: {error}; choose another with --port", file=sys.stderr)
+        return 1
+    with server, contextlib.suppress(KeyboardInterrupt):
+        print(f"http://{server.url}, Ctrl-C stops it", flush=True)
         threading.Event().wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,7 +8,7 @@
  */
 import * as ort from './ort/ort.wasm.min.mjs';
 
-import { best, refuseOldRuntime, toChannels } from './pixels.js';
+import { best, refuseOldRuntime, requireOwnLabels, toChannels } from './pixels.js';
 
 const OLDEST_RUNTIME = '1.22'; // the first that tells a model's input shape
 
@@ -36,7 +36,9 @@ export class Classifier {
       get(new URL('labels.json', folder)).then((response) => response.json()),
       get(new URL('model.onnx', folder)).then((response) => download(response, onProgress)),
     ]);
-    return new Classifier(await ort.InferenceSession.create(model), labels);
+    const session = await ort.InferenceSession.create(model);
+    requireOwnLabels(labels, session);
+    return new Classifier(session, labels);
   }
 
   /**
