@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -151,6 +151,43 @@ def commit_into(partial: Path, folder: Path) -> None:
                     (folder / name).rename(partial / name)
             raise
         to_disk(folder)
+
+
+def commit_over(partial: Path, folder: Path, names: Sequence[str]) -> None:
+    """Replace what ``names`` in a folder are by what they are in a finished one: all or nothing.
+
+    A name is a file or a folder, which need not be there before. Until all are replaced, the old
+    ones lie beside the finished ones.
+    """
+    old = partial.with_name("replaced")
+    with os_errors(f"write {folder}"):
+        to_disk(*partial.rglob("*"), partial)
+        done: list[str] = []
+        try:
+            for name in names:
+                done.append(name)
+                _swap(folder / name, partial / name, old / name)
+        except BaseException:
+            for name in reversed(done):
+                _swap_back(folder / name, partial / name, old / name)
+            raise
+        to_disk(*{(folder / name).parent for name in names})
+
+
+def _swap(path: Path, new: Path, old: Path) -> None:
+    old.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(path):
+        path.rename(old)
+    new.rename(path)
+
+
+def _swap_back(path: Path, new: Path, old: Path) -> None:
+    """Whatever of it was done."""
+    if not new.exists():
+        path.rename(new)
+    if os.path.lexists(old):
+        old.rename(path)
 
 
 def to_disk(*paths: Path) -> None:

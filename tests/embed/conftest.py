@@ -11,6 +11,7 @@ import pytest
 from tests.export.networks import lively_bundle, named
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
+from vgg_deploy.embed import TABLE, TargetName
 from vgg_deploy.embed.write import PRECISIONS
 
 # Text that breaks careless quoting in JSON, Markdown, C, protobuf and HTML.
@@ -65,6 +66,12 @@ def bundle(made: Path, tmp_path: Path) -> Bundle:
     root = tmp_path / "bundle"
     shutil.copytree(made, root)
     return open_bundle(root)
+
+
+def lacking(target: TargetName) -> str:
+    """The tools of a target that cannot be used here; empty if all can."""
+    missing = [problem for tool in TABLE[target].tools if (problem := tool.problem())]
+    return f"needs {', '.join(missing)}" if missing else ""
 
 
 def program(folder: Path, name: str, script: str) -> Path:

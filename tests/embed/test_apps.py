@@ -14,7 +14,7 @@ from typing import cast
 
 import pytest
 
-from tests.embed.conftest import program
+from tests.embed.conftest import lacking, program
 from vgg_deploy.artifact import Precision
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
@@ -29,9 +29,8 @@ PINNED_PYTHON = (3, 11)
 
 
 def skip_reason(target: TargetName) -> str | None:
-    missing = [problem for tool in TABLE[target].tools if (problem := tool.problem())]
-    if missing:
-        return f"needs {', '.join(missing)}"
+    if missing := lacking(target):
+        return missing
     if target in ("python", "triton") and sys.version_info < PINNED_PYTHON:
         return "needs Python 3.11"
     return None
@@ -150,48 +149,6 @@ def test_a_browser_that_does_not_start_is_no_verdict(
     assert "cannot be prepared here: node " in said
     assert "libnss3.so: cannot open" in said
     assert not (tmp_path / "app").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("target", ["c", "openvino"])
-def test_as_a_part_of_a_larger_program(target: TargetName, made: Path, tmp_path: Path) -> None:
-    """As the README says; the parent's tests run the app's, and its program reads any PPM."""
-    if reason := skip_reason(target):
-        pytest.skip(reason)
-    assert main(["embed", str(made), "--target", target, "-o", str(tmp_path / "app")]) == 0
-    (tmp_path / "CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.20)\nproject(larger C CXX)\nenable_testing()\n"
-        "add_subdirectory(app)\n",
-        encoding="utf-8",
-    )
-    build = tmp_path / "build"
-    for command in (
-        f"cmake -S {tmp_path} -B {build} -DPython3_EXECUTABLE={sys.executable}",
-        f"cmake --build {build}",
-        f"ctest --test-dir {build} --output-on-failure --no-tests=error",
-    ):
-        done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    said = [
-        classified(build / "app" / "classify", tmp_path / "app", header + bytes(range(18)))
-        for header in (b"P6 3 2 255\n", b"P6\n# Created by GIMP\n3 #wide\n 2\n255\n")
-    ]
-    assert said[0][0] == 0
-    assert said[0] == said[1]
-    for header in (b"P6 3 2 65535\n", b"P3 3 2 255\n", b"P6 # 3 2 255\n", b"P6 3 70000 255\n", b""):
-        code, words = classified(build / "app" / "classify", tmp_path / "app", header + bytes(18))
-        assert code == 1, header
-        assert "is not an 8-bit binary PGM or PPM" in words
-
-
-def classified(program: Path, folder: Path, content: bytes) -> tuple[int, str]:
-    """Exit code and all that the app's program says of an image file."""
-    picture = folder.parent / "picture.ppm"
-    picture.write_bytes(content)
-    done = subprocess.run(
-        [program, picture], cwd=folder, capture_output=True, text=True, check=False
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 def test_packages_that_cannot_be_had_are_no_verdict(

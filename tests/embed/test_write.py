@@ -298,6 +298,11 @@ def test_the_command(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "is not empty" in capsys.readouterr().err
     assert main([*words[:3], "pyhton", *words[4:]]) == 2
     assert "did you mean 'python'" in capsys.readouterr().err
+    assert main([*words[:3], "cpp", *words[4:]]) == 2
+    assert "C++ (OpenVINO) is 'openvino'" in capsys.readouterr().err
+    assert main([*words[:-1], str(tmp_path / "both"), "-t", "node"]) == 2
+    assert "one target at a time, not python and node" in capsys.readouterr().err
+    assert not (tmp_path / "both").exists()
 
 
 @pytest.mark.parametrize("key", ["labels", "preprocessing"])

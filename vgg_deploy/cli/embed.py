@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,10 @@ from vgg_deploy.cli.options import (
     precision_of,
     target_of,
 )
+from vgg_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from vgg_deploy.embed.targets import TargetName
 
 
 def _targets() -> tuple[str, ...]:
@@ -30,22 +34,30 @@ def _precisions() -> tuple[str, ...]:
     return PRECISIONS
 
 
+def _one_target(given: list[str]) -> TargetName:
+    if len(given) > 1:
+        raise UsageError(
+            f"one target at a time, not {' and '.join(given)}",
+            "run embed once for each, with a folder of its own",
+        )
+    return target_of(given[0])
+
+
 def embed(
     bundle: BundleArgument,
     target: Annotated[
-        str,
+        list[str],
         typer.Option(
             "--target",
             "-t",
-            help="python, node, browser, c, openvino or triton.",
+            help="python, node, browser, c, openvino (C++) or triton.",
+            metavar="<str>",
             autocompletion=complete(_targets),
         ),
     ],
     out: Annotated[
         Path,
-        typer.Option(
-            "--out", "-o", help="Folder of the new app.", metavar="FOLDER", parser=given_path
-        ),
+        typer.Option("--out", "-o", help="Folder of the app.", metavar="FOLDER", parser=given_path),
     ],
     precision: Annotated[
         str,
@@ -59,6 +71,10 @@ def embed(
     test: Annotated[
         bool, typer.Option("--test", help="Also install, build and run the app's own test.")
     ] = False,
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Replace the model of an app that is in the folder already."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a small, complete app around the bundle's embedded ONNX file.
@@ -68,11 +84,14 @@ def embed(
     from vgg_deploy.bundle import open_bundle
     from vgg_deploy.embed import EmbedOptions, embed_bundle
 
-    options = EmbedOptions(target=target_of(target), precision=precision_of(precision), test=test)
+    options = EmbedOptions(
+        target=_one_target(target), precision=precision_of(precision), test=test, update=update
+    )
     written = embed_bundle(open_bundle(bundle), out, options)
     if as_json:
         print_json(written)
         return
-    remark(f"made {out}: {written.title}; {'tested' if test else 'see README.md in it'}")
+    made = "replaced the model in" if update else "made"
+    remark(f"{made} {out}: {written.title}; {'tested' if test else 'see README.md in it'}")
     for remedy in written.missing_tools:
         remark(f"to run it here: {remedy}")

@@ -210,10 +210,10 @@ def head_of(text: str) -> Head:
 
 def target_of(text: str) -> TargetName:
     """A target of embed, or ``UsageError`` with the nearest one."""
-    from vgg_deploy.embed.targets import TARGETS
+    from vgg_deploy.embed.targets import TARGETS, unknown_target
 
     if text not in TARGETS:
-        raise unknown_choice("target", text, TARGETS)
+        raise unknown_target(text)
     return text
 
 

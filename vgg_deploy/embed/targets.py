@@ -11,8 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from vgg_deploy.errors import UsageError, unknown_choice
+
 TargetName = Literal["python", "node", "browser", "c", "openvino", "triton"]
 TARGETS: tuple[TargetName, ...] = get_args(TargetName)
+RECORD = ".vgg-deploy.json"  # in each app: what it is
+_OTHER_NAMES: Mapping[str, TargetName] = {
+    **dict.fromkeys(("cpp", "c++", "cxx"), "openvino"),
+    **dict.fromkeys(("js", "javascript", "nodejs", "typescript"), "node"),
+    **dict.fromkeys(("web", "html", "wasm"), "browser"),
+}
 
 Command = tuple[str, ...]
 Version = tuple[int, ...]  # major, minor; compared as far as both tell
@@ -82,7 +90,8 @@ class Target:
     """How one kind of app is laid out and how it tests itself.
 
     ``parts`` are folders below ``templates/`` and where each goes in the app.
-    ``bound`` are files beside model, labels, golden vectors and README that are one model's own.
+    ``bound`` are files beside model, labels, golden vectors, README and record that are one
+    model's own.
     ``ignores_antialias`` says that its runtime gets ONNX's own ``Resize`` wrong.
     """
 
@@ -196,3 +205,12 @@ TABLE: Mapping[TargetName, Target] = {
         test=_python(_OPEN_TRITON),
     ),
 }
+
+
+def unknown_target(given: str) -> UsageError:
+    """Error for a name that is no target's, with the target that is meant."""
+    meant = _OTHER_NAMES.get(given.lower())
+    if meant is None:
+        return unknown_choice("target", given, TARGETS)
+    remedy = f"{TABLE[meant].title} is {meant!r}; known: {', '.join(TARGETS)}"
+    return UsageError(f"unknown target {given!r}", remedy)

@@ -16,9 +16,10 @@ from vgg_deploy import __version__
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.embed.check import check_app, require_tools
-from vgg_deploy.embed.targets import TABLE, TARGETS, Target, TargetName
+from vgg_deploy.embed.record import require_app, write_record
+from vgg_deploy.embed.targets import RECORD, TABLE, Target, TargetName, unknown_target
 from vgg_deploy.errors import DigestMismatch, RefusedInput, os_errors, unknown_choice
-from vgg_deploy.files import commit, commit_into, sha256_of, staged
+from vgg_deploy.files import commit, commit_into, commit_over, sha256_of, staged
 from vgg_deploy.golden import FOLDER as GOLDEN
 from vgg_deploy.golden import GoldenIndex, GoldenTolerance, load_index, problem_of, refuse_vacuous
 from vgg_deploy.spec import unnamed_labels
@@ -36,10 +37,11 @@ class EmbedOptions:
     target: TargetName
     precision: Precision = "fp32"
     test: bool = False  # install, build and run the app's own test; needs its tools
+    update: bool = False  # replace the model of an app that is there, and nothing else
 
     def __post_init__(self) -> None:
         if self.target not in TABLE:
-            raise unknown_choice("target", self.target, TARGETS)
+            raise unknown_target(self.target)
         if self.precision not in PRECISIONS:
             raise unknown_choice("precision for apps", self.precision, PRECISIONS)
 
@@ -52,7 +54,7 @@ class Written:
     target: TargetName
     title: str
     model_sha256: str
-    files: tuple[str, ...]  # relative to the folder
+    files: tuple[str, ...]  # relative to the folder; of an update, those that were replaced
     missing_tools: tuple[str, ...]  # what to install here before its test can run
     tested: bool
 
@@ -60,12 +62,16 @@ class Written:
 def embed_bundle(bundle: Bundle, out: Path, options: EmbedOptions) -> Written:
     """Write the app of ``options.target`` to the folder ``out``.
 
+    With ``options.update`` it replaces the model of such an app in ``out``, with all that goes with
+    it; the test is then of a new app, beside, with that model.
+
     Raises ``RefusedInput`` when the bundle holds no embedded file or no labels, ``out`` holds
-    something, or the app's own test would pass an answer that ignores the image;
+    something (or, to update, no such app, or one whose texts were edited), or the app's own test
+    would pass an answer that ignores the image;
     ``DigestMismatch`` for an edited model, manifest or golden vector; ``BackendNotAvailable`` when
     the app is to be tested and a tool is missing; ``NotEquivalent`` when its test fails.
     """
-    target, place = TABLE[options.target], _place(out)
+    target, place = TABLE[options.target], _place(out, options)
     missing = require_tools(target, refuse=options.test)
     artifact = _embedded(bundle, options)
     _check_resize(bundle, artifact, options.target)
@@ -77,10 +83,12 @@ def embed_bundle(bundle: Bundle, out: Path, options: EmbedOptions) -> Written:
     beside = place / options.target if place.is_dir() else place  # on the same disk
     with staged(beside) as partial, os_errors(f"write {out}"):
         _fill(partial, target, bundle, artifact, values)
-        files = tuple(str(p.relative_to(partial)) for p in sorted(partial.rglob("*")))
+        write_record(partial, options.target, target)
         if options.test:
             check_app(target, partial)
-        _commit(partial, place)
+        own = own_files(target) if options.update else None
+        files = _names(partial, own)
+        _commit(partial, place, own)
     return Written(
         folder=out,
         target=options.target,
@@ -92,13 +100,27 @@ def embed_bundle(bundle: Bundle, out: Path, options: EmbedOptions) -> Written:
     )
 
 
-def _place(out: Path) -> Path:
-    """Where ``out`` is, whatever ``..`` in it means; it is new or an empty folder."""
+def own_files(target: Target) -> tuple[str, ...]:
+    """The files and folders of an app that are one model's own."""
+    return (target.model, target.labels, GOLDEN, *target.bound, "README.md", RECORD)
+
+
+def _names(folder: Path, own: tuple[str, ...] | None) -> tuple[str, ...]:
+    """What is in a folder, or of that only what is one model's own."""
+    names = (path.relative_to(folder) for path in sorted(folder.rglob("*")))
+    wanted = {Path(name) for name in own or ()}
+    return tuple(str(n) for n in names if own is None or wanted & {n, *n.parents})
+
+
+def _place(out: Path, options: EmbedOptions) -> Path:
+    """Where ``out`` is, whatever ``..`` in it means: an app to update, or a new or empty folder."""
     with os_errors(f"read {out}"):
         place = Path(os.path.realpath(out))
     if out.is_symlink() or (place.exists() and not place.is_dir()):
         raise RefusedInput(f"{out} is not a folder", "choose a new folder with -o")
-    if place.is_dir():
+    if options.update:
+        require_app(place, options.target, TABLE[options.target])
+    elif place.is_dir():
         _refuse_used(place)
     return place
 
@@ -112,8 +134,10 @@ def _refuse_used(folder: Path, *, besides: Path | None = None) -> None:
         )
 
 
-def _commit(partial: Path, place: Path) -> None:
-    if place.is_dir():
+def _commit(partial: Path, place: Path, own: tuple[str, ...] | None) -> None:
+    if own is not None:
+        commit_over(partial, place, own)
+    elif place.is_dir():
         _refuse_used(place, besides=partial.parent)
         commit_into(partial, place)
     else:
@@ -168,6 +192,8 @@ def _values(bundle: Bundle, artifact: Artifact, name: TargetName) -> dict[str, A
         "sha256": artifact.sha256,
         "megabytes": f"{artifact.size_bytes / 1e6:.1f}",
         "target": TABLE[name],
+        "target_name": name,
+        "record": RECORD,
         "version": __version__,
         "golden": golden,
         "limits": _limits(golden, artifact),

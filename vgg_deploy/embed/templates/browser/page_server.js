@@ -12,7 +12,7 @@ const HEADERS = {
   'Cross-Origin-Opener-Policy': 'same-origin',
   'Cross-Origin-Embedder-Policy': 'require-corp',
   'Content-Security-Policy':
-    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' blob:; worker-src 'self' blob:; " +
+    "default-src 'self'; connect-src 'self' data:; script-src 'self' 'wasm-unsafe-eval' blob:; worker-src 'self' blob:; " +
     "img-src 'self' blob: data:; media-src 'self' blob:",
   'X-Content-Type-Options': 'nosniff',
   'Cache-Control': 'no-cache',

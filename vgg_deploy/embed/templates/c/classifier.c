@@ -72,14 +72,16 @@ static int load_labels(classifier *c, const char *folder) {
     if (path) c->text = read_text(path);
     free(path);
     if (!c->text) return fail("%s/labels.txt cannot be read", folder);
-    for (const char *at = c->text; *at; at++) c->classes += *at == '\n';
+    for (const char *at = c->text; *at; at++) c->classes += *at == '\n' || !at[1];
     c->labels = calloc((size_t)c->classes + 1, sizeof *c->labels);
     if (!c->labels) return fail("out of memory");
     char *at = c->text;
     for (int i = 0; i < c->classes; i++) {
+        char *end = at + strcspn(at, "\n"), *next = *end ? end + 1 : end;
+        if (end > at && end[-1] == '\r') end--; /* as Git may check it out on Windows */
+        *end = '\0';
         c->labels[i] = at;
-        at = strchr(at, '\n');
-        *at++ = '\0';
+        at = next;
     }
     return 0;
 }

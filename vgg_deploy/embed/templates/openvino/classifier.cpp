@@ -24,7 +24,11 @@ std::vector<std::string> read_lines(const std::filesystem::path& path) {
     std::ifstream file(path);
     if (!file) throw std::runtime_error(path.string() + " cannot be read");
     std::vector<std::string> lines;
-    for (std::string line; std::getline(file, line);) lines.push_back(line);
+    for (std::string line; std::getline(file, line);) {
+        // as Git may check it out on Windows
+        if (!line.empty() && line.back() == '\r') line.pop_back();
+        lines.push_back(line);
+    }
     return lines;
 }
 

@@ -1,11 +1,17 @@
 /// Classify an image: classify photo.ppm (any tool writes PPM: convert photo.jpg photo.ppm).
+#include <cerrno>
 #include <cstdio>
 #include <exception>
 #include <fstream>
 #include <limits>
 #include <stdexcept>
+#include <system_error>
 
 #include "classifier.hpp"
+
+#ifndef MODEL_FOLDER  // where model.onnx and labels.txt lie; CMake defines it
+#define MODEL_FOLDER "."
+#endif
 
 namespace {
 
@@ -20,7 +26,10 @@ std::size_t number(std::istream& file) {
 
 /// A binary PGM or PPM of 8 bits: its pixels, and an Image that points to them.
 std::pair<std::vector<std::uint8_t>, Image> read_pnm(const std::string& path) {
+    if (std::filesystem::is_directory(path))  // it can be opened, and not read
+        throw std::system_error(EISDIR, std::generic_category(), path);
     std::ifstream file(path, std::ios::binary);
+    if (!file) throw std::system_error(errno, std::generic_category(), path);
     std::string kind(2, ' ');
     file.read(kind.data(), 2);
     const std::size_t width = number(file), height = number(file), most = number(file);
@@ -38,12 +47,13 @@ std::pair<std::vector<std::uint8_t>, Image> read_pnm(const std::string& path) {
 }  // namespace
 
 int main(int argc, char** argv) try {
-    if (argc != 2) {
-        std::fprintf(stderr, "usage: classify IMAGE.ppm\n");
+    if (argc != 2 && argc != 3) {
+        std::fprintf(stderr, "usage: classify IMAGE.ppm [FOLDER]\n");
         return 2;
     }
     const auto [pixels, image] = read_pnm(argv[1]);
-    for (const auto& [label, score] : Classifier(".").classify(image))
+    Classifier classifier(argc > 2 ? argv[2] : MODEL_FOLDER);
+    for (const auto& [label, score] : classifier.classify(image))
         std::printf("%7.2f%%  %s\n", 100 * score, label.c_str());
 } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

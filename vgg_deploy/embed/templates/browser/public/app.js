@@ -1,5 +1,6 @@
 /** The page: an image from a file, a drop, the clipboard or the camera, and its five best labels. */
 import { Classifier } from './classifier.js';
+import { readImage } from './read_image.js';
 
 const $ = (id) => document.getElementById(id);
 const picture = $('picture');
@@ -67,7 +68,7 @@ async function classifyFile(file) {
   try {
     const [bitmap, shown] = await step(`${file.name || 'That'} is not an image that this browser can read`,
       async () => {
-        const bitmap = await createImageBitmap(file); // the right way up, whatever EXIF says
+        const bitmap = await readImage(file);
         return [bitmap, await createImageBitmap(bitmap)];
       });
     if (wanted()) {

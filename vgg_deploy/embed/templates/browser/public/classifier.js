@@ -6,20 +6,29 @@
  *
  * The model resizes and normalises by itself: give it the image as it is.
  */
-import * as ort from './ort/ort.wasm.min.mjs';
-
-import { best, refuseOldRuntime, requireOwnLabels, toChannels } from './pixels.js';
+import { best, refuseOldRuntime, requireBatch, requireOwnLabels, toChannels } from './pixels.js';
 
 const OLDEST_RUNTIME = '1.22'; // the first that tells a model's input shape
 
-ort.env.wasm.proxy = true; // compute in a worker: the page stays responsive
+// In this very form, which bundlers know: they put these files, as they are, among a site's.
+const OWN = {
+  labels: new URL('./labels.json', import.meta.url),
+  model: new URL('./model.onnx', import.meta.url),
+};
+const ORT = {
+  api: new URL('./ort/ort.wasm.min.mjs', import.meta.url),
+  mjs: new URL('./ort/ort-wasm-simd-threaded.mjs', import.meta.url),
+  wasm: new URL('./ort/ort-wasm-simd-threaded.wasm', import.meta.url),
+};
 
 export class Classifier {
+  #ort;
   #session;
   #channels;
 
   /** @private use `Classifier.load` */
-  constructor(session, labels) {
+  constructor(ort, session, labels) {
+    this.#ort = ort;
     this.#session = session;
     this.#channels = session.inputMetadata[0].shape[3];
     this.labels = labels;
@@ -28,17 +37,20 @@ export class Classifier {
   /**
    * Load `model.onnx` and `labels.json` of a folder, by default the one of this file.
    *
+   * @param {string | URL} [folder]  relative to the page
    * @param {(share: number) => void} [onProgress]  called with 0..1 while the model arrives
    */
-  static async load(folder = new URL('./', import.meta.url), onProgress = () => {}) {
+  static async load(folder, onProgress = () => {}) {
+    const ort = await runtime();
     refuseOldRuntime('onnxruntime-web', ort.env.versions?.web, OLDEST_RUNTIME);
+    const urls = folder === undefined ? OWN : filesOf(folder);
     const [labels, model] = await Promise.all([
-      get(new URL('labels.json', folder)).then((response) => response.json()),
-      get(new URL('model.onnx', folder)).then((response) => download(response, onProgress)),
+      get(urls.labels).then((response) => response.json()),
+      get(urls.model).then((response) => download(response, onProgress)),
     ]);
     const session = await ort.InferenceSession.create(model);
     requireOwnLabels(labels, session);
-    return new Classifier(session, labels);
+    return new Classifier(ort, session, labels);
   }
 
   /**
@@ -58,11 +70,12 @@ export class Classifier {
    * Images of equal size in one run.
    *
    * @param {Uint8Array} pixels
-   * @param {number[]} dims  [N, H, W, C]
+   * @param {number[]} dims  [N, H, W, C]; C is what the model takes
    * @returns {Promise<{ probabilities: Float32Array, logits: Float32Array }>}  N × classes each
    */
   async run(pixels, dims) {
-    const image = new ort.Tensor('uint8', pixels.slice(), dims); // the worker takes it for good
+    requireBatch(pixels, dims, this.#channels);
+    const image = new this.#ort.Tensor('uint8', pixels.slice(), dims); // the worker takes it for good
     const { probabilities, logits } = await this.#session.run({ image });
     return { probabilities: probabilities.data, logits: logits.data };
   }
@@ -77,6 +90,19 @@ export async function classify(image, top) {
     throw error;
   });
   return (await shared).classify(image, top);
+}
+
+/** ONNX Runtime; a file of its own in a bundle, too, because its worker starts from that file. */
+async function runtime() {
+  const ort = await import(/* @vite-ignore */ /* webpackIgnore: true */ ORT.api.href);
+  ort.env.wasm.wasmPaths ??= { mjs: ORT.mjs.href, wasm: ORT.wasm.href };
+  ort.env.wasm.proxy = true; // compute in a worker: the page stays responsive
+  return ort;
+}
+
+function filesOf(folder) {
+  const base = new URL(`${folder}`.replace(/\/*$/, '/'), self.document?.baseURI ?? self.location.href);
+  return { labels: new URL('labels.json', base), model: new URL('model.onnx', base) };
 }
 
 async function get(url) {
