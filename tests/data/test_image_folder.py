@@ -159,6 +159,15 @@ def test_unreadable_images_are_named(tmp_path: Path) -> None:
     assert "dog/z.png" in remark
 
 
+def test_a_link_that_leads_nowhere_is_an_unreadable_image(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    (root / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    data = load_image_folder(root, RGB)
+    assert len(data.train) + len(data.test) == 20
+    (skipped,) = data.skipped
+    assert skipped.startswith("cat/gone.png (")
+
+
 def test_uneven_classes_are_told(tmp_path: Path) -> None:
     (remark,) = load_image_folder(tree(tmp_path, (40, 10)), RGB).remarks
     assert remark.startswith("classes are uneven: 32 images of cat, 8 of dog")
