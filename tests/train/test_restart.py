@@ -284,6 +284,9 @@ def test_another_network_and_other_data(tmp_path: Path, card: ModelCard, few: Da
     wide = make_card("1x4-1x9", size=16)
     with pytest.raises(RefusedInput, match=r"run: --arch: 1x4-1x8 before, 1x4-1x9 now$"):
         train(wide, few, quick(), tmp_path, control=MUST)
+    shallow = replace(card, spec=replace(card.spec, hidden=1))
+    with pytest.raises(RefusedInput, match=r"run: --hidden: 2 before, 1 now$"):
+        train(shallow, few, quick(), tmp_path, control=MUST)
     fewer = replace(few, train=few.train.take(90))
     said = r"run: --data: 100\+40 images before, 90\+40 images now$"
     with pytest.raises(RefusedInput, match=said):
