@@ -116,6 +116,26 @@ def test_how_images_become_input_is_said_or_chosen(
         assert "mean 0" in said
 
 
+@pytest.mark.parametrize("more", [(), ("--classes", "5"), ("--labels", "labels.txt")])
+def test_a_wrong_architecture_is_blamed_itself(
+    tmp_path: Path,
+    more: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not the number of classes or the file of labels, which are right."""
+    monkeypatch.chdir(tmp_path)
+    Path("labels.txt").write_text("a\nb\nc\nd\ne\n")
+    spec = ModelSpec.named("1x6-1x8", size=32, classes=5, fc_width=16, hidden=1)
+    save_file(VGG(spec).state_dict(), "w.safetensors")
+    words = ["load", "--weights", "w.safetensors", "-o", "b", *more, "--size", "32", "--arch"]
+    assert main([*words, "1x6-2x8"]) == 3
+    error = capsys.readouterr().err
+    assert "w.safetensors does not fit 1x6-2x8 (width 1, 3 channels, 5 classes): " in error
+    assert "missing: blocks.1.2.weight, blocks.1.2.bias\n" in error
+    assert main([*words, spec.arch]) == 0
+
+
 def test_a_size_of_zero_is_not_one_that_was_left_out(
     tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -94,13 +94,14 @@ def _read(options: LoadOptions) -> Loaded:
     spec = infer_spec(
         state, options.arch, size=options.size, head=options.head, ceil_mode=options.ceil_mode
     )
+    fits = fitted(spec, state, source=str(path))  # a wrong --arch before what would follow from it
     _same_classes(options, spec)
     card = ModelCard(
         spec=spec,
         preprocessing=_preprocessing(spec, options.preprocessing),
         labels=_labels(options, spec.classes),
     )
-    return Loaded(card, fitted(spec, state, source=str(path)), str(path))
+    return Loaded(card, fits, str(path))
 
 
 def _said(options: LoadOptions, loaded: Loaded) -> Loaded:
