@@ -74,14 +74,35 @@ def find_images(root: Path) -> Tree:
         raise RefusedInput(f"data set {shown(root)} is not a folder", "give one with one per class")
     aside = Aside()
     with os_errors(f"read {shown(root)}"):
-        folders = _folders(root)
-        train, *rest = (_split(folders, names) for names in (_TRAINS, _TESTS, _VALIDATIONS))
-        own = [folder for folder in rest if folder]
-        if train and (own or _stands_alone(train, folders.values())):
-            return _with_splits(root, train, own, aside)
+        if splits := _split_folders(root):
+            return _with_splits(root, splits[0], splits[1:], aside)
         classes = classes_in(root, aside)
     _refuse_splits(root, classes, aside)
     return _shared(root, classes, aside)
+
+
+def holds_classes(root: Path, place: Path) -> bool:
+    """Whether ``place`` is, or lies in, a folder that holds the classes of the data set ``root``.
+
+    Those are its splits, the names that splits have among them, or itself. Links are followed.
+    """
+    ways = (place, *place.parents)
+    with os_errors(f"read {shown(root)}"):
+        beside = [p for p in ways if p.parent.exists() and p.parent.samefile(root)]
+        if any(p.name.lower() in (*_TRAINS, *_TESTS, *_VALIDATIONS) for p in beside):
+            return True
+        holders = _split_folders(root) or [root]
+        return any(p.samefile(holder) for p in ways if p.exists() for holder in holders)
+
+
+def _split_folders(root: Path) -> list[Path]:
+    """The folder to train with, then those of the other splits; none where there are classes."""
+    folders = _folders(root)
+    train, *rest = (_split(folders, names) for names in (_TRAINS, _TESTS, _VALIDATIONS))
+    own = [folder for folder in rest if folder]
+    if train and (own or _stands_alone(train, folders.values())):
+        return [train, *own]
+    return []
 
 
 def _shared(root: Path, classes: Mapping[str, list[Path]], aside: Aside) -> Tree:
