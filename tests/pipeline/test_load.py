@@ -136,6 +136,28 @@ def test_a_wrong_architecture_is_blamed_itself(
     assert main([*words, spec.arch]) == 0
 
 
+@pytest.mark.parametrize(
+    ("more", "taken"), [((), 4), (("--head", "gap"), 224), (("--size", "16"), None)]
+)
+def test_a_size_that_nothing_tells_is_said(
+    tmp_path: Path,
+    more: tuple[str, ...],
+    taken: int | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Behind a global average every input size has the same classifier."""
+    spec = ModelSpec.named("1x6-1x8", size=16, classes=5, hidden=0, head="gap")
+    save_file(VGG(spec).state_dict(), tmp_path / "w.safetensors")
+    words = ["load", "--weights", str(tmp_path / "w.safetensors"), "--arch", "1x6-1x8", *more]
+    assert main([*words, "-o", str(tmp_path / "b")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert (f" input size: {taken} px was taken, see --size" in said) == (taken is not None)
+    own = open_bundle(tmp_path / "b")
+    again = ["load", "--weights", weights_of(own), "--arch", "1x6-1x8"]
+    assert main([*again, "-o", str(tmp_path / "again")]) == 0
+    assert "see --size" not in capsys.readouterr().err
+
+
 def test_a_size_of_zero_is_not_one_that_was_left_out(
     tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

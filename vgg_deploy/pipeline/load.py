@@ -27,6 +27,7 @@ from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing, unnamed_l
 
 PreprocessingName = Literal["imagenet", "scale"]
 PREPROCESSINGS: tuple[PreprocessingName, ...] = get_args(PreprocessingName)
+SIZE, ASSUMED = "size", "assumed"  # in made_by, where neither weights nor options say it
 _FILE_ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -70,6 +71,7 @@ def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> B
             "labels": "given" if options.labels else "own",
             **({"preprocessing": options.preprocessing} if options.preprocessing else {}),
             **({"ceil_mode": "True"} if options.ceil_mode else {}),
+            **({SIZE: ASSUMED} if _assumes_size(options, card.spec) else {}),
             **versions("vgg-deploy", "torch", "safetensors"),
         },
     )
@@ -77,6 +79,12 @@ def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> B
         root, card, draft, lambda path: save_checkpoint(path, card, loaded.state), replace=replace
     )
     return bundle
+
+
+def _assumes_size(options: LoadOptions, spec: ModelSpec) -> bool:
+    """Whether nothing tells the input size: a map of 1×1 may be a global average of any other."""
+    anyones = spec.head == "gap" or spec.map_sizes[-1] == 1
+    return options.size is None and anyones and not has_card(Path(options.weights))
 
 
 def _read(options: LoadOptions) -> Loaded:
