@@ -83,8 +83,8 @@ def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> B
 
 def _assumes_size(options: LoadOptions, spec: ModelSpec) -> bool:
     """Whether nothing tells the input size: a map of 1×1 may be a global average of any other."""
-    anyones = spec.head == "gap" or spec.map_sizes[-1] == 1
-    return options.size is None and anyones and not has_card(Path(options.weights))
+    unsaid = spec.head == "gap" or spec.map_sizes[-1] == 1
+    return options.size is None and unsaid and not has_card(Path(options.weights))
 
 
 def _read(options: LoadOptions) -> Loaded:
