@@ -69,6 +69,16 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return report
 
 
+@pytest.fixture(autouse=True)
+def _terminal_is_heard() -> Iterator[None]:
+    """SIGHUP can be tested even where ``nohup`` started pytest and has it ignored."""
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    before = hang_up and signal.signal(hang_up, signal.SIG_DFL)
+    yield
+    if hang_up:
+        signal.signal(hang_up, before)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _nothing_remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """How long the exports of tests take is not for the user's cache."""

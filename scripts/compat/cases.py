@@ -26,7 +26,7 @@ from vgg_deploy.pipeline.request import TrainRequest
 from vgg_deploy.pipeline.train import train_bundle
 from vgg_deploy.pipeline.untrained import random_state
 from vgg_deploy.spec import ModelSpec
-from vgg_deploy.train.options import TrainOptions
+from vgg_deploy.train.options import RunControl, TrainOptions
 
 REAL = 100
 # height, width, beside what depends on the network's size
@@ -52,7 +52,8 @@ def trained_bundle(root: Path) -> Bundle:
         arch="1x8-1x16-2x32", width=1.0, size=32, fc_width=64, data="sample",
         options=TrainOptions(epochs=20),
     )  # fmt: skip
-    return train_bundle(root, request, replace=True, reuse=True)
+    control = RunControl(resume="may")
+    return train_bundle(root, request, replace=True, reuse=True, control=control)
 
 
 def colour_bundle(root: Path) -> Bundle:

@@ -114,6 +114,14 @@ def test_summary_of_a_bundle_names_inspect(
     assert f"remedy: vgg-deploy inspect {tiny_bundle.root}\n" in error
 
 
+def test_an_architecture_goes_before_a_bundle_of_its_name(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tiny_bundle.root.rename(tiny_bundle.root.with_name("vgg11")).parent)
+    assert main(["summary", "vgg11"]) == 0
+    assert "The 11 weight layers" in capsys.readouterr().out
+
+
 def test_summary_prints_the_books_table(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["summary", "vgg11", "--width", "0.25", "--channels", "1", "--classes", "10"]
     assert main(words) == 0

@@ -10,8 +10,9 @@ import pytest
 
 from vgg_deploy import bundle
 from vgg_deploy.cli import handler, main
+from vgg_deploy.cli.app import app
 from vgg_deploy.cli.console import print_json
-from vgg_deploy.errors import DigestMismatch, NotEquivalent, RefusedInput
+from vgg_deploy.errors import DigestMismatch, NotEquivalent, RefusedInput, UsageError
 
 TINY = ["--arch", "1x4-1x8", "--width", "1", "--size", "32", "--fc-width", "16"]
 
@@ -73,6 +74,8 @@ def test_whatever_is_raised_becomes_a_code_and_two_lines(
     [
         (["train"], "run the command again, with --resume if its training had begun"),
         (["train", "--resume"], "run the command again"),
+        (["--debug", "train"], "run the command again, with --resume if its training had begun"),
+        (["inspect", "train"], "run the command again"),
         (["bench"], "run the command again"),
     ],
 )
@@ -90,6 +93,12 @@ def test_how_to_go_on_after_a_second_ctrl_c(
     monkeypatch.setattr(handler, "_invoke", typed)
     assert main(words) == 130
     assert capsys.readouterr().err.endswith(f"is kept; {remedy}\n")
+
+
+def test_train_without_the_words_it_was_called_with(tmp_path: Path) -> None:
+    """As an app that holds ours calls it."""
+    with pytest.raises(UsageError, match="save-every -1"):
+        app(["train", "--save-every", "-1", "-o", str(tmp_path / "b")], standalone_mode=False)
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,38 @@ def test_images_of_no_class_where_labels_are_not_needed(tmp_path: Path, below: s
         load_image_folder(tmp_path, RGB)
 
 
+def test_images_of_no_class_beside_a_folder_of_other_files(tmp_path: Path) -> None:
+    draw(tmp_path / "0.png", COLOURS["cat"])
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "a.xml").write_text("<a/>")
+    data = load_image_folder(tmp_path, RGB, labelled=False)
+    assert (len(data.test), data.labels) == (1, ())
+    assert data.remarks == ("left out by their endings: 1 .xml",)
+    with pytest.raises(RefusedInput, match=r"annotations holds no image that can be read"):
+        load_image_folder(tmp_path, RGB)
+
+
+@pytest.mark.parametrize("splits", [(), ("train", "test"), ("train", "test", "val")])
+def test_an_empty_class_folder_is_told_where_nothing_is_trained(
+    tmp_path: Path, splits: tuple[str, ...]
+) -> None:
+    for below in splits or ("",):
+        tree(tmp_path, below=below)
+    before = load_image_folder(tmp_path, RGB)
+    for below in splits or ("",):
+        (tmp_path / below / "empty").mkdir()
+    with pytest.raises(RefusedInput, match="empty is empty"):
+        load_image_folder(tmp_path, RGB)
+    data = load_image_folder(tmp_path, RGB, labelled=False)
+    assert (data.labels, data.files) == (before.labels, before.files)
+    assert [len(data.train), len(data.test)] == [len(before.train), len(before.test)]
+    assert (data.validation is None) == (before.validation is None)
+    told = [
+        f"the class folder {tmp_path / b / 'empty'} is empty: left out" for b in splits or ("",)
+    ]
+    assert list(data.remarks) == told
+
+
 def test_images_of_no_class_are_looked_for_as_those_of_classes_are(tmp_path: Path) -> None:
     for name in ("0.png", ".1.png", "__MACOSX/2.png", "training/curves.png", ".x/3.png"):
         draw(tmp_path / name, COLOURS["cat"])
@@ -134,9 +166,9 @@ def test_images_of_no_class_are_looked_for_as_those_of_classes_are(tmp_path: Pat
     data = load_image_folder(tmp_path, RGB, labelled=False)
     assert (data.labels, data.count) == ((), 1)
     assert data.remarks == ("left out by their endings: 1 .csv",)
-    tree(tmp_path)  # two classes: the third is a mistake, whatever labels are for
-    with pytest.raises(RefusedInput, match="empty is empty"):
-        load_image_folder(tmp_path, RGB, labelled=False)
+    tree(tmp_path)
+    told = load_image_folder(tmp_path, RGB, labelled=False).remarks
+    assert f"the class folder {tmp_path / 'empty'} is empty: left out" in told
 
 
 def test_no_readable_image_at_all(tmp_path: Path) -> None:
@@ -157,6 +189,15 @@ def test_unreadable_images_are_named(tmp_path: Path) -> None:
     assert remark.startswith("skipped 3 unreadable images: ")
     assert "cat/x.jpg (is not an image that Pillow can read)" in remark
     assert "dog/z.png" in remark
+
+
+def test_a_link_that_leads_nowhere_is_an_unreadable_image(tmp_path: Path) -> None:
+    root = tree(tmp_path)
+    (root / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    data = load_image_folder(root, RGB)
+    assert len(data.train) + len(data.test) == 20
+    (skipped,) = data.skipped
+    assert skipped.startswith("cat/gone.png (")
 
 
 def test_uneven_classes_are_told(tmp_path: Path) -> None:

@@ -116,6 +116,48 @@ def test_how_images_become_input_is_said_or_chosen(
         assert "mean 0" in said
 
 
+@pytest.mark.parametrize("more", [(), ("--classes", "5"), ("--labels", "labels.txt")])
+def test_a_wrong_architecture_is_blamed_itself(
+    tmp_path: Path,
+    more: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not the number of classes or the file of labels, which are right."""
+    monkeypatch.chdir(tmp_path)
+    Path("labels.txt").write_text("a\nb\nc\nd\ne\n")
+    spec = ModelSpec.named("1x6-1x8", size=32, classes=5, fc_width=16, hidden=1)
+    save_file(VGG(spec).state_dict(), "w.safetensors")
+    words = ["load", "--weights", "w.safetensors", "-o", "b", *more, "--size", "32", "--arch"]
+    assert main([*words, "1x6-2x8"]) == 3
+    error = capsys.readouterr().err
+    assert "w.safetensors does not fit 1x6-2x8 (width 1, 3 channels, 5 classes): " in error
+    assert "missing: blocks.1.2.weight, blocks.1.2.bias\n" in error
+    assert main([*words, spec.arch]) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "taken"), [((), 4), (("--head", "gap"), 224), (("--size", "16"), None)]
+)
+def test_a_size_that_nothing_tells_is_said(
+    tmp_path: Path,
+    more: tuple[str, ...],
+    taken: int | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Behind a global average every input size has the same classifier."""
+    spec = ModelSpec.named("1x6-1x8", size=16, classes=5, hidden=0, head="gap")
+    save_file(VGG(spec).state_dict(), tmp_path / "w.safetensors")
+    words = ["load", "--weights", str(tmp_path / "w.safetensors"), "--arch", "1x6-1x8", *more]
+    assert main([*words, "-o", str(tmp_path / "b")]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert (f" input size: {taken} px was taken, see --size" in said) == (taken is not None)
+    own = open_bundle(tmp_path / "b")
+    again = ["load", "--weights", weights_of(own), "--arch", "1x6-1x8"]
+    assert main([*again, "-o", str(tmp_path / "again")]) == 0
+    assert "see --size" not in capsys.readouterr().err
+
+
 def test_a_size_of_zero_is_not_one_that_was_left_out(
     tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

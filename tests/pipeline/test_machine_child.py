@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from vgg_deploy import stored
 from vgg_deploy.backends.ort import OrtCpu
 from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.errors import Interrupted
 from vgg_deploy.export import export
 from vgg_deploy.manifest import Draft
 from vgg_deploy.pipeline import machine_cells, machine_weights
@@ -23,6 +25,7 @@ from vgg_deploy.pipeline.machine_child import main as child
 from vgg_deploy.pipeline.machine_weights import make, options_for
 from vgg_deploy.results import VERIFY_FILE, VerifyReport
 from vgg_deploy.train.options import TrainOptions
+from vgg_deploy.train.step import Trainer
 
 
 @pytest.fixture
@@ -178,3 +181,22 @@ def test_a_trained_network_is_reused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert marker.exists(), "trained again"
     assert first["weights"] == "trained"
     assert make("tiny", tmp_path / "c", "cpu")["sha256"] == first["sha256"]
+
+
+def test_an_interrupted_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = TrainOptions(recipe="modern-bn", epochs=1, max_images=256, deterministic=True)
+    steps: list[int] = []
+    whole = Trainer.average
+
+    def stopped(self: Trainer, step: int) -> None:
+        whole(self, step)
+        steps.append(step)
+        if len(steps) == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Trainer, "average", stopped)
+    with pytest.raises(Interrupted):
+        machine_weights._trained("tiny", tmp_path, short)
+    bundle, _ = machine_weights._trained("tiny", tmp_path, short)
+    assert steps == list(range(1, len(steps) + 1)), "begun afresh"
+    assert bundle.problem(bundle.checkpoint) is None

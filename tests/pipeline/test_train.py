@@ -479,6 +479,37 @@ def test_a_run_among_its_own_images(
     assert sorted(images.rglob("*")) == before
 
 
+def test_a_bundle_beside_the_splits(
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No class, however often it is made; a split, or what lies in one, would be."""
+    images = tmp_path / "images"
+    for split in ("train", "test"):
+        shutil.copytree(photos, images / split)
+    words = ["train", *TINY, "--epochs", "1", "--device", "cpu", "--data", str(images)]
+    words += ["--max-images", "9"]
+    for out in ("train", "test/run", "val", "Valid/run"):
+        assert main([*words, "-o", str(images / out)]) == 2
+        assert f"{out} lies in the folder of the images" in capfd.readouterr().err
+    for _ in range(2):
+        assert main([*words, "-o", str(images / "model"), "--replace"]) == 0
+        assert open_bundle(images / "model").card.labels == ("blue", "green", "red")
+
+
+def test_a_run_that_is_among_its_images_goes_on(photos: Path, tmp_path: Path) -> None:
+    """Of an earlier version: resumed, and reused when it is done."""
+    shutil.copytree(photos, images := tmp_path / "images")
+    request = replace(SAMPLE, data=str(images), options=replace(OPTIONS, max_images=64))
+    with pytest.raises(Interrupted):
+        train_bundle(tmp_path / "run", request, Heard(stop_after=32))
+    root = (tmp_path / "run").rename(images / "run")
+    done = train_bundle(root, request, control=RunControl(resume="must"))
+    assert train_bundle(root, request, reuse=True, replace=True).checkpoint == done.checkpoint
+    other = replace(request, size=20)
+    with pytest.raises(UsageError, match="lies in the folder of the images"):
+        train_bundle(root, other, reuse=True, replace=True)
+
+
 def test_a_bundle_among_the_images_of_an_earlier_version(photos: Path, tmp_path: Path) -> None:
     """One finished, one interrupted, and the folder of the images itself."""
     images = tmp_path / "images"

@@ -22,11 +22,13 @@ from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import Interrupted, RefusedInput, ResourceLimit
 from vgg_deploy.files import sha256_of
 from vgg_deploy.model.checkpoint import read_card
+from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train import epoch as epoch_module
+from vgg_deploy.train import loop
 from vgg_deploy.train import run as run_module
 from vgg_deploy.train import stop as stop_module
-from vgg_deploy.train.loop import train
+from vgg_deploy.train.loop import Start, train
 from vgg_deploy.train.options import KeepChoice, RunControl
 from vgg_deploy.train.outcome import EpochRow, Silent
 from vgg_deploy.train.stop import StopWish
@@ -115,6 +117,28 @@ def test_a_signal_while_testing(
         with pytest.raises(Interrupted, match="in epoch 1 after step 4"):
             train(card, few, quick(), tmp_path / "cut")
     goes_on_with_testing(tmp_path, card, few)
+
+
+@pytest.mark.parametrize("few_told", [False, True])
+def test_a_signal_before_the_first_step(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch, few_told: bool
+) -> None:
+    """While the weights to be fine-tuned are tested; no checkpoint is claimed."""
+    start, watch = Start(VGG(card.spec).state_dict()), Signalled(0)
+    with monkeypatch.context() as patch:
+        Chunks(patch, {2: lambda: signal.raise_signal(signal.SIGTERM), 3: pytest.fail})
+        with pytest.raises(Interrupted, match="by SIGTERM before the first step") as caught:
+            train(card, few, quick(), tmp_path, watch, start=start)
+    assert "checkpoint" not in caught.value.remedy
+    assert (watch.notes, Store(tmp_path).found()) == ([], [])
+    if few_told:
+        monkeypatch.setattr(loop, "_TOLD_ON", 30)
+    late = RunControl(max_minutes=1e-9)
+    with pytest.raises(ResourceLimit, match="after step 1"):
+        train(card, few, quick(), tmp_path, watch, late, start)
+    (note,) = watch.notes
+    assert note.startswith("before the first step: test 0.")
+    assert note.endswith(" on the first 30 test images") == few_told
 
 
 def test_a_power_cut_while_testing(
@@ -284,6 +308,9 @@ def test_another_network_and_other_data(tmp_path: Path, card: ModelCard, few: Da
     wide = make_card("1x4-1x9", size=16)
     with pytest.raises(RefusedInput, match=r"run: --arch: 1x4-1x8 before, 1x4-1x9 now$"):
         train(wide, few, quick(), tmp_path, control=MUST)
+    shallow = replace(card, spec=replace(card.spec, hidden=1))
+    with pytest.raises(RefusedInput, match=r"run: --hidden: 2 before, 1 now$"):
+        train(shallow, few, quick(), tmp_path, control=MUST)
     fewer = replace(few, train=few.train.take(90))
     said = r"run: --data: 100\+40 images before, 90\+40 images now$"
     with pytest.raises(RefusedInput, match=said):

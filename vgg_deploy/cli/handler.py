@@ -40,7 +40,8 @@ class _Ending(NamedTuple):
 
 def _interrupted(words: Sequence[str]) -> _Ending:
     again = "run the command again"
-    if "train" in words and "--resume" not in words:  # it refuses to drop a checkpoint
+    command = next((word for word in words if not word.startswith("-")), "")
+    if command == "train" and "--resume" not in words:  # it refuses to drop a checkpoint
         again += ", with --resume if its training had begun"
     return _Ending(EXIT_INTERRUPTED, "interrupted", f"what was finished before is kept; {again}")
 

@@ -44,7 +44,13 @@ def load(
 
     Example: vgg-deploy load --weights VGG16_Weights.IMAGENET1K_V1 -o artifacts/vgg16
     """
-    from vgg_deploy.pipeline.load import LoadOptions, PreprocessingName, load_bundle
+    from vgg_deploy.pipeline.load import (
+        ASSUMED,
+        SIZE,
+        LoadOptions,
+        PreprocessingName,
+        load_bundle,
+    )
     from vgg_deploy.report.model_tables import preprocessing_text
 
     options = LoadOptions(
@@ -62,6 +68,10 @@ def load(
         print_json(bundle.manifest)
     else:
         spec = bundle.card.spec
+        if bundle.checkpoint.made_by.get(SIZE) == ASSUMED:
+            remark(
+                f"the weights do not tell their input size: {spec.size} px was taken, see --size"
+            )
         remark(
             f"made {out}: {spec.arch}, {spec.size} px, {spec.classes} classes; "
             f"images: {preprocessing_text(bundle.card.preprocessing)}"

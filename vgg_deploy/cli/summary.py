@@ -53,7 +53,7 @@ def summary(
     from vgg_deploy.model.summary import against, summarise
     from vgg_deploy.report.summary_tables import summary_tables, versus_table
 
-    if has_manifest(Path(arch)):
+    if arch not in ARCHS and has_manifest(Path(arch)):
         raise UsageError(
             f"{arch} is a bundle, summary takes an architecture", f"vgg-deploy inspect {arch}"
         )

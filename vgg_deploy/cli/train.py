@@ -55,9 +55,9 @@ _OF_THE_WEIGHTS = dict.fromkeys(
 )
 
 
-def _resuming(words: Sequence[str]) -> str | None:
+def _resuming(words: Sequence[str] | None) -> str | None:
     """The same command with --resume; of torchrun's own options nothing is known."""
-    if "WORLD_SIZE" in os.environ:
+    if "WORLD_SIZE" in os.environ or not words:
         return None
     more = [] if "--resume" in words else ["--resume"]
     return shown(shlex.join(["vgg-deploy", *words, *more]))

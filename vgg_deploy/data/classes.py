@@ -21,8 +21,12 @@ _UNSEEN = "__MACOSX"  # what macOS packs beside the files of an archive
 
 @dataclass(frozen=True, kw_only=True)
 class Aside:
-    """What is seen beside the images: other files by their ending, and lines for people."""
+    """What is seen beside the images: other files by their ending, and lines for people.
 
+    Only told are empty class folders, too, unless ``strict``: there they are refused.
+    """
+
+    strict: bool = True
     others: Counter[str] = field(default_factory=Counter)
     remarks: list[str] = field(default_factory=list)
 
@@ -34,18 +38,22 @@ class NoClasses(RefusedInput):
 def classes_in(folder: Path, aside: Aside) -> dict[str, list[Path]]:
     """Images by class, classes in the order of their names.
 
-    ``RefusedInput`` for fewer than two, and for a class folder without images.
+    ``NoClasses`` for fewer than two, else ``RefusedInput`` for a class folder without images.
     """
     found: dict[str, list[Path]] = {}
+    others: dict[str, Counter[str]] = {}
     for path in folders_in(folder):
         images, rest = images_below(path)
         if is_ours(path) or (not images and is_bundle(path)):
             aside.remarks.append(f"{shown(path)} is of vgg-deploy itself: not a class")
             continue
         aside.others.update(rest)
-        _require_class(path, images, rest)
-        found[path.name] = images
-    _refuse_empty(folder, found)
+        _require_name(path)
+        found[path.name], others[path.name] = images, rest
+    _refuse_bare(folder, found, others, strict=aside.strict)
+    for name in [name for name, images in found.items() if not images]:
+        aside.remarks.append(f"the class folder {shown(folder / name)} is empty: left out")
+        del found[name]
     if len(found) < 2:
         what = f"only one class, {next(iter(found))}" if found else "no class folders with images"
         raise NoClasses(
@@ -76,26 +84,34 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def _require_class(path: Path, images: Sequence[Path], rest: Mapping[str, int]) -> None:
+def _require_name(path: Path) -> None:
     if shown(path.name) != path.name:
         raise RefusedInput(
             f"the name of the class folder {shown(path)} is not UTF-8", "give it another name"
         )
-    if rest and not images:
-        raise RefusedInput(
-            f"{path} holds no image that can be read, only {listed(rest)}",
-            f"convert them to JPEG or PNG, or move the folder away; read are {' '.join(SUFFIXES)}",
-        )
 
 
-def _refuse_empty(folder: Path, found: Mapping[str, Sequence[Path]]) -> None:
-    empty = [name for name, images in found.items() if not images]
-    if empty:
-        refusal = RefusedInput if len(found) - len(empty) > 1 else NoClasses
-        raise refusal(
-            f"the class folder {folder / empty[0]} is empty",
-            "put its images there, or remove the folder",
-        )
+def _refuse_bare(
+    folder: Path,
+    found: Mapping[str, Sequence[Path]],
+    others: Mapping[str, Mapping[str, int]],
+    *,
+    strict: bool,
+) -> None:
+    """Refuse a folder without images that holds other files, and if ``strict`` one without any."""
+    refusal = RefusedInput if sum(map(bool, found.values())) > 1 else NoClasses
+    for name in (name for name, images in found.items() if not images):
+        if others[name]:
+            raise refusal(
+                f"{folder / name} holds no image that can be read, only {listed(others[name])}",
+                "convert them to JPEG or PNG, or move the folder away; read are "
+                f"{' '.join(SUFFIXES)}",
+            )
+        if strict:
+            raise refusal(
+                f"the class folder {folder / name} is empty",
+                "put its images there, or remove the folder",
+            )
 
 
 def listed(endings: Mapping[str, int]) -> str:

@@ -33,7 +33,7 @@ from vgg_deploy.data.image_tree import (
 )
 from vgg_deploy.data.images import read_as_stored, to_channels
 from vgg_deploy.data.squares import Geometry, Pixels, squared
-from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError, and_more, os_errors
+from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError, and_more
 from vgg_deploy.files import shown
 
 _IMBALANCED = 3.0  # largest class to smallest
@@ -110,13 +110,19 @@ def _splits(
 
 def _files_digest(tree: Tree) -> str:
     """What tells the images from others, wherever they lie: names and sizes, in hexadecimal."""
-    base = tree.base
-    with os_errors(f"read {shown(base)}"):
-        found = sorted((f.path.relative_to(base), f.path.stat().st_size) for f in tree.every)
+    found = sorted((f.path.relative_to(tree.base), _size(f.path)) for f in tree.every)
     digest = hashlib.sha256()
     for path, size in found:
-        digest.update(digest_of(path) + size.to_bytes(8, "big"))
+        digest.update(digest_of(path) + size.to_bytes(8, "big", signed=True))
     return digest.hexdigest()[:16]
+
+
+def _size(path: Path) -> int:
+    """In bytes; -1 where it cannot be read, as of a link that leads nowhere."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def _require_memory(count: int, geometry: Geometry) -> None:

@@ -68,20 +68,44 @@ def digest_of(path: Path) -> bytes:
     return hashlib.sha256(path.as_posix().encode("utf-8", "surrogateescape")).digest()
 
 
-def find_images(root: Path) -> Tree:
-    """The images below ``root``; ``RefusedInput`` for a folder that is no data set."""
+def find_images(root: Path, *, strict: bool = True) -> Tree:
+    """The images below ``root``; ``RefusedInput`` for a folder that is no data set.
+
+    Class folders that are empty are refused, too, or only told where not ``strict``.
+    """
     if not root.is_dir():
         raise RefusedInput(f"data set {shown(root)} is not a folder", "give one with one per class")
-    aside = Aside()
+    aside = Aside(strict=strict)
     with os_errors(f"read {shown(root)}"):
-        folders = _folders(root)
-        train, *rest = (_split(folders, names) for names in (_TRAINS, _TESTS, _VALIDATIONS))
-        own = [folder for folder in rest if folder]
-        if train and (own or _stands_alone(train, folders.values())):
-            return _with_splits(root, train, own, aside)
+        if splits := _split_folders(root):
+            return _with_splits(root, splits[0], splits[1:], aside)
         classes = classes_in(root, aside)
     _refuse_splits(root, classes, aside)
     return _shared(root, classes, aside)
+
+
+def holds_classes(root: Path, place: Path) -> bool:
+    """Whether ``place`` is, or lies in, a folder that holds the classes of the data set ``root``.
+
+    Those are its splits, the names that splits have among them, or itself. Links are followed.
+    """
+    ways = (place, *place.parents)
+    with os_errors(f"read {shown(root)}"):
+        beside = [p for p in ways if p.parent.exists() and p.parent.samefile(root)]
+        if any(p.name.lower() in (*_TRAINS, *_TESTS, *_VALIDATIONS) for p in beside):
+            return True
+        holders = _split_folders(root) or [root]
+        return any(p.samefile(holder) for p in ways if p.exists() for holder in holders)
+
+
+def _split_folders(root: Path) -> list[Path]:
+    """The folder to train with, then those of the other splits; none where there are classes."""
+    folders = _folders(root)
+    train, *rest = (_split(folders, names) for names in (_TRAINS, _TESTS, _VALIDATIONS))
+    own = [folder for folder in rest if folder]
+    if train and (own or _stands_alone(train, folders.values())):
+        return [train, *own]
+    return []
 
 
 def _shared(root: Path, classes: Mapping[str, list[Path]], aside: Aside) -> Tree:
@@ -116,10 +140,11 @@ def refuse_single(tree: Tree) -> None:
 def find_any_images(root: Path) -> Tree:
     """As ``find_images``; images that are not in two folders or more are of no class.
 
-    Those have no labels and are not split: they serve for training and for testing.
+    Those have no labels and are not split: they serve for training and for testing. Class folders
+    that are empty are only told: earlier versions trained beside them.
     """
     try:
-        return find_images(root)
+        return find_images(root, strict=False)
     except NoClasses:
         with os_errors(f"read {shown(root)}"):
             base = _split(_folders(root), _TRAINS) or root
@@ -161,7 +186,7 @@ def _with_splits(root: Path, train: Path, own: Sequence[Path], aside: Aside) -> 
 def _used(own: Sequence[Path], classes: Collection[str], aside: Aside) -> Sequence[Path]:
     """The splits that have classes; competitions hand out theirs without any."""
     used = [folder for folder in own if _has_classes(folder, classes)]
-    if len(used) > 1 and not _has_all(used[0], classes):
+    if len(used) > 1 and not _has_all(used[0], classes, strict=aside.strict):
         used.pop(0)
     for folder in own:
         if folder not in used:
@@ -183,9 +208,9 @@ def _has_classes(folder: Path, classes: Collection[str]) -> bool:
     return len(names) > 1 or bool(names & set(classes))
 
 
-def _has_all(folder: Path, classes: Collection[str]) -> bool:
+def _has_all(folder: Path, classes: Collection[str], *, strict: bool) -> bool:
     try:
-        return list(classes_in(folder, Aside())) == list(classes)
+        return list(classes_in(folder, Aside(strict=strict))) == list(classes)
     except RefusedInput:
         return False
 

@@ -33,14 +33,15 @@ def infer_spec(
     if first is None or first.ndim != 4:
         return spec
     spec = replace(spec, width=_width(spec, ours, first.shape[0]), channels=first.shape[1])
-    if sum(v.ndim == 4 for v in ours.values()) != sum(n for n, _ in spec.conv_arch):
-        return spec
-    fc = _matrices(spec, ours)
+    alike = sum(v.ndim == 4 for v in ours.values()) == sum(n for n, _ in spec.conv_arch)
+    fc = _matrices(spec, ours) if alike else _named(ours)
     if not fc:
         return spec
     spec = replace(spec, hidden=len(fc) - 1, classes=fc[-1].shape[0])
     if len(fc) > 1:
-        spec = replace(spec, fc_width=_one_width(spec, fc))
+        spec = replace(spec, fc_width=_one_width(spec, fc) if alike else fc[0].shape[0])
+    if not alike:
+        return spec
     spec = _placed(spec, fc[0].shape[1], size, head)
     if (side := spec.map_sizes[-1]) > 7 and slides(state):
         raise RefusedInput(
@@ -52,10 +53,8 @@ def infer_spec(
 
 def _matrices(spec: ModelSpec, ours: State) -> list[Tensor]:
     """Weights of the fully connected layers, first to last; none where some are damaged."""
-    found = [w for fc in fc_layers(2) if (w := ours.get(f"head.{fc}.weight")) is not None]
-    if found:
-        whole = "head.fc8.weight" in ours and all(w.ndim == 2 for w in found)
-        return found if whole else []
+    if any(f"head.{fc}.weight" in ours for fc in fc_layers(2)):
+        return _named(ours)
     if layers := classifier_layers(ours):
         outputs = ", ".join(str(ours[f"{layer}.weight"].shape[0]) for layer in layers)
         raise _unsupported(
@@ -70,6 +69,12 @@ def _matrices(spec: ModelSpec, ours: State) -> list[Tensor]:
         f"no fully connected layers of a known name{names}",
         "call them classifier.0, classifier.1 …, in their order",
     )
+
+
+def _named(ours: State) -> list[Tensor]:
+    """Those that have our names, if none is damaged and the last one is there."""
+    found = [w for fc in fc_layers(2) if (w := ours.get(f"head.{fc}.weight")) is not None]
+    return found if "head.fc8.weight" in ours and all(w.ndim == 2 for w in found) else []
 
 
 def _one_width(spec: ModelSpec, fc: list[Tensor]) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vgg_deploy.bundle import TRAINING, refuse_existing
+from vgg_deploy.data.image_tree import holds_classes
 from vgg_deploy.data.sources import is_folder
 from vgg_deploy.errors import RefusedInput, UsageError, os_errors
 from vgg_deploy.files import shown
@@ -29,7 +30,7 @@ _NAMES = (*_FILES, CURVES, CONFUSION, MISTAKES)
 
 
 def refuse_inside(root: Path, data: str) -> None:
-    """``UsageError`` where ``root`` is, or lies in, the folder of images ``data``.
+    """``UsageError`` where ``root`` is the folder of images ``data``, or lies among its classes.
 
     The pictures of the training would become images of a class, links followed.
     """
@@ -37,8 +38,10 @@ def refuse_inside(root: Path, data: str) -> None:
         return
     with os_errors(f"read {shown(root)}"):
         place = root.resolve()
-        if any(p.exists() and p.samefile(data) for p in (place, *place.parents)):
-            where = "is" if place == Path(data).resolve() else "lies in"
+        is_data = place.exists() and place.samefile(data)
+        inside = any(p.exists() and p.samefile(data) for p in place.parents)
+        if is_data or (inside and holds_classes(Path(data), place)):
+            where = "is" if is_data else "lies in"
             raise UsageError(
                 f"{shown(root)} {where} the folder of the images, {shown(data)}",
                 "choose a folder elsewhere with -o: its pictures would become images of a class",

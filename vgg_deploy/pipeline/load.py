@@ -27,6 +27,7 @@ from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing, unnamed_l
 
 PreprocessingName = Literal["imagenet", "scale"]
 PREPROCESSINGS: tuple[PreprocessingName, ...] = get_args(PreprocessingName)
+SIZE, ASSUMED = "size", "assumed"  # in made_by, where neither weights nor options say it
 _FILE_ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -70,6 +71,7 @@ def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> B
             "labels": "given" if options.labels else "own",
             **({"preprocessing": options.preprocessing} if options.preprocessing else {}),
             **({"ceil_mode": "True"} if options.ceil_mode else {}),
+            **({SIZE: ASSUMED} if _assumes_size(options, card.spec) else {}),
             **versions("vgg-deploy", "torch", "safetensors"),
         },
     )
@@ -77,6 +79,12 @@ def load_bundle(root: Path, options: LoadOptions, *, replace: bool = False) -> B
         root, card, draft, lambda path: save_checkpoint(path, card, loaded.state), replace=replace
     )
     return bundle
+
+
+def _assumes_size(options: LoadOptions, spec: ModelSpec) -> bool:
+    """Whether nothing tells the input size: a map of 1×1 may be a global average of any other."""
+    unsaid = spec.head == "gap" or spec.map_sizes[-1] == 1
+    return options.size is None and unsaid and not has_card(Path(options.weights))
 
 
 def _read(options: LoadOptions) -> Loaded:
@@ -94,13 +102,14 @@ def _read(options: LoadOptions) -> Loaded:
     spec = infer_spec(
         state, options.arch, size=options.size, head=options.head, ceil_mode=options.ceil_mode
     )
+    fits = fitted(spec, state, source=str(path))  # a wrong --arch before what would follow from it
     _same_classes(options, spec)
     card = ModelCard(
         spec=spec,
         preprocessing=_preprocessing(spec, options.preprocessing),
         labels=_labels(options, spec.classes),
     )
-    return Loaded(card, fitted(spec, state, source=str(path)), str(path))
+    return Loaded(card, fits, str(path))
 
 
 def _said(options: LoadOptions, loaded: Loaded) -> Loaded:

@@ -11,7 +11,7 @@ from vgg_deploy.data.fashion_mnist import find_fashion_mnist
 from vgg_deploy.errors import TrainingDiverged, VggDeployError, unknown_choice
 from vgg_deploy.pipeline.untrained import untrained_bundle, untrained_card
 from vgg_deploy.spec import ModelCard, ModelSpec
-from vgg_deploy.train.options import TrainOptions
+from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import METRICS_FILE
 
 RANDOM = "He-normal, seed 0"
@@ -110,7 +110,8 @@ def _trained(name: str, folder: Path, options: TrainOptions) -> tuple[Bundle, fl
         data=data,
         options=options,
     )
-    bundle = train_bundle(folder, request, replace=True, reuse=True)
+    control = RunControl(resume="may")
+    bundle = train_bundle(folder, request, replace=True, reuse=True, control=control)
     lines = (folder / TRAINING / METRICS_FILE).read_text(encoding="utf-8").splitlines()
     return bundle, max(float(json.loads(line)["test_accuracy"]) for line in lines)
 

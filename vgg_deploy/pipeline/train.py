@@ -77,7 +77,8 @@ def train_process(
     from vgg_deploy.train.distributed import is_main
 
     watch = (watch if is_main() else None) or Silent()
-    if is_main():  # before the images are decoded
+    begins = is_main() and control.resume == "no"
+    if begins and not reuse:  # before the images are decoded
         refuse_inside(root, request.data)
     if is_main() and not reuse:
         refuse_existing(root, replace=replace, make=False, own=(TRAINING,))
@@ -86,6 +87,8 @@ def train_process(
     if reuse and (old := _valid(root, plan.card, key)):
         watch.say(f"train: reused {old.checkpoint.path}, nothing it depends on has changed")
         return old
+    if begins and reuse:
+        refuse_inside(root, request.data)
     control = dataclasses.replace(control, keep_unfinished="same" if replace else "all")
     if not is_main():
         _trained(plan, request, root, watch, control)

@@ -27,7 +27,7 @@ _FOLLOW: Mapping[str, tuple[str, ...]] = {
     "data": ("card.labels", "card.spec.classes", "card.spec.channels", "card.preprocessing."),
     "start": ("card.",),  # the network is that of the weights
 }
-_OPTIONS_OF_SPEC = ("arch", "width", "size", "head", "fc_width", "ceil_mode")
+_OPTIONS_OF_SPEC = ("arch", "width", "size", "head", "fc_width", "hidden", "ceil_mode")
 _NAMES = {"data": "--data", "start": "--from", "card.labels": "classes"}
 _DIGITS = 12  # of a digest
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from vgg_deploy.data.dataset import Dataset, held_out
-from vgg_deploy.errors import UsageError
+from vgg_deploy.errors import Interrupted, UsageError
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.auto_batch import fitting, refused
 from vgg_deploy.train.distributed import World, joined, local_device
@@ -36,6 +36,8 @@ from vgg_deploy.train.stop import StopWish
 from vgg_deploy.train.store import Store, digest_of
 
 __all__ = ["BEST_FILE", "LAST_FILE", "METRICS_FILE", "Start", "train"]
+
+_TOLD_ON = 1000  # test images that give the accuracy before the first step: enough to see it
 
 
 @dataclass(frozen=True)
@@ -171,9 +173,18 @@ def _tell_start(run: Run, start: Start) -> None:
     """The accuracy to improve on; a last layer that begins afresh has none worth telling."""
     if not any(name.startswith(LAST_LAYER) for name in start.state):
         return
-    trainer = run.trainer
-    found = evaluate(trainer.deployed, run.test, trainer.preprocessing, trainer.world)
-    run.listener.on_note(f"before the first step: test {found.accuracy:.4f}")
+    trainer, images = run.trainer, run.test.first(_TOLD_ON)
+    part = f" on the first {len(images):,} test images" if len(images) < len(run.test) else ""
+
+    def between() -> None:  # of several processes none may stop alone: the first step does that
+        if run.stop.signal and trainer.world.size == 1:
+            raise Interrupted(
+                f"stopped by {run.stop.signal} before the first step",
+                "there was nothing to save yet: run the command again",
+            )
+
+    found = evaluate(trainer.deployed, images, trainer.preprocessing, trainer.world, between)
+    run.listener.on_note(f"before the first step: test {found.accuracy:.4f}{part}")
 
 
 def _plan(run: Run) -> RunPlan:

@@ -37,6 +37,11 @@ class Images:
         """Copies of the images ``chosen`` (int64, of 0..N-1)."""
         return self.pixels[chosen if self.places is None else self.places[chosen]]
 
+    def first(self, count: int) -> Images:
+        """The first so many images, without a copy of them."""
+        places = None if self.places is None else self.places[:count]
+        return Images(self.pixels, self.labels[:count], places)
+
     def where(self, marked: torch.Tensor) -> Images:
         """The images that are marked (bool ``[N]``), in their order, without a copy of them."""
         places = marked.nonzero().flatten()
