@@ -119,12 +119,12 @@ def test_memory_is_what_may_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
 
 LIMITED = """
 import json, os, sys, time
-with open(sys.argv[1], "w") as group:
-    group.write(str(os.getpid()))
 from vgg_deploy import cgroup, environment
 from vgg_deploy.bench.load import between, look, throttled_share
 from vgg_deploy.train.hardware import tuned
 import torch
+with open(sys.argv[1], "w") as group:
+    group.write(str(os.getpid()))
 before, end = look(), time.monotonic() + 1
 while time.monotonic() < end:
     pass
@@ -151,9 +151,10 @@ def test_the_kernels_own_limit_is_seen(group: Path) -> None:
     (group / "cpu.cfs_period_us").write_text("50000")
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(group / "cgroup.procs")],
-        capture_output=True, text=True, check=True,
+        capture_output=True, text=True, check=True, timeout=120,
         env={k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"},
     )  # fmt: skip
     cores, usable, threads, share = json.loads(done.stdout)
-    assert (cores, usable, threads) == (0.2, 1, 1)
+    assert cores == min(0.2, cgroup.cores() or 0.2)
+    assert (usable, threads) == (1, 1)
     assert share > 0.5

@@ -16,7 +16,8 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"data"},
     # whether the file itself has the labels that the app gets
     "embed": {"embed", "bundle", "verify.said"},
-    "bundle": {"manifest"},
+    "replacing": {"manifest"},
+    "bundle": {"manifest", "replacing"},
     "train": {"train", "model", "data", "bundle"},
     "export": {"export", "model", "data", "bundle"},
     "precision": {"precision", "data", "bundle"},
@@ -44,7 +45,7 @@ EXCEPTIONS = {
     "backends/torch_gpu.py": {"model"},
 }
 for row in ALLOWED.values():  # a bundle's records come with it
-    row.update({"manifest"} if "bundle" in row else ())
+    row.update({"manifest", "replacing"} if "bundle" in row else ())
 ALLOWED["report"] |= {"bench.capacity"}
 ALLOWED["cli"] |= {"embed", "bench.capacity"}
 

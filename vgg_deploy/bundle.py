@@ -6,7 +6,6 @@ replaced atomically under a lock, so that two commands may write to one bundle.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +15,10 @@ from vgg_deploy.artifact import Artifact, Format, Precision
 from vgg_deploy.errors import (
     DigestMismatch,
     RefusedInput,
-    VggDeployError,
     os_errors,
     unknown_choice,
 )
-from vgg_deploy.files import line_endings, remove, sha256_of, staged
+from vgg_deploy.files import line_endings, sha256_of, staged
 from vgg_deploy.golden import FOLDER as GOLDEN_FOLDER
 from vgg_deploy.golden import problem_of, record_of
 from vgg_deploy.manifest import (
@@ -38,12 +36,8 @@ from vgg_deploy.manifest import (
     spare_line_endings,
     written,
 )
+from vgg_deploy.replacing import drop_records, refuse_existing, replaced
 from vgg_deploy.spec import ModelCard
-
-TRAINING = "training"  # folder of a run inside the bundle
-# Of a bundle's model, beside its artifacts: results, golden vectors, the training run, reports.
-_RECORDS = ("results", GOLDEN_FOLDER, TRAINING, "report.html", "report.md", "report.json")
-_CHECKPOINTS = f"{TRAINING}/checkpoints"  # of a run that was interrupted
 
 
 @dataclass(frozen=True)
@@ -228,81 +222,10 @@ def create_bundle(
         with locked(root):
             refuse_existing(root, replace=replace, own=own)  # another command may have come first
             replaces = has_manifest(root)
-            before = _replaced(root)
+            before = replaced(root)
             put_in_place(root, manifest, (partial, target))
             drop_files(root, before, manifest.artifacts)
             spare_line_endings(root)
             if replaces:
-                _drop_records(root, own)
+                drop_records(root, own)
     return Bundle(root, manifest), artifact
-
-
-def _drop_records(root: Path, own: Collection[str]) -> None:
-    """Remove what was measured and told of an earlier checkpoint: all that can be removed."""
-    errors: list[VggDeployError] = []
-    for name in _RECORDS:
-        if name not in own:
-            try:
-                remove(root / name)
-            except VggDeployError as error:
-                errors.append(error)
-    if errors:
-        raise RefusedInput(
-            f"{root} is made, but a record of the model before stays: {errors[0].cause}",
-            "remove it yourself",
-        ) from errors[0]
-
-
-def _replaced(root: Path) -> tuple[Artifact, ...]:
-    """What a new bundle takes the place of; a manifest that cannot be read names no files."""
-    try:
-        return read_manifest(root).artifacts if has_manifest(root) else ()
-    except VggDeployError:
-        return ()
-
-
-def refuse_existing(
-    root: Path, *, replace: bool, make: bool = True, own: Collection[str] = ()
-) -> None:
-    """Refuse, before any work is done, a place where a new bundle must not go.
-
-    ``own`` are folders that the maker may have left there itself.
-    """
-    if any(parent.exists() and not parent.is_dir() for parent in root.parents):
-        raise RefusedInput(f"{root} lies below a file", "choose another folder with -o")
-    if root.exists() and not root.is_dir():
-        raise RefusedInput(f"{root} is a file, not a folder", "choose a folder with -o")
-    if has_manifest(root) and not replace:
-        raise RefusedInput(
-            f"{root} already is a bundle", "choose another folder with -o, or add --replace"
-        )
-    if strangers := _strangers(root, own):
-        more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
-        raise RefusedInput(
-            f"{root} is no bundle, but holds {strangers[0]}{more}, as a bundle would",
-            "choose another folder with -o, or move that away: it would be overwritten",
-        )
-    if not own and any((root / _CHECKPOINTS).glob("step-*")):
-        raise RefusedInput(
-            f"{root} holds a training that was interrupted",
-            f"go on with vgg-deploy train --resume, or delete {root / TRAINING}",
-        )
-    existing = next(p for p in (root, *root.absolute().parents) if p.exists())
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise RefusedInput(
-            f"{existing} cannot be written to",
-            "choose another folder with -o, or change its rights",
-        )
-    if make:
-        with os_errors(f"write to {root}"):
-            root.mkdir(parents=True, exist_ok=True)
-
-
-def _strangers(root: Path, own: Collection[str]) -> list[str]:
-    """What would be overwritten or removed some day in a folder that is no bundle."""
-    if not root.is_dir() or has_manifest(root):
-        return []
-    names = sorted(path.name for path in root.iterdir())
-    ours = (MANIFEST, *_RECORDS)
-    taken = [n for n in names if n in ours or n.startswith(("checkpoint.", "model."))]
-    return [name for name in taken if name not in own]

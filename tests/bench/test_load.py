@@ -81,8 +81,16 @@ def test_of_a_process_that_is_kept_to_some_cores_only_these_count(
 
 def test_a_process_that_was_moved_meanwhile_is_not_told() -> None:
     one, other = (replace(at(wall, 5, 1), cores=frozenset({wall})) for wall in (0, 1))
-    assert between(one, other) is None
-    assert between(one, replace(other, cores=one.cores)) is not None
+    moved, stayed = between(one, other), between(one, replace(other, cores=one.cores))
+    assert cores_of_others(stayed) is not None
+    assert cores_of_others(moved) is None
+    assert cores_of_others(together([stayed, moved])) is None
+
+
+def test_that_a_limit_stopped_a_process_is_told_though_it_was_moved() -> None:
+    before = replace(at(0, 5, 1), cores=frozenset({0}), periods=10)
+    after = replace(at(1, 5, 1), cores=frozenset({1}), periods=20, stopped=5)
+    assert throttled_share(between(before, after)) == 0.5
 
 
 @LINUX

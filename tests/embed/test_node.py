@@ -82,7 +82,9 @@ def test_what_the_package_exports_can_be_imported(app: Path) -> None:
 
 def some_cmyk() -> Image.Image:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 4), np.uint8)
-    return Image.fromarray(pixels, "CMYK").resize((40, 30), Image.Resampling.BICUBIC)
+    return Image.frombytes("CMYK", (4, 3), pixels.tobytes()).resize(
+        (40, 30), Image.Resampling.BICUBIC
+    )
 
 
 @pytest.mark.parametrize("kind", ["adobe.jpg", "ycck.jpg", "plain.jpg", "turned.jpg", "lzw.tiff"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -317,3 +319,21 @@ def test_an_edited_manifest_makes_no_app(bundle: Bundle, tmp_path: Path, key: st
     with pytest.raises(DigestMismatch, match=f"holds other {key} than the bundle's card"):
         embed_bundle(open_bundle(bundle.root), tmp_path / "app", EmbedOptions(target="node"))
     assert not (tmp_path / "app").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["Katze", "Hund"], ""),
+        (["dog", "cat"], "in another order"),
+        (["cat"], "1 labels for 2 classes"),
+    ],
+)
+def test_the_python_app_takes_translated_labels_but_not_another_order(
+    two_classes: Path, tmp_path: Path, labels: list[str], said: str
+) -> None:
+    embed_bundle(open_bundle(two_classes), tmp_path / "app", EmbedOptions(target="python"))
+    (tmp_path / "app/labels.json").write_text(json.dumps(labels), encoding="utf-8")
+    load = runpy.run_path(str(tmp_path / "app/classifier.py"))["Classifier"]
+    with pytest.raises(ValueError, match=said) if said else nullcontext():
+        assert load(tmp_path / "app").labels == labels

@@ -8,8 +8,10 @@ from pathlib import PurePosixPath
 import pytest
 
 from vgg_deploy.artifact import Format
+from vgg_deploy.backends.base import Missing
+from vgg_deploy.backends.tensorrt import TensorRt
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError
+from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError, VggDeployError
 from vgg_deploy.pipeline.cells import Selection, plan, selection_of
 
 
@@ -87,3 +89,30 @@ def test_a_precision_without_a_file_is_refused(
 ) -> None:
     with pytest.raises(kind, match=cause):
         plan(in_both(two_formats), selection_of(backends, None, [precision]))
+
+
+@pytest.mark.parametrize(
+    ("backends", "precisions", "remedy"),
+    [
+        (["trt"], ["int8"], "--flavour tensorrt --precision int8"),
+        (["trt-rtx"], ["int8"], "--flavour tensorrt-rtx --precision int8"),
+        (["trt"], ["tf32"], "--flavour tensorrt --precision tf32"),
+        (["ort-cpu", "trt"], ["int8"], "--flavour tensorrt --precision int8"),
+    ],
+)
+def test_an_engine_that_is_not_built_is_to_be_built(
+    backends: list[str],
+    precisions: list[str],
+    remedy: str,
+    two_formats: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bundle, selection = in_both(two_formats), selection_of(backends, None, precisions)
+    lacking = Missing("no TensorRT here", "install it")
+    monkeypatch.setattr(TensorRt, "probe", lambda _: lacking)
+    with pytest.raises(BackendNotAvailable, match="no TensorRT here"):
+        plan(bundle, selection)
+    monkeypatch.setattr(TensorRt, "probe", lambda _: None)
+    with pytest.raises(RefusedInput, match=f"no {precisions[0]} engine for it") as caught:
+        plan(bundle, selection)
+    assert caught.value.remedy == f"make it: vgg-deploy build {bundle.root} {remedy}"

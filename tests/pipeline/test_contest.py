@@ -122,6 +122,9 @@ def test_likeness() -> None:
     other = replace(base, precision="int8")
     assert unlike(base, other) == "precision fp32 and int8"
     assert unlike(base, other, across_precisions=True) == ""
+    tensor_cores = replace(base, precision="tf32", modes={"tf32": "on"})
+    assert unlike(base, tensor_cores) == "precision fp32 and tf32"
+    assert unlike(base, tensor_cores, across_precisions=True) == ""
     elsewhere = replace(other, device="cpu")
     assert unlike(base, elsewhere, across_precisions=True) == "device cuda and cpu"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import onnx
 import pytest
@@ -12,7 +13,7 @@ from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.export.baked import EmbeddedOptions
-from vgg_deploy.manifest import Draft
+from vgg_deploy.manifest import Draft, save_manifest
 from vgg_deploy.pipeline.export import export_bundle, export_files
 from vgg_deploy.pipeline.watch import Silent
 from vgg_deploy.precision.options import CalibrationOptions
@@ -107,3 +108,29 @@ def test_what_is_made_again_in_the_same_call_is_not_dropped(tiny_bundle: Bundle)
     assert done.gone == ["model.int8.embedded.onnx"]
     assert done.dropped == []
     assert any(text.startswith("dropped, ") for text in watch.said)
+
+
+def test_how_a_precision_was_measured_outlives_the_fp32_file_it_was_made_from(
+    tiny_bundle: Bundle,
+) -> None:
+    """Another version of torch or numpy makes the fp32 file again, with other bytes."""
+
+    def other_bytes(model: onnx.ModelProto) -> None:
+        model.doc_string = "of an earlier version"
+
+    old = with_changed_onnx(export_bundle(tiny_bundle, ("onnx",))[0], other_bytes)
+    old = export_bundle(old, precisions=("int8",), calibration=FEW)[0]
+    stale = [
+        replace(a, made_by={**a.made_by, "torch": "1.0"}) if a.precision == "fp32" else a
+        for a in old.artifacts
+    ]
+    save_manifest(old.root, replace(old.manifest, artifacts=tuple(stale)))
+    done = export_files(open_bundle(old.root), precisions=("int8",))
+    assert done.gone == ["model.int8.onnx"]
+    again, before = done.bundle.find("onnx", "int8"), old.find("onnx", "int8")
+    assert again is not None
+    assert before is not None
+    assert again.parent != before.parent
+    assert again.made_by["calibration_images"] == "8"
+    assert again.made_by["calibration_data"] == before.made_by["calibration_data"]
+    assert again.made_by["calibration_wanted"] == "sample"

@@ -395,6 +395,19 @@ def test_the_pictures_that_were_drawn_are_named(tmp_path: Path, wrong: int) -> N
     assert sorted(named.split(", ")) == sorted(p.name for p in tmp_path.glob("*.png"))
 
 
+def test_the_title_of_pictures_without_a_kept_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Evaluation(labels=("a", "b"), confusion=((1, 2), (0, 4)), mistakes=2, worst=())
+    jsonio.save(tmp_path / "evaluation.json", found)
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    titles: list[str] = []
+    monkeypatch.setattr(pictures, "curves_png", lambda *_: None)
+    monkeypatch.setattr(pictures, "confusion_png", lambda *given: titles.append(given[-1]))
+    pictures.draw_training(tmp_path, load_dataset("sample").test, Heard())
+    assert titles == ["2 mistakes in 7 test images"]
+
+
 def test_pictures_and_event_files(tmp_path: Path) -> None:
     from tensorboardX.proto.event_pb2 import Event
 

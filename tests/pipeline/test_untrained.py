@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from vgg_deploy.bundle import TRAINING
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.model.checkpoint import load_model
 from vgg_deploy.pipeline.untrained import random_state, untrained_bundle, untrained_card
+from vgg_deploy.replacing import TRAINING
 from vgg_deploy.spec import ModelSpec
 
 SPEC = ModelSpec.named("vgg11", width=0.25, size=32, channels=1, classes=10, fc_width=64)

@@ -25,5 +25,5 @@ def test_speed_is_measured_beside_torch_and_kept(
     assert len(report.ratios) == 4
     assert "as fast as torch eager fp32" in capsys.readouterr().out
     unlike = ["-o", str(out), "--no-speed", "--trained", str(tiny_bundle.root)]
-    assert bench_int8.main(unlike) == 2, "this bundle does not say what it was trained on"
+    assert bench_int8.main(unlike) == 3, "this bundle does not say what it was trained on"
     assert jsonio.load(bench_int8.Report, out) == report

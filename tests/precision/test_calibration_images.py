@@ -24,7 +24,7 @@ from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.manifest import save_manifest
 from vgg_deploy.precision import CalibrationOptions, convert, quantize
 from vgg_deploy.precision.calibration import BATCH, batches, calibration_set, source_of
-from vgg_deploy.precision.convert import images_to_run
+from vgg_deploy.precision.convert import completed, images_to_run
 
 
 def test_other_images_make_another_file(bundle: Bundle) -> None:
@@ -161,11 +161,21 @@ def test_an_export_that_names_nothing_keeps_the_images_and_their_number(
         assert not reused
         assert again.sha256 == made.sha256, "made again, it is made of the same"
         assert again.made_by == made.made_by
-        own, other, _ = convert(own, precision, CalibrationOptions(data="sample"))
-        assert other.made_by["calibration_images"] == "12", "the number was not named"
-        assert other.made_by["calibration_data"] == "sample train"
-        own, own_data, reused = convert(own, precision, CalibrationOptions(images=12))
-        assert (own_data, reused) == (other, True)
+        assert convert(own, precision, CalibrationOptions(data=folder))[1:] == (again, True)
+
+
+def test_the_number_of_images_is_not_taken_over_to_other_data(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    own = with_card(bundle, dataset="sample")
+    own = convert(own, "fp16", CalibrationOptions(data="sample", images=12))[0]
+    for same in (CalibrationOptions(data="sample"), CalibrationOptions(data_dir=tmp_path)):
+        assert completed(own, "fp16", same).images == 12
+    folder = str(photos(tmp_path / "photos", 1))
+    assert completed(own, "fp16", CalibrationOptions(data=folder)).images is None
+    own = convert(own, "fp16", CalibrationOptions(data=folder, images=12))[0]
+    for other in (CalibrationOptions(data="sample"), CalibrationOptions(data_dir=tmp_path)):
+        assert completed(own, "fp16", other).images is None
 
 
 def test_where_nothing_is_there_it_is_128_images(bundle: Bundle) -> None:

@@ -95,7 +95,9 @@ def test_an_upright_line_stands_at_the_epoch_that_was_kept(
     assert "label smoothing" in figures[0].get_suptitle()
 
 
-@pytest.mark.parametrize(("held", "said"), [("0", ""), ("600", ", 600 more held out")])
+@pytest.mark.parametrize(
+    ("held", "said"), [("0", ". Test"), ("unknown", ". Test"), ("600", ", 600 more held out")]
+)
 def test_the_report_says_what_it_was_trained_on(sample: Bundle, held: str, said: str) -> None:
     made_by = {"train_images": "5400", "validation_images": held, "dataset": "shoes"}
     checkpoint = replace(sample.checkpoint, made_by={**sample.checkpoint.made_by, **made_by})

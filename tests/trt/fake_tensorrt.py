@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from tests.trt.fake_cuda import FakeDriver
 from tests.trt.fake_runtime import (
@@ -282,7 +283,11 @@ class _Parser:
         self.objects, self.network = objects, network
 
     def parse(self, content: bytes) -> bool:
-        graph = onnx.load_from_string(content).graph
+        try:
+            graph = onnx.load_from_string(content).graph
+        except DecodeError:
+            self.bad, self.num_errors = [-1], 1
+            return False
         stored = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.INT8}
         refused = stored if self.objects.fake.name == "8.6" else set()
         self.bad = [
@@ -295,5 +300,6 @@ class _Parser:
 
     def get_error(self, index: int) -> Any:
         at = self.bad[index]
-        error = SimpleNamespace(node=lambda: at, desc=lambda: "No importer registered for op: Det")
+        said = "No importer registered for op: Det" if at >= 0 else "Failed to parse the ONNX model"
+        error = SimpleNamespace(node=lambda: at, desc=lambda: said)
         return self.objects.guarded("ParserError", error)

@@ -24,6 +24,14 @@ def send(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
+@pytest.fixture(autouse=True)
+def default_handler() -> Iterator[None]:
+    """Ctrl-C as Python has it: a suite that a shell started with ``&`` ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def terminated() -> Iterator[list[int]]:
     """Somebody else's handler of SIGTERM, which raises nothing, and what it heard."""

@@ -150,7 +150,7 @@ def test_notes_without_products_get_them_from_the_onnx_file(bundle: Bundle) -> N
     bundle, engine, _ = built(bundle, fake_of("11"))
     onnx = bundle.find("onnx")
     assert onnx is not None
-    names = product_names(bundle.path(onnx))
+    names = product_names(bundle.path(onnx).read_bytes())
     assert len(names) == bundle.card.spec.weight_layers
     made = read_notes(bundle, engine)
     assert made.products == names

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tests.trt.test_session import BATCH, EXACT, opened
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
 from vgg_deploy.errors import BackendNotAvailable, UsageError, VggDeployError
+from vgg_deploy.manifest import Draft
 from vgg_deploy.trt import build
 from vgg_deploy.trt.failure import build_failure
 from vgg_deploy.trt.log import Log
@@ -90,6 +92,34 @@ def test_a_build_ends_in_two_lines_and_leaves_nothing(
     assert re.match(f"vgg-deploy: error: could not {said}", cause), cause
     assert re.match(r"  remedy: \w", remedy), remedy
     assert sorted(p.name for p in bundle.root.iterdir() if p.name != ".build.lock") == before
+
+
+def test_an_onnx_file_that_is_none_is_refused_by_the_parser(
+    bundle: Bundle,
+    fake: Fake,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain = bundle.find("onnx")
+    assert plain is not None
+    draft = Draft(
+        format="onnx",
+        precision="fp32",
+        input=plain.input,
+        output=plain.output,
+        parent=plain.parent,
+        made_by=plain.made_by,
+    )
+
+    def rubbish(path: Path) -> None:
+        path.write_bytes(b"\xff rubbish")
+
+    bundle.add(draft, rubbish)
+    monkeypatch.setattr(build, "find_place", lambda _: place_of(fake))
+    assert main(["build", str(bundle.root)]) == FILE
+    *_, cause, remedy = capsys.readouterr().err.splitlines()
+    assert "does not take model.fp32.onnx: Failed to parse the ONNX model" in cause
+    assert "export the ONNX again" in remedy
 
 
 def test_a_gpu_that_rtx_refuses_to_build_for(bundle: Bundle) -> None:

@@ -47,7 +47,7 @@ def changed_modes(a: Traits, b: Traits) -> dict[str, tuple[str, str]]:
 def unlike(a: Traits, b: Traits, *, across_precisions: bool = False) -> str:
     """The first thing in which they differ: ``precision fp32 and int8``; empty when alike.
 
-    ``across_precisions``: that they compute in other ones is what is being compared.
+    ``across_precisions``: that they compute in other ones is what is being compared; TF32 is one.
     """
     pairs: list[tuple[str, object, object]] = [
         (name, getattr(a, name), getattr(b, name))
@@ -56,5 +56,6 @@ def unlike(a: Traits, b: Traits, *, across_precisions: bool = False) -> str:
     ]
     if a.threads and b.threads:  # older results do not know theirs
         pairs.append(("threads", a.threads, b.threads))
-    pairs += [(mode, a.modes.get(mode, "off"), b.modes.get(mode, "off")) for mode in _MODES]
+    modes = [mode for mode in _MODES if not (mode == "tf32" and across_precisions)]
+    pairs += [(mode, a.modes.get(mode, "off"), b.modes.get(mode, "off")) for mode in modes]
     return next((f"{name} {one} and {other}" for name, one, other in pairs if one != other), "")

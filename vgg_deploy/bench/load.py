@@ -6,11 +6,12 @@ some cores only is alone there, whatever the others do.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from vgg_deploy import cgroup
@@ -76,12 +77,16 @@ def _kept_to(rows: Collection[str]) -> frozenset[int]:
 
 
 def between(before: Load | None, after: Load | None) -> Load | None:
-    """What was spent from one look to the next; None where one of them is, or of other cores."""
-    if before is None or after is None or before.cores != after.cores:
+    """What was spent from one look to the next; None where one of them is.
+
+    ``busy`` is no number where the looks were at other cores.
+    """
+    if before is None or after is None:
         return None
     names = [field.name for field in fields(Load) if field.name != "cores"]
     spent = {name: getattr(after, name) - getattr(before, name) for name in names}
-    return Load(**spent, cores=after.cores)
+    load = Load(**spent, cores=after.cores)
+    return load if before.cores == after.cores else replace(load, busy=math.nan)
 
 
 def together(spans: Sequence[Load | None]) -> Load | None:
@@ -100,7 +105,7 @@ def together(spans: Sequence[Load | None]) -> Load | None:
 
 def cores_of_others(spent: Load | None) -> float | None:
     """Cores that other programs kept busy meanwhile; None where it cannot be told."""
-    if spent is None or spent.wall < LEAST_S:
+    if spent is None or spent.wall < LEAST_S or math.isnan(spent.busy):
         return None
     return max(0.0, spent.busy - spent.own) / spent.wall
 

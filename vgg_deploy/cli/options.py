@@ -170,7 +170,7 @@ CalibrationImagesOption = Annotated[
     int | None,
     typer.Option(
         help="How many images to measure on, and as many again to compare on. Default: as many "
-        "as for the file that is there, else 128."
+        "as for the file that is there of the same data, else 128."
     ),
 ]
 BackendsOption = Annotated[

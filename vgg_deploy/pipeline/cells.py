@@ -181,11 +181,28 @@ def _check_precisions(bundle: Bundle, cells: Sequence[Cell], selection: Selectio
         if any(cell.subject.precision == name for cell in cells):
             continue
         if any(artifact.precision == name for artifact in bundle.artifacts):
-            raise _no_pair([name], selection.backends, "--precision")
+            unbuilt = _unbuilt(bundle, name, selection.backends)
+            raise unbuilt or _no_pair([name], selection.backends, "--precision")
+        if name == "tf32" and (unbuilt := _unbuilt(bundle, name, selection.backends)):
+            raise unbuilt
         raise RefusedInput(f"{bundle.root} holds no {name} file", _how_to_get(bundle.root, name))
     for backend in selection.backends if selection.precisions else ():
         if all(cell.backend.name != backend for cell in cells):
-            raise _no_pair(selection.precisions, [backend], "--precision")
+            unbuilt = _unbuilt(bundle, selection.precisions[0], [backend])
+            raise unbuilt or _no_pair(selection.precisions, [backend], "--precision")
+
+
+def _unbuilt(
+    bundle: Bundle, precision: Precision, backends: Sequence[str]
+) -> VggDeployError | None:
+    """The error for a backend of engines, which opens every precision once one is built."""
+    for backend in map(get_backend, backends):
+        if getattr(backend, "flavour", None):
+            cause = f"the bundle holds no {precision} engine for it"
+            remedy = f"{how_for(bundle, backend, 'engine')} --precision {precision}"
+            lacking = backend.probe() or Missing(cause, remedy)
+            return _asked_for(Cell(backend, None, lacking), lacking)
+    return None
 
 
 def _how_to_get(root: Path, precision: Precision) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vgg_deploy.bundle import TRAINING, refuse_existing
 from vgg_deploy.data.image_tree import holds_classes
 from vgg_deploy.data.sources import is_folder
 from vgg_deploy.errors import RefusedInput, UsageError, os_errors
 from vgg_deploy.files import shown
 from vgg_deploy.manifest import has_manifest
 from vgg_deploy.pipeline.pictures import CONFUSION, CURVES, MISTAKES
+from vgg_deploy.replacing import TRAINING, refuse_existing
 from vgg_deploy.train.outcome import (
     BEST_FILE,
     EVALUATION_FILE,

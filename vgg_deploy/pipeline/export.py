@@ -98,12 +98,15 @@ def export_files(
     if embedded is not None:
         _check_embedded(bundle, formats, embedded)
     done = Exported(bundle=bundle)
+    wanted = [cast("Precision", name) for name in dict.fromkeys(precisions) if name != "fp32"]
+    asked = calibration or CalibrationOptions()
+    before = {name: completed(bundle, name, asked) for name in wanted}
     _plain(done, formats, watch)
-    for name in dict.fromkeys(precisions):
-        if name == "fp32":
-            continue  # the plain file, made above
+    for name in wanted:
+        # A new fp32 file takes with it what was made from the old one, not how that was made.
+        options = asked if done.bundle.find("onnx", name) else before[name]
         try:
-            done.took(*_converted(done.bundle, cast("Precision", name), calibration, watch), watch)
+            done.took(*_converted(done.bundle, name, options, watch), watch)
         except VggDeployError as error:
             done.failed_at(name, error, watch)
     done.bundle = make_golden(done.bundle, watch)
@@ -168,11 +171,11 @@ def _embedded(
 def _converted(
     bundle: Bundle,
     precision: Precision,
-    calibration: CalibrationOptions | None,
+    calibration: CalibrationOptions,
     watch: Watcher,
 ) -> tuple[Bundle, Artifact, bool]:
     what = f"convert to {precision}"
-    options = completed(bundle, precision, calibration or CalibrationOptions())
+    options = completed(bundle, precision, calibration)
     images = images_to_run(precision, options)
     if images:
         watch.begin(what, images, "images")

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from vgg_deploy.bundle import TRAINING
 from vgg_deploy.errors import os_errors
 from vgg_deploy.manifest import has_manifest
 from vgg_deploy.pipeline.board import EVENTS
 from vgg_deploy.pipeline.board import FOLDER as BOARD
 from vgg_deploy.pipeline.pictures import CONFUSION, CURVES, MISTAKES
+from vgg_deploy.replacing import TRAINING
 from vgg_deploy.train.outcome import PROFILE_FILE, EpochRow, Listener, RunPlan
 
 

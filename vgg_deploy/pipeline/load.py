@@ -7,7 +7,7 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import Literal, get_args
 
-from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, refuse_existing
+from vgg_deploy.bundle import Bundle, create_bundle
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, require_file, unknown_choice
 from vgg_deploy.files import shown
@@ -23,6 +23,7 @@ from vgg_deploy.model.torchvision import (
     load_file,
     load_torchvision,
 )
+from vgg_deploy.replacing import TRAINING, refuse_existing
 from vgg_deploy.spec import Head, ModelCard, ModelSpec, Preprocessing, unnamed_labels
 
 PreprocessingName = Literal["imagenet", "scale"]

@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from vgg_deploy.bundle import TRAINING, Bundle, open_bundle
+from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.data.fashion_mnist import find_fashion_mnist
 from vgg_deploy.errors import TrainingDiverged, VggDeployError, unknown_choice
 from vgg_deploy.pipeline.untrained import untrained_bundle, untrained_card
+from vgg_deploy.replacing import TRAINING
 from vgg_deploy.spec import ModelCard, ModelSpec
 from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import METRICS_FILE

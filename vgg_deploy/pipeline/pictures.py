@@ -29,7 +29,8 @@ def draw_training(folder: Path, test: Split, watch: Watcher) -> None:
     metrics = [json.loads(line) for line in lines]
     images = sum(map(sum, found.confusion))
     kept = kept_text(metrics).partition(",")[0]
-    title = f"{kept.capitalize()}, {found.mistakes:,} mistakes in {images:,} test images"
+    counted = f"{found.mistakes:,} mistakes in {images:,} test images"
+    title = f"{kept.capitalize()}, {counted}" if kept else counted
     try:
         curves_png(folder / CURVES, metrics)
         names = drawn_names(found.labels)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vgg_deploy import jsonio
-from vgg_deploy.bundle import TRAINING, Bundle, create_bundle, open_bundle, refuse_existing
+from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError, os_errors
 from vgg_deploy.files import shown, write_text
@@ -26,6 +26,7 @@ from vgg_deploy.pipeline.pictures import draw_training
 from vgg_deploy.pipeline.request import Plan, TrainRequest, planned
 from vgg_deploy.pipeline.told import Told
 from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.replacing import TRAINING, refuse_existing
 from vgg_deploy.report.learning import kept_text
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.options import RunControl

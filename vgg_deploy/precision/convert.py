@@ -61,17 +61,19 @@ def images_to_run(precision: Precision, options: CalibrationOptions | None = Non
 def completed(
     bundle: Bundle, precision: Precision, options: CalibrationOptions
 ) -> CalibrationOptions:
-    """``options`` with what they leave to the file that is there: how many images, and of what.
+    """``options`` with what they leave to the file that is there: of what, and how many images.
 
-    Data that are the model's own are not taken over: they may be found by now, or found anew.
+    Data that are the model's own are not taken over: they may be found by now, or found anew. The
+    number belongs to the data: others may not have as many.
     """
     old = bundle.find("onnx", precision)
     made_by: Mapping[str, str] = old.made_by if old else {}
-    data = made_by.get("calibration_wanted")
-    if options.names_nothing and data != _own_data(bundle.card):
+    data, own = made_by.get("calibration_wanted"), _own_data(bundle.card)
+    same_data = options.names_nothing or (options.data or own) == data
+    if options.names_nothing and data != own:
         options = replace(options, data=data)
     count = made_by.get("calibration_images", "")
-    if options.images is None and count.isdecimal():
+    if options.images is None and same_data and count.isdecimal():
         options = replace(options, images=int(count))
     return options
 
@@ -142,13 +144,13 @@ def _made_by(
             "calibration_images": str(options.count),
             "calibration_seed": str(options.seed),
         }
-    if converter.passes and (options.data or has_own_data(card)):
-        known["calibration_wanted"] = options.data or _own_data(card)
+    if converter.passes and (data := options.data or _own_data(card)):
+        known["calibration_wanted"] = data
     return known
 
 
-def _own_data(card: ModelCard) -> str:
-    return card.dataset or "sample"
+def _own_data(card: ModelCard) -> str | None:
+    return card.dataset if has_own_data(card) else None
 
 
 def _sources(options: CalibrationOptions, card: ModelCard) -> Collection[str]:

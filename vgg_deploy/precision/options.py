@@ -20,7 +20,7 @@ class CalibrationOptions:
 
     data: str | None = None  # None: the data set the model was trained on
     data_dir: Path | None = None
-    images: int | None = None  # None: as many as for the file that is there, else IMAGES
+    images: int | None = None  # None: as for a file that is there of these data, else IMAGES
     seed: int = 0
 
     def __post_init__(self) -> None:

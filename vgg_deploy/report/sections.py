@@ -169,8 +169,9 @@ def _trained_on(findings: Findings) -> str:
     images, dataset = made_by.get("train_images", ""), made_by.get("dataset", "")
     if not images.isdecimal() or not dataset:
         return ""
-    held = made_by.get("validation_images", "0")
-    also = f", {int(held):,} more held out to choose the epoch" if held.strip("0") else ""
+    held = made_by.get("validation_images", "")
+    held_out = int(held) if held.isdecimal() else 0
+    also = f", {held_out:,} more held out to choose the epoch" if held_out else ""
     return (
         f"Trained on {int(images):,} images of {dataset}{also}. Test accuracy here is of its test "
         "images; the accuracy of the verdict is of those that verify names."

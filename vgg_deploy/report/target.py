@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 from typing import Literal, get_args
 
-from vgg_deploy.bundle import TRAINING, Bundle
+from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import UsageError, unknown_choice
 from vgg_deploy.files import shown
 from vgg_deploy.golden import FOLDER as GOLDEN_FOLDER
 from vgg_deploy.manifest import MANIFEST, notes_path
+from vgg_deploy.replacing import TRAINING
 from vgg_deploy.results import BENCH_FILE
 
 Kind = Literal["html", "md", "json"]

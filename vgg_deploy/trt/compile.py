@@ -30,13 +30,12 @@ def compile_plan(
     """The plan's bytes, and a function that completes its notes with a digest."""
     log = Log()
     signals = Signals(log)
-    products = product_names(onnx_path)
     try:
         with explained(log, _doing(onnx_path, place), place.driver):
             built = _built(onnx_path, onnx, options, place, progress, log, signals)
     finally:  # whatever else went wrong: somebody wanted an end
         signals.deliver()
-    plan, seconds, (layers, source) = built
+    plan, seconds, (layers, source), products = built
 
     def notes(digest: str) -> EngineNotes:
         return EngineNotes(
@@ -64,14 +63,14 @@ def _built(
     progress: Progress,
     log: Log,
     signals: Signals,
-) -> tuple[Any, float, tuple[tuple[Layer, ...], Source]]:
-    """The plan's bytes, the seconds it took and its layers."""
+) -> tuple[Any, float, tuple[tuple[Layer, ...], Source], tuple[str, ...]]:
+    """The plan's bytes, the seconds it took, its layers and the ONNX file's products."""
     library = place.library
     title = f"{library.traits.label} {options.precision}"
     progress.begin(title)
     keeper = logger(library.module, log)
     with signals.held():
-        builder, network, parser = _parsed(onnx_path, keeper, place, log)
+        builder, network, parser, products = _parsed(onnx_path, keeper, place, log)
         config = make_config(builder, onnx_path, onnx, options, place)
     signals.deliver()
     phases = Phases(title, progress, log)
@@ -89,11 +88,13 @@ def _built(
         raise build_failure(log, _doing(onnx_path, place), place.driver)
     del parser  # until here: the network may refer to what it holds
     with signals.held():
-        return plan, seconds, _layers(keeper, plan, log, options, place, progress)
+        return plan, seconds, _layers(keeper, plan, log, options, place, progress), products
 
 
-def _parsed(onnx_path: Path, keeper: Any, place: Place, log: Log) -> tuple[Any, Any, Any]:
-    """The builder, the network of the ONNX file, and the parser that it needs to live."""
+def _parsed(
+    onnx_path: Path, keeper: Any, place: Place, log: Log
+) -> tuple[Any, Any, Any, tuple[str, ...]]:
+    """The builder, the network, the parser that it needs to live, and the file's products."""
     library = place.library
     builder = start(library, "Builder", keeper, log, place.driver)
     flags = library.flags("NetworkDefinitionCreationFlag", library.traits.network_flags)
@@ -102,7 +103,7 @@ def _parsed(onnx_path: Path, keeper: Any, place: Place, log: Log) -> tuple[Any, 
     content = as_read_by(library.traits, onnx_path.read_bytes())
     if not parser.parse(content):
         raise parse_failure(parser, onnx_path.name, content, library.traits.label)
-    return builder, network, parser
+    return builder, network, parser, product_names(content)
 
 
 def _layers(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact
@@ -37,11 +36,15 @@ def has_notes(bundle: Bundle, engine: Artifact) -> bool:
     return True
 
 
-def product_names(path: Path) -> tuple[str, ...]:
-    """Names of an ONNX file's convolutions and matrix products, in their order."""
+def product_names(content: bytes) -> tuple[str, ...]:
+    """Names of an ONNX file's convolutions and matrix products, in their order; none in rubbish."""
     import onnx
+    from google.protobuf.message import DecodeError
 
-    graph = onnx.load(path, load_external_data=False).graph
+    try:
+        graph = onnx.load_from_string(content).graph
+    except DecodeError:
+        return ()
     return tuple(node.name for node in graph.node if node.op_type in _PRODUCTS)
 
 
@@ -50,4 +53,4 @@ def _with_products(notes: EngineNotes, bundle: Bundle, engine: Artifact) -> Engi
     source = next((a for a in bundle.artifacts if a.sha256 == engine.parent), None)
     if source is None or bundle.problem(source):
         return notes
-    return replace(notes, products=product_names(bundle.path(source)))
+    return replace(notes, products=product_names(bundle.path(source).read_bytes()))
