@@ -130,7 +130,7 @@ def test_a_bundle_that_takes_no_results_is_refused_before_the_work(
     monkeypatch.setattr(stored, "staged", refused)
     assert run(command, two_formats, *words) == 3
     said = capsys.readouterr()
-    assert said.out == ""
+    assert list(json.loads(said.out)) == ["error"]
     assert "--no-store" in said.err
     assert run(command, two_formats, *words, "--no-store") == 0
 

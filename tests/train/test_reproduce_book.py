@@ -23,7 +23,7 @@ def test_cell_by_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(tmp_path, "--recipe", "book", "--max-minutes", "1e-9")) == 6
-    assert "--resume" in capsys.readouterr().err
+    assert "run it again" in capsys.readouterr().err
     assert main(words(tmp_path, "--recipe", "book")) == 0
     assert main(words(tmp_path)) == 0
     found = jsonio.load(BookTable, tmp_path / "book.json")
