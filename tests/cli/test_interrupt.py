@@ -140,6 +140,31 @@ sys.exit(handler.run([]))
 """
 
 
+HUNG_UP = """
+import os, pathlib, signal, sys, time
+from vgg_deploy.cli import handler
+
+def export(words):
+    try:
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(60)
+    finally:
+        os.kill(os.getpid(), signal.SIGHUP)
+        pathlib.Path("tidied").touch()
+
+handler._invoke = export
+sys.exit(handler.run([]))
+"""
+
+
+def test_a_closed_terminal_is_heard_once(tmp_path: Path) -> None:
+    """A shell sends its jobs SIGHUP, and the kernel once more: tidying up goes on."""
+    words = [sys.executable, "-c", HUNG_UP]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, check=False, timeout=50)
+    assert done.returncode == 130, done.stderr
+    assert (tmp_path / "tidied").exists()
+
+
 def test_a_second_sigterm_ends_the_process_at_once() -> None:
     done = subprocess.run(
         [sys.executable, "-c", TWICE], capture_output=True, check=False, timeout=50

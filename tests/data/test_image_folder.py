@@ -111,6 +111,19 @@ def test_other_classes_in_the_split(tmp_path: Path) -> None:
         load_image_folder(tree(tmp_path, (2, 2, 2), "val"), RGB)
 
 
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_a_split_of_one_class_is_refused_where_labels_are_not_needed(
+    tmp_path: Path, split: str
+) -> None:
+    """The images of train would be tested with, as if there were no classes."""
+    tree(tmp_path, (4, 4), "train")
+    if split == "val":
+        tree(tmp_path, (2, 2), "test")
+    draw(tmp_path / split / "cat" / "x.png", COLOURS["cat"])
+    with pytest.raises(RefusedInput, match=f"{split} has only one class, cat"):
+        load_image_folder(tmp_path, RGB, labelled=False)
+
+
 @pytest.mark.parametrize("below", ["", "train", "training/a/b"])
 def test_images_of_no_class_where_labels_are_not_needed(tmp_path: Path, below: str) -> None:
     for index in range(5):

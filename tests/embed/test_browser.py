@@ -44,7 +44,9 @@ def test_a_bundler_needs_no_configuration(made: Path, tmp_path: Path) -> None:
     app = tmp_path / "app"
     assert main(["embed", str(made), "--target", "browser", "-o", str(app)]) == 0
     for words in (("ci",), ("install", "--no-save", VITE)):
-        done = run(app, "npm", *words, "--prefer-offline", "--no-audit", "--no-fund")
+        done = run(
+            app, "npm", *words, "--prefer-offline", "--no-audit", "--no-fund", "--engine-strict"
+        )
         if done.returncode:
             pytest.skip(f"npm {words[0]} failed: {done.stderr}")
     vision = app / "site" / "vision"

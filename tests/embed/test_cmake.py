@@ -94,6 +94,13 @@ def test_it_finds_its_model_from_anywhere(app: App, picture: Path, tmp_path: Pat
     assert code == 0, said
     assert sum(label in said for label in LABELS) == 5
     assert app.says(picture, app.folder, cwd=tmp_path) == (code, said)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("model.onnx", "labels.txt"):
+        shutil.copy(app.folder / name, moved)
+    (moved / "labels.txt").write_text("".join(f"other {n}\n" for n in range(5)), encoding="utf-8")
+    code, said = app.says(picture, cwd=moved)
+    assert (code, said.count("other")) == (0, 5), said
     code, said = app.says(picture, "nowhere", cwd=tmp_path)
     assert code == 1
     assert "nowhere/labels.txt cannot be read" in said

@@ -55,7 +55,9 @@ def app(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def install(folder: Path, *words: str) -> None:
-    code, said = run(folder, "npm", *words, "--prefer-offline", "--no-audit", "--no-fund")
+    code, said = run(
+        folder, "npm", *words, "--prefer-offline", "--no-audit", "--no-fund", "--engine-strict"
+    )
     if code:
         pytest.skip(f"npm {words[0]} failed: {said}")
 

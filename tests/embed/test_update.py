@@ -59,6 +59,14 @@ def test_what_is_somebodys_own_stays(made: Path, grey: Path, tmp_path: Path) -> 
     assert "fp16" in readme.read_text(encoding="utf-8")
 
 
+def test_an_app_behind_a_link_is_updated(made: Path, grey: Path, tmp_path: Path) -> None:
+    write(made, tmp_path / "release-5", "python")
+    (tmp_path / "current").symlink_to("release-5")
+    write(grey, tmp_path / "current", "python", update=True)
+    assert (tmp_path / "current").is_symlink()
+    assert "cow" in (tmp_path / "release-5" / "labels.json").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_edited_text_is_not_replaced(
     target: TargetName, made: Path, grey: Path, tmp_path: Path

@@ -295,7 +295,7 @@ def test_the_command_that_goes_on_is_told(
     before = Store(root / "training").found()
     assert main(words) == 3
     error = capfd.readouterr().err
-    assert "after step 1, with these very options" in error
+    assert "after step 1, which these options would go on with" in error
     assert f"go on with --resume; to start afresh delete {root}" in error
     assert Store(root / "training").found() == before
     assert main([*words, "--seed", "1"]) == (0 if replaces else 3)

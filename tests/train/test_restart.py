@@ -18,6 +18,7 @@ from scripts import check_restart
 from tests.conftest import make_card
 from tests.train.test_loop import quick
 from vgg_deploy import environment
+from vgg_deploy.cli.interrupt import remembered
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import Interrupted, RefusedInput, ResourceLimit
 from vgg_deploy.files import sha256_of
@@ -212,6 +213,22 @@ def test_a_terminal_that_closes(tmp_path: Path, card: ModelCard, few: Dataset) -
         signal.signal(signal.SIGHUP, before)
 
 
+def test_a_closed_terminal_is_one_wish_though_it_signals_twice() -> None:
+    """A shell sends its jobs SIGHUP, and the kernel once more."""
+
+    def closed() -> None:
+        with StopWish() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.signal == "SIGHUP"
+            raise ZeroDivisionError
+
+    with remembered():  # as in a command
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                closed()
+
+
 @pytest.mark.slow
 def test_real_processes_and_signals() -> None:
     report = check_restart.check(trials=3, seed=1)
@@ -360,7 +377,9 @@ def test_this_very_run_is_not_thrown_away(
 ) -> None:
     stop_after(tmp_path, card, few, 2)
     control = RunControl(keep_unfinished=keep)
-    with pytest.raises(RefusedInput, match="after step 2, with these very options") as caught:
+    with pytest.raises(
+        RefusedInput, match="after step 2, which these options would go on with"
+    ) as caught:
         train(card, few, quick(), tmp_path, control=control)
     assert "--replace" not in caught.value.remedy
     assert [p.name for p in Store(tmp_path).found()] == ["step-00000002"]

@@ -69,6 +69,8 @@ def insist() -> None:
 def _remember(number: int, _frame: object) -> None:
     _typed.set()
     _heard.set()
-    if number != signal.SIGINT:  # a second one ends the process at once
+    if number == _HANG_UP:  # a shell and the kernel both send it when a terminal closes
+        signal.signal(number, signal.SIG_IGN)
+    elif number == signal.SIGTERM:  # a second one ends the process at once
         signal.signal(number, signal.SIG_DFL)
     raise KeyboardInterrupt

@@ -165,7 +165,10 @@ def _with_splits(root: Path, train: Path, own: Sequence[Path], aside: Aside) -> 
         return replace(_shared(train, classes, aside), kept_remark=remark)
     found = []
     for folder in used:
-        found.append(classes_in(folder, aside))
+        try:
+            found.append(classes_in(folder, aside))
+        except NoClasses as error:  # of this split alone: the data set has some
+            raise RefusedInput(error.cause, error.remedy) from error
         if odd := sorted(set(classes) ^ set(found[-1])):
             raise RefusedInput(
                 f"{shown(folder)} has other classes than {shown(train)}: {and_more(odd, 5)}",

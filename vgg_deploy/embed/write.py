@@ -116,7 +116,8 @@ def _place(out: Path, options: EmbedOptions) -> Path:
     """Where ``out`` is, whatever ``..`` in it means: an app to update, or a new or empty folder."""
     with os_errors(f"read {out}"):
         place = Path(os.path.realpath(out))
-    if out.is_symlink() or (place.exists() and not place.is_dir()):
+    linked = out.is_symlink() and not options.update
+    if linked or (place.exists() and not place.is_dir()):
         raise RefusedInput(f"{out} is not a folder", "choose a new folder with -o")
     if options.update:
         require_app(place, options.target, TABLE[options.target])

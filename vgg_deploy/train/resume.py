@@ -70,7 +70,7 @@ def _let_go(run: Run) -> None:
         step = f" after step {found[0].progress.step}"
         if not differences(found[0].identity, run.identity):
             raise RefusedInput(
-                f"{what}{step}, with these very options",
+                f"{what}{step}, which these options would go on with",
                 f"go on with --resume; to start afresh delete {run.store.folder}",
             )
     if run.control.keep_unfinished == "all":

@@ -73,12 +73,19 @@ class StopWish:
         if self.signal is None:
             self.signal, self._heard_at = signal.Signals(number).name, time.monotonic()
             if not self._several:
-                self._restore()
+                self._restore(again=number == _HANG_UP)
         elif time.monotonic() - self._heard_at > REPEAT:
             self._restore()
             signal.raise_signal(number)
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
+    def _restore(self, *, again: bool = False) -> None:
+        """Put the handlers back; if SIGHUP comes ``again``, its own at the end of the block.
+
+        A shell and the kernel both send it when a terminal closes.
+        """
+        before, self._before = self._before, {}
+        if again and _HANG_UP is not None:
+            self._before = {_HANG_UP: before.pop(_HANG_UP)}
+            signal.signal(_HANG_UP, signal.SIG_IGN)
+        for number, handler in before.items():
             signal.signal(number, handler)
-        self._before.clear()

@@ -48,6 +48,15 @@ static int read_pnm(const char *path, classifier_image *result) {
     return pixels ? 0 : -1;
 }
 
+/* The folder that is named, this one where it has a model, or that of the app. */
+static const char *model_folder(int argc, char **argv) {
+    if (argc > 2) return argv[2];
+    FILE *model = fopen("model.onnx", "rb");
+    if (!model) return MODEL_FOLDER;
+    fclose(model);
+    return ".";
+}
+
 int main(int argc, char **argv) {
     if (argc != 2 && argc != 3) {
         fprintf(stderr, "usage: classify IMAGE.ppm [FOLDER]\n");
@@ -56,7 +65,7 @@ int main(int argc, char **argv) {
     classifier_image picture;
     if (read_pnm(argv[1], &picture)) return 1;
     classifier_label best[5];
-    classifier *c = classifier_open(argc > 2 ? argv[2] : MODEL_FOLDER);
+    classifier *c = classifier_open(model_folder(argc, argv));
     int found = c ? classifier_classify(c, &picture, best, 5) : -1;
     if (found < 0) fprintf(stderr, "%s\n", classifier_error());
     for (int i = 0; i < found; i++) printf("%7.2f%%  %s\n", 100 * best[i].score, best[i].label);

@@ -52,7 +52,8 @@ int main(int argc, char** argv) try {
         return 2;
     }
     const auto [pixels, image] = read_pnm(argv[1]);
-    Classifier classifier(argc > 2 ? argv[2] : MODEL_FOLDER);
+    const char* own = std::filesystem::exists("model.onnx") ? "." : MODEL_FOLDER;
+    Classifier classifier(argc > 2 ? argv[2] : own);
     for (const auto& [label, score] : classifier.classify(image))
         std::printf("%7.2f%%  %s\n", 100 * score, label.c_str());
 } catch (const std::exception& error) {
