@@ -98,7 +98,8 @@ def test_it_finds_its_model_from_anywhere(app: App, picture: Path, tmp_path: Pat
     moved.mkdir()
     for name in ("model.onnx", "labels.txt"):
         shutil.copy(app.folder / name, moved)
-    (moved / "labels.txt").write_text("".join(f"other {n}\n" for n in range(5)), encoding="utf-8")
+    others = "".join(f"other {n}\n" for n in range(len(LABELS)))
+    (moved / "labels.txt").write_text(others, encoding="utf-8")
     code, said = app.says(picture, cwd=moved)
     assert (code, said.count("other")) == (0, 5), said
     code, said = app.says(picture, "nowhere", cwd=tmp_path)
