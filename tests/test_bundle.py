@@ -232,11 +232,16 @@ def test_an_interrupted_training_is_not_replaced(tiny_bundle: Bundle, tmp_path: 
     assert last.exists()
 
 
+def other_weights(bundle: Bundle, folder: Path) -> Path:
+    """A file with weights of the same network that are not the bundle's."""
+    other = make_bundle(folder / "other", bundle.card, seed=1)
+    return other.path(other.checkpoint)
+
+
 def test_records_of_the_model_that_was_replaced_go_with_it(
     tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
-    weights = tmp_path / "weights.safetensors"
-    shutil.copyfile(tiny_bundle.path(tiny_bundle.checkpoint), weights)
+    weights = other_weights(tiny_bundle, tmp_path)
     for name in ("training/metrics.jsonl", "results/verify.json", "report.html", "notes.txt"):
         (tiny_bundle.root / name).parent.mkdir(exist_ok=True)
         (tiny_bundle.root / name).write_text("of the old one")
@@ -248,8 +253,7 @@ def test_records_of_the_model_that_was_replaced_go_with_it(
 def test_records_that_are_linked_go_and_what_they_link_to_stays(
     tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
-    weights = tmp_path / "weights.safetensors"
-    shutil.copyfile(tiny_bundle.path(tiny_bundle.checkpoint), weights)
+    weights = other_weights(tiny_bundle, tmp_path)
     stored = tmp_path / "stored"
     stored.mkdir()
     (stored / "verify.json").write_text("of the old one")
@@ -265,8 +269,7 @@ def test_records_that_cannot_be_removed_are_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    weights = tmp_path / "weights.safetensors"
-    shutil.copyfile(tiny_bundle.path(tiny_bundle.checkpoint), weights)
+    weights = other_weights(tiny_bundle, tmp_path)
     record = tiny_bundle.root / "results" / "verify.json"
     record.parent.mkdir()
     record.touch()
@@ -290,8 +293,7 @@ def test_records_that_cannot_be_removed_are_told(
 def test_a_mount_among_the_records_is_emptied(
     tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = tmp_path / "weights.safetensors"
-    shutil.copyfile(tiny_bundle.path(tiny_bundle.checkpoint), weights)
+    weights = other_weights(tiny_bundle, tmp_path)
     mount = tiny_bundle.root / "results"
     mount.mkdir()
     (mount / "verify.json").touch()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import make_bundle
 from tests.test_bundle import draft, writes
 from vgg_deploy import manifest as manifest_module
 from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
@@ -142,8 +142,8 @@ def test_a_bundle_that_another_command_keeps_is_exit_6(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(manifest_module, "_LOCK_SECONDS", 0.1)
-    weights = tmp_path / "weights.safetensors"
-    shutil.copyfile(tiny_bundle.path(tiny_bundle.checkpoint), weights)
+    other = make_bundle(tmp_path / "other", tiny_bundle.card, seed=1)
+    weights = other.path(other.checkpoint)
     words = ["load", "--weights", str(weights), "-o", str(tiny_bundle.root), "--replace"]
     before = state_of(tiny_bundle)
     with manifest_module.locked(tiny_bundle.root):

@@ -14,7 +14,7 @@ from vgg_deploy.manifest import MANIFEST, has_manifest, read_manifest
 
 TRAINING = "training"  # folder of a run inside the bundle
 # Of a bundle's model, beside its artifacts: results, golden vectors, the training run, reports.
-_RECORDS = ("results", GOLDEN_FOLDER, TRAINING, "report.html", "report.md", "report.json")
+RECORDS = ("results", GOLDEN_FOLDER, TRAINING, "report.html", "report.md", "report.json")
 _CHECKPOINTS = f"{TRAINING}/checkpoints"  # of a run that was interrupted
 
 
@@ -60,7 +60,7 @@ def _strangers(root: Path, own: Collection[str]) -> list[str]:
     if not root.is_dir() or has_manifest(root):
         return []
     names = sorted(path.name for path in root.iterdir())
-    ours = (MANIFEST, *_RECORDS)
+    ours = (MANIFEST, *RECORDS)
     taken = [n for n in names if n in ours or n.startswith(("checkpoint.", "model."))]
     return [name for name in taken if name not in own]
 
@@ -76,7 +76,7 @@ def replaced(root: Path) -> tuple[Artifact, ...]:
 def drop_records(root: Path, own: Collection[str]) -> None:
     """Remove what was measured and told of an earlier checkpoint: all that can be removed."""
     errors: list[VggDeployError] = []
-    for name in _RECORDS:
+    for name in RECORDS:
         if name not in own:
             try:
                 remove(root / name)

@@ -19,6 +19,7 @@ from vgg_deploy.model import torchvision
 from vgg_deploy.model.checkpoint import load_state
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.pipeline import load
+from vgg_deploy.pipeline.asked_preprocessing import AskedPreprocessing
 from vgg_deploy.pipeline.load import LoadOptions, load_bundle
 from vgg_deploy.spec import ModelSpec
 
@@ -66,7 +67,9 @@ def test_weights_whose_name_is_no_utf8(tiny_bundle: Bundle, tmp_path: Path, suff
         ({"head": "torchvision"}, UsageError),
         ({"classes": 7}, RefusedInput),
         ({"ceil_mode": True}, UsageError),
-        ({"preprocessing": "scale"}, UsageError),
+        ({"preprocessing": AskedPreprocessing(name="scale")}, UsageError),
+        ({"preprocessing": AskedPreprocessing(mean=(0.5,))}, UsageError),
+        ({"key": "model"}, UsageError),
     ],
 )
 @pytest.mark.parametrize("by_name", [False, True])

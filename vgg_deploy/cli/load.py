@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -20,6 +20,10 @@ def load(
         ),
     ],
     out: OutOption,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Name of the weights in a file that holds several, such as model_ema."),
+    ] = None,
     arch: Annotated[
         str | None, typer.Option(help="Architecture of a file that does not say it itself.")
     ] = None,
@@ -35,6 +39,29 @@ def load(
             "torchvision does (3 channels: the default); scale: resize to a square, 0..1."
         ),
     ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(help="Instead of its mean, one per channel: 0.5,0.5,0.5.", metavar="NUMBERS"),
+    ] = None,
+    std: Annotated[
+        str | None,
+        typer.Option(help="Instead of its standard deviation: 0.5,0.5,0.5.", metavar="NUMBERS"),
+    ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of its resize: pixels of the shorter side before a centre crop of "
+            "--size, or square for a resize of both sides without a crop.",
+            metavar="PIXELS",
+        ),
+    ] = None,
+    value_range: Annotated[
+        str | None,
+        typer.Option(
+            help="What black and white are before mean and deviation: 0,1 unless told otherwise.",
+            metavar="NUMBERS",
+        ),
+    ] = None,
     ceil_mode: CeilOption = False,
     labels: Annotated[Path | None, typer.Option(help="Text file, one label per line.")] = None,
     replace: ReplaceOption = False,
@@ -44,35 +71,27 @@ def load(
 
     Example: vgg-deploy load --weights VGG16_Weights.IMAGENET1K_V1 -o artifacts/vgg16
     """
-    from vgg_deploy.pipeline.load import (
-        ASSUMED,
-        SIZE,
-        LoadOptions,
-        PreprocessingName,
-        load_bundle,
-    )
-    from vgg_deploy.report.model_tables import preprocessing_text
+    from vgg_deploy.pipeline.asked_preprocessing import asked_of
+    from vgg_deploy.pipeline.load import LoadOptions, load_bundle
 
+    words = {
+        "preprocessing": preprocessing,
+        "mean": mean,
+        "std": std,
+        "resize": resize,
+        "value_range": value_range,
+    }
     options = LoadOptions(
         weights=weights,
+        key=key,
         arch=arch,
         size=size,
         classes=classes,
         head=head_of(head) if head is not None else None,
         labels=labels,
         ceil_mode=ceil_mode,
-        preprocessing=cast("PreprocessingName | None", preprocessing),
+        preprocessing=asked_of(words),
     )
-    bundle = load_bundle(out, options, replace=replace)
+    bundle = load_bundle(out, options, replace=replace, say=remark)
     if as_json:
         print_json(bundle.manifest)
-    else:
-        spec = bundle.card.spec
-        if bundle.checkpoint.made_by.get(SIZE) == ASSUMED:
-            remark(
-                f"the weights do not tell their input size: {spec.size} px was taken, see --size"
-            )
-        remark(
-            f"made {out}: {spec.arch}, {spec.size} px, {spec.classes} classes; "
-            f"images: {preprocessing_text(bundle.card.preprocessing)}"
-        )

@@ -25,12 +25,18 @@ if TYPE_CHECKING:
     from vgg_deploy.model.vgg import VGG
 
 CARD_KEY = "vgg_deploy.card"
+ASSUMED_KEY = "vgg_deploy.assumed"  # what of the card nobody told, neither a training nor a user
 
 
-def save_checkpoint(path: Path, card: ModelCard, state: Mapping[str, torch.Tensor]) -> None:
+def save_checkpoint(
+    path: Path, card: ModelCard, state: Mapping[str, torch.Tensor], *, assumed: str = ""
+) -> None:
     """Write ``state`` (on any device, any layout) and ``card`` to ``path``."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in state.items()}
-    save_tensors(path, tensors, {CARD_KEY: jsonio.dumps(card, indent=None)})
+    metadata = {CARD_KEY: jsonio.dumps(card, indent=None)}
+    if assumed:
+        metadata[ASSUMED_KEY] = assumed
+    save_tensors(path, tensors, metadata)
 
 
 def save_tensors(

@@ -151,7 +151,10 @@ def _values(tensor: Tensor, dtype: torch.dtype, what: str) -> Tensor:
     import torch
 
     try:
-        plain = tensor.to_dense().to(dtype)
+        dense = tensor.to_dense()
+        if dense.is_floating_point() and not dtype.is_floating_point:  # a count of batches
+            dense = torch.nan_to_num(dense.float(), posinf=0, neginf=0)
+        plain = dense.to(dtype)
         finite = bool(torch.isfinite(plain).all())
     except RuntimeError as error:  # no values at all, or a type that torch only stores
         raise RefusedInput(
@@ -192,7 +195,9 @@ def _difference(wanted: State, have: State) -> str:
     dtypes = [
         f"{k} {str(have[k].dtype).removeprefix('torch.')}"
         for k in wanted
-        if k in have and have[k].is_floating_point() != wanted[k].is_floating_point()
+        if k in have
+        and not have[k].is_floating_point()  # a count of batches may be: `_values` rounds it
+        and (wanted[k].is_floating_point() or have[k].is_complex())
     ]
     parts = [
         _listed("missing", [k for k in wanted if k not in have]),

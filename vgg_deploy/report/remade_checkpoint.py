@@ -44,12 +44,13 @@ def _load(card: ModelCard, made_by: Mapping[str, str], name: str) -> str:
     weights = made_by["weights"]
     by_name = re.fullmatch(r"\w+_Weights\.\w+", weights) is not None
     words = [] if by_name else _file(card)
-    if asked := made_by.get("preprocessing"):
-        words += ["--preprocessing", asked]
+    for key in ("key", "preprocessing", "mean", "std", "resize", "value_range"):
+        if key in made_by:
+            words += [f"--{key.replace('_', '-')}", made_by[key]]
     if made_by.get("ceil_mode") == "True":
         words.append("--ceil-mode")
     command = line("load", "--weights", weights, *words, "-o", name)
-    given = made_by["labels"] == "given" if "labels" in made_by else _renamed(card, by_name)
+    given = made_by["labels"] != "own" if "labels" in made_by else _renamed(card, by_name)
     return untold(command, "the labels file") if given else command
 
 
