@@ -110,6 +110,22 @@ def test_the_first_signal_goes_to_whoever_handled_it_when_the_library_has_return
     assert terminated == [signal.SIGTERM]
 
 
+def test_a_terminal_that_closes_signals_twice_and_is_heard_once() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGHUP, lambda number, _: heard.append(number))
+    try:
+        signals = Signals(Log())
+        with signals.held():
+            send(signal.SIGHUP)
+            send(signal.SIGHUP)
+            assert not heard
+        with pytest.raises(KeyboardInterrupt):
+            signals.deliver()
+        assert heard == [signal.SIGHUP]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_second_ctrl_c_does_what_it_usually_does() -> None:
     signals, sent = Signals(Log()), list[int]()
     with pytest.raises(KeyboardInterrupt), signals.held():  # noqa: PT012

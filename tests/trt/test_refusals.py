@@ -154,8 +154,10 @@ def test_a_new_engine_that_does_not_open_is_kept_and_said(
     fake, told = fake_of("11"), Told()
     fake.fault = fault
     bundle, engine, _ = built(bundle, fake, told=told)
-    assert read_notes(bundle, engine).source == "builder log"
-    assert any(text.startswith(f"the new engine could not {said}") for text in told.said)
+    notes = read_notes(bundle, engine)
+    assert notes.source == "builder log"
+    for texts in (told.said, notes.warnings):
+        assert any(text.startswith(f"the new engine could not {said}") for text in texts)
 
 
 @pytest.mark.parametrize("text", STRANGE)

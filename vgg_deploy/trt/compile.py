@@ -128,7 +128,9 @@ def _layers(
     except Exception as error:  # no inspector, or what a binding raises
         why = first_line(error)
     if place.gpu:
-        progress.say(f"the new engine could not {doing}: {why}")
+        said = f"the new engine could not {doing}: {why}"
+        log.keep("WARNING", said)  # into the notes: what is said on the way is seen once
+        progress.say(said)
     return from_log(log.layers), "builder log"
 
 
