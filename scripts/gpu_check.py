@@ -87,6 +87,8 @@ def _given(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--build-seconds", type=float, default=Options.build_seconds,
                         help="the same for a step that builds an engine or compiles")  # fmt: skip
     parser.add_argument("--work", default=Options.work, help="folder of the bundles")
+    parser.add_argument("--random-weights", action="store_true",
+                        help="train nothing: for a machine that is lent for minutes")  # fmt: skip
     parser.add_argument("--trt-python", default=sys.executable, help="the Python with TensorRT")
     parser.add_argument(
         "--total-seconds", type=float, default=math.inf, help="start no step after these"
@@ -113,6 +115,7 @@ def _options(given: argparse.Namespace) -> Options:
         step_seconds=given.step_seconds,
         build_seconds=given.build_seconds,
         work=given.work,
+        random_weights=given.random_weights,
         trt_python=given.trt_python,
     )
     times = (chosen.seconds, chosen.step_seconds, chosen.build_seconds, given.total_seconds)

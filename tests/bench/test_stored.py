@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from vgg_deploy.bench.rules import DRIFT, EVEN, NOISY
+
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 FLAGS = ("holds", "within_limit")
 
@@ -56,3 +58,17 @@ def test_comparisons_raise_no_more_false_alarms_than_their_bound() -> None:
 def test_preprocessing_inside_the_file_costs_no_more_than_its_limit() -> None:
     stored = json.loads((RESULTS / "embedded_cost.json").read_text("utf-8"))
     assert stored["ratio"]["high"] < stored["limit"]
+
+
+def test_the_marks_of_a_timing_tell_a_quiet_machine_from_a_busy_one() -> None:
+    rows = json.loads((RESULTS / "noise.json").read_text("utf-8"))["rows"]
+    alone = [row for row in rows if not row["loaded"]]
+    busy = [row for row in rows if row["loaded"]]
+    assert min(len(alone), len(busy)) >= 40
+    for row in alone:
+        assert row["spread"] < NOISY["host"]
+        assert abs(row["drift"]) < DRIFT
+        assert row["mean_ms"] < EVEN * row["p50_ms"]
+    for row in busy:
+        assert row["spread"] > NOISY["host"]
+        assert row["mean_ms"] > EVEN * row["p50_ms"]

@@ -158,6 +158,13 @@ def test_random_weights_take_the_place_of_a_training_that_failed(
     assert ("bench" in kinds) == planned_after
 
 
+def test_random_weights_are_made_at_once_where_they_are_asked_for() -> None:
+    options = replace(OPTIONS, random_weights=True)
+    made = told(list(steps(options, FOUND)), "make")
+    assert [words[0] for words in made] == list(options.networks)
+    assert all(words[-1] == "--random" for words in made)
+
+
 def test_engines_are_tuned_for_every_batch_and_tf32_is_one_of_them() -> None:
     built = told(list(steps(OPTIONS, FOUND)), "build")
     assert [words[5] for words in built] == ["fp32", "int8", "tf32"]

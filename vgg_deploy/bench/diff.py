@@ -12,7 +12,7 @@ from vgg_deploy.bench.paired import Ratio, unpaired
 from vgg_deploy.results import BenchReport, Clock, Status, Subject, Timing
 
 # Relative standard deviation of a cell's median from one run to the next. On a host left alone it
-# was 1.8 to 3.2 % in four cells (docs/results/noise.json); the GPU's figure is not calibrated.
+# was 1.4 to 3.1 % in four cells (docs/results/noise.json); the GPU's figure is not calibrated.
 RUN_TO_RUN: Mapping[Clock, float] = {"host": 0.03, "cuda-events": 0.01}
 
 # Plain ratios, new over old: by their names the figures of bench, measured once or of the tail.

@@ -9,16 +9,15 @@ from vgg_deploy.bench.stats import MIN_QUERIES, robust_spread
 from vgg_deploy.results import Clock, GpuState
 
 NOT_ALONE_CORES = 0.2  # what others may use; a quiet machine's services stay below a tenth
-# Half of the interquartile range over the median. On a host left alone it stayed below 5.1 % in 28
-# of 28 timings, and was above 7 % in 27 of 28 beside a program that kept a core busy, while single
-# outliers took the coefficient of variation to 110 % and the medians stayed within 6 % of their
-# middle (docs/results/noise.json). The GPU's figure is not calibrated.
+# Half of the interquartile range over the median. On a host left alone it stayed below 4.1 % in 40
+# of 40 timings, and was above 6.6 % in 40 of 40 beside a program that kept a core busy. Single
+# outliers took the first ones' coefficient of variation to 46 %, their medians stayed within 6 % of
+# the middle (docs/results/noise.json). The GPU's figure is not calibrated.
 NOISY: Mapping[Clock, float] = {"host": 0.06, "cuda-events": 0.025}
-# Mean over median: what a few long stops do to a timing whose quartiles stay together. Not
-# calibrated, for no means were kept: a mean lies within a standard deviation of the median, which
-# rules it out for the 16 of 28 undisturbed timings whose coefficient of variation is below 1/3.
+# Mean over median: what a few long stops do to a timing whose quartiles stay together. Of the same
+# timings it was at most 1.05 in those left alone, and 2.08 and more in the others.
 EVEN = 1.5
-DRIFT = 0.05  # trimmed mean of the last third against that of the first; alone: 1 of 28 beyond it
+DRIFT = 0.05  # trimmed mean of the last third against that of the first; alone: 40 of 40 within 3 %
 THROTTLED = 0.01  # periods of a container's processor limit in which it may strike
 _THIRDS = 30  # fewest samples for a look at the thirds
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +55,7 @@ class Options:
     step_seconds: float = _STEP_SECONDS  # after which a step is ended
     build_seconds: float = _BUILD_SECONDS  # the same for one that builds or compiles
     work: str = "artifacts/gpu_check"
+    random_weights: bool = False  # instead of trained ones, at once
     python: str = sys.executable
     trt_python: str = sys.executable
 
@@ -154,13 +155,16 @@ def bundle_of(options: Options, network: str) -> str:
 
 
 def _makes(options: Options, network: str, found: Sequence[Done]) -> Iterator[Step]:
-    """Trained weights; random ones where that failed or took too long."""
+    """Trained weights; random ones where they are asked for, or training failed or took long."""
     words = (network, bundle_of(options, network), "--device", options.device)
     step = Step(kind="make", network=network, python=options.python, words=words)
+    random = replace(step, words=(*words, "--random"))
+    if options.random_weights:
+        yield random
+        return
     yield step
     if any(done.step == step and done.code for done in found):
-        random = (*words, "--random")
-        yield Step(kind="make", network=network, python=options.python, words=random)
+        yield random
 
 
 def _has_weights(network: str, found: Sequence[Done]) -> bool:
