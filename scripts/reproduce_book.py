@@ -4,9 +4,10 @@
     python scripts/reproduce_book.py --cell vgg11@96 -o docs/results/book.json  # without one
 
 Each cell is a run of its own below ``artifacts/book``. Run the command again after an
-interruption: finished cells are kept, an unfinished one goes on from its last checkpoint. The
-table is written after every cell; cells of other options stay in it. ``modern`` trains the same
-network as ``book``; ``modern-bn`` adds batch norm and is only run when asked for with ``--recipe``.
+interruption: finished cells are kept unless their recipe has changed since, an unfinished one goes
+on from its last checkpoint. The table is written after every cell; cells of other options stay.
+``modern`` trains the same network as ``book``; ``modern-bn`` adds batch norm and is only run when
+asked for with ``--recipe``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import median
+from typing import cast
 
 from vgg_deploy import environment, jsonio
 from vgg_deploy.cli.console import watching
@@ -29,7 +31,7 @@ from vgg_deploy.spec import ModelSpec
 from vgg_deploy.train.loop import train
 from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import TrainResult
-from vgg_deploy.train.recipes import RECIPES
+from vgg_deploy.train.recipes import RECIPES, Recipe, RecipeName
 from vgg_deploy.train.setup import card_for
 
 WIDTH, EPOCHS = 0.25, 10
@@ -199,6 +201,16 @@ def is_of(cell: Cell, options: argparse.Namespace) -> bool:
     )
 
 
+def has_recipe(cell: Cell) -> bool:
+    """Whether a cell was made by its recipe as it is now; what it does not tell was the default."""
+    told, usual = cell.made_by, {f.name: f.default for f in fields(Recipe)}
+    return all(
+        told.get(f"recipe_{name}", told.get(name, str(usual[name]))) == str(value)
+        for name, value in asdict(RECIPES[cast(RecipeName, cell.recipe)]).items()
+        if name != "name"
+    )
+
+
 def _line(cell: Cell) -> str:
     ours, notes = cell.ours, cell.notes
     return (
@@ -233,7 +245,7 @@ def main(words: Sequence[str] | None = None) -> int:
     options = parse(words)
     try:
         cells = found(options)
-        have = {(c.cell, c.recipe) for c in cells if is_of(c, options)}
+        have = {(c.cell, c.recipe) for c in cells if is_of(c, options) and has_recipe(c)}
         for name in options.cell or NOTES:
             for recipe in options.recipe or ("book", "modern"):
                 if (name, recipe) not in have:

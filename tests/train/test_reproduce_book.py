@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from scripts import reproduce_book
-from scripts.reproduce_book import NOTES, BookTable, Cell, folder_name, is_of, main, parse
+from scripts.reproduce_book import (
+    NOTES,
+    BookTable,
+    Cell,
+    folder_name,
+    has_recipe,
+    is_of,
+    main,
+    parse,
+)
 from vgg_deploy import environment, jsonio
 from vgg_deploy.pipeline.claim import held
+from vgg_deploy.train.recipes import RECIPES
 
 
 def words(folder: Path, *more: str) -> list[str]:
@@ -39,6 +49,12 @@ def test_cell_by_cell(
     assert "vgg11@96 modern: loss" in capsys.readouterr().out
 
 
+def settings() -> dict[str, str]:
+    """What a run of the book's recipe says of it."""
+    book = {k: str(v) for k, v in asdict(RECIPES["book"]).items() if k != "name"}
+    return {k if k in ("lr", "batch", "dropout") else f"recipe_{k}": v for k, v in book.items()}
+
+
 def a_cell(seed: int, device: str, made_on: environment.Environment | None) -> Cell:
     return Cell(
         cell="vgg11@96",
@@ -49,7 +65,7 @@ def a_cell(seed: int, device: str, made_on: environment.Environment | None) -> C
         dataset="fashion-mnist",
         train_images=1,
         minutes=1.0,
-        made_by={"seed": str(seed), "device": device},
+        made_by={"seed": str(seed), "device": device, **settings()},
         environment=made_on,
     )
 
@@ -106,7 +122,7 @@ def test_a_trial_is_not_the_cell_and_stays_in_the_table(
 
     def run_cell(name: str, recipe: str, options: argparse.Namespace) -> Cell:
         ran.append(reproduce_book.folder_name(name, recipe, options))
-        made_by = {"seed": str(options.seed)}
+        made_by = {"seed": str(options.seed), **settings()}
         if options.max_images:
             made_by["max_images"] = str(options.max_images)
         if options.validation:
@@ -150,3 +166,12 @@ def test_a_trial_is_not_the_cell_and_stays_in_the_table(
     assert len(jsonio.load(BookTable, output).cells) == 6
     assert main([*plain, "--epochs", "3"]) == 2
     assert output.read_bytes() == before
+
+
+def test_a_cell_of_another_recipe_is_run_again() -> None:
+    stored = jsonio.load(BookTable, Path(__file__).parents[2] / "docs/results/book.json").cells
+    book = next(cell for cell in stored if cell.recipe == "book")
+    assert "recipe_standardise" not in book.made_by, "older than the setting"
+    assert has_recipe(book)
+    for name, value in (("lr", "0.1"), ("recipe_flip", "True"), ("dropout", "0.4")):
+        assert not has_recipe(replace(book, made_by={**book.made_by, name: value}))

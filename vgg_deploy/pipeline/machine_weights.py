@@ -22,7 +22,7 @@ _CHANCE = 2.0  # times the accuracy of guessing; below it a network has learned 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is trained; on the sample the recipe's rate is too high for a network without norms."""
+    """What is trained."""
 
     arch: str
     width: float
@@ -42,7 +42,7 @@ NETWORKS = {
         width=0.25,
         size=64,
         full=TrainOptions(epochs=3),
-        sample=TrainOptions(epochs=8, lr=0.01, deterministic=True),
+        sample=TrainOptions(epochs=8, deterministic=True),
     ),
     "tiny": Wanted(
         arch="1x8-1x16-2x16_bn",

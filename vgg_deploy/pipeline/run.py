@@ -53,8 +53,7 @@ PRESETS: Mapping[str, Preset] = {
     "fashion-mnist": Preset(
         folder=Path("artifacts/fmnist"),
         train=TrainRequest(options=TrainOptions(epochs=3)),
-        # 39 steps an epoch: at the recipe's rate the network dies in the first one (docs/LOG.md)
-        on_sample=TrainOptions(epochs=8, lr=0.01),
+        on_sample=TrainOptions(epochs=8),  # of 39 steps
         precisions=("int8",),
         embedded=True,
         engines=("fp32", "int8"),

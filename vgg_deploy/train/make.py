@@ -17,6 +17,7 @@ from vgg_deploy.train.hardware import choose_precision
 from vgg_deploy.train.options import TrainOptions
 from vgg_deploy.train.phases import Phases
 from vgg_deploy.train.setup import begin_with, initial_model, make_optimiser
+from vgg_deploy.train.standardised import standardise
 from vgg_deploy.train.step import Trainer
 from vgg_deploy.train.view import TrainingView
 
@@ -42,6 +43,8 @@ def make_trainer(
     model = initial_model(card.spec, recipe)
     if start is not None:
         begin_with(model, start)
+    elif recipe.standardise and not card.spec.batch_norm:
+        standardise(model)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     view = TrainingView(model, frozen=options.freeze == "features")
     return Trainer(

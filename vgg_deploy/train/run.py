@@ -27,6 +27,7 @@ from vgg_deploy.train.meter import Meter, StepFigures
 from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.outcome import BEST_FILE, LAST_FILE, METRICS_FILE, EpochRow, Listener, best_of
 from vgg_deploy.train.profile import StepProfiler
+from vgg_deploy.train.standardised import plain_state
 from vgg_deploy.train.state import SCHEMA_VERSION, TrainState, prepare, tensors_of
 from vgg_deploy.train.step import Images, Trainer
 from vgg_deploy.train.stop import StopWish
@@ -210,7 +211,7 @@ class Run:
             tested = self._evaluated(self.test, "test loss")  # by all processes together
         if not self.trainer.world.main:
             return
-        state = self.trainer.deployed.state_dict()
+        state = plain_state(self.trainer.deployed)
         if tested:
             best.keep(self.folder, self.store.folder, self.best_sha256)
         for name in [LAST_FILE, BEST_FILE] if tested else [LAST_FILE]:

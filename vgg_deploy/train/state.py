@@ -13,7 +13,7 @@ from vgg_deploy.train.identity import Identity
 from vgg_deploy.train.outcome import EpochRow
 from vgg_deploy.train.step import Trainer
 
-SCHEMA_VERSION = 2  # 1: the rate of a step was that at its start
+SCHEMA_VERSION = 3  # 1: the rate of a step was that at its start; 2: "modern" did not standardise
 _MODEL, _OPTIMISER, _AVERAGES = "model.", "optimiser.", "averages."
 
 
