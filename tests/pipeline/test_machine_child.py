@@ -140,11 +140,11 @@ def test_a_backend_is_probed_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert "torch" in found["environment"]["versions"]
 
 
-def test_on_the_sample_the_recipes_rate_is_too_high(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_the_sample_more_epochs_are_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_weights, "find_fashion_mnist", lambda: None)
     chosen = options_for("vgg11", "cuda")
     assert chosen is not None
-    assert (chosen.epochs, chosen.lr, chosen.deterministic) == (8, 0.01, True)
+    assert (chosen.epochs, chosen.lr, chosen.deterministic) == (8, None, True)
     assert options_for("vgg16", "cuda") is None, "it learns nothing from 5,000 images"
     monkeypatch.setattr(machine_weights, "find_fashion_mnist", lambda: Path("data"))
     assert options_for("vgg16", "cuda") == TrainOptions(epochs=2)

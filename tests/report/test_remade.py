@@ -125,3 +125,23 @@ def test_a_width_is_the_number_that_was_used(sample: Bundle, width: float, text:
     manifest = replace(sample.manifest, card=card, artifacts=(checkpoint,))
     words = checkpoint_command(Bundle(sample.root, manifest), "x").split()
     assert words[words.index("--width") + 1] == text
+
+
+@pytest.mark.parametrize(
+    ("recipe", "flipped", "told"),
+    [
+        ("modern", "True", []),
+        ("modern", "False", ["--no-flip"]),
+        ("book", "False", []),
+        ("book", "True", ["--flip"]),
+        ("modern", None, []),
+    ],
+)
+def test_flips_that_are_not_the_recipes(
+    sample: Bundle, recipe: str, flipped: str | None, told: list[str]
+) -> None:
+    said = {} if flipped is None else {"recipe_flip": flipped}
+    checkpoint = replace(sample.checkpoint, made_by={"command": "train", "recipe": recipe, **said})
+    manifest = replace(sample.manifest, artifacts=(checkpoint,))
+    words = checkpoint_command(Bundle(sample.root, manifest), "x").split()
+    assert [word for word in words if "flip" in word] == told

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from vgg_deploy.errors import UsageError
 from vgg_deploy.train.options import TrainOptions
+from vgg_deploy.train.recipes import RECIPES
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,11 @@ def test_the_nearest_name() -> None:
 
 def test_chosen() -> None:
     assert TrainOptions(recipe="book").chosen.name == "book"
+    assert TrainOptions(recipe="modern").chosen is RECIPES["modern"]
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_flips_are_the_recipes_unless_they_are_told(flip: bool) -> None:
+    for name in ("book", "modern"):
+        expected = replace(RECIPES[name], flip=flip)
+        assert TrainOptions(recipe=name, flip=flip).chosen == expected

@@ -32,9 +32,11 @@ from vgg_deploy.train import stop as stop_module
 from vgg_deploy.train.loop import Start, train
 from vgg_deploy.train.options import KeepChoice, RunControl
 from vgg_deploy.train.outcome import EpochRow, Silent
+from vgg_deploy.train.recipes import RECIPES
 from vgg_deploy.train.stop import StopWish
 from vgg_deploy.train.store import Store, digest_of
 
+RATE = RECIPES["modern"].lr
 MUST = RunControl(resume="must")
 
 
@@ -291,7 +293,8 @@ def test_nothing_to_resume(tmp_path: Path, card: ModelCard, few: Dataset) -> Non
         ({}, {"epochs": 5}, "--epochs: 2 before, 5 now, and the learning rate depends on them"),
         ({"recipe": "book"}, {"recipe": "book", "epochs": 1}, "--epochs: 2 before, 1 now"),
         ({}, {"ema": 0.9}, "--ema: 0.0 before, 0.9 now"),
-        ({}, {"batch": 50, "lr": 0.5}, "--batch: 32 before, 50 now; --lr: the recipe's (0.02) "),
+        ({}, {"batch": 50, "lr": 0.5}, f"--batch: 32 before, 50 now; --lr: the recipe's ({RATE}) "),
+        ({}, {"flip": False}, "--flip: given before, not given now"),
         ({}, {"max_images": 90}, "--max-images: none before, 90 now"),
         ({}, {"deterministic": True}, "--deterministic: not given before, given now"),
     ],
@@ -314,7 +317,7 @@ def test_the_recipes_own_values_are_the_same_options(
     tmp_path: Path, card: ModelCard, few: Dataset
 ) -> None:
     stop_after(tmp_path, card, few, 2)
-    train(card, few, quick(lr=0.02), tmp_path, control=MUST)
+    train(card, few, quick(lr=RATE, flip=True), tmp_path, control=MUST)
 
 
 def test_another_network_and_other_data(tmp_path: Path, card: ModelCard, few: Dataset) -> None:

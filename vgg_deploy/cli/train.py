@@ -98,6 +98,15 @@ def train(
         bool, typer.Option("--auto-batch", help="Split each batch as often as memory demands.")
     ] = False,
     lr: Annotated[float | None, typer.Option(help="Learning rate; default: the recipe's.")] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option(
+            "--flip/--no-flip",
+            help="Mirror images left to right at random, as letters must not be; default: the "
+            "recipe's.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and augmentation.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[
@@ -165,6 +174,7 @@ def train(
         max_images=max_images,
         validation=validation,
         ema=ema,
+        flip=flip,
         freeze=freeze,
     )
     request = TrainRequest(

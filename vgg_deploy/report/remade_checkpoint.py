@@ -11,6 +11,7 @@ from vgg_deploy.artifact import Artifact
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.report.command_line import COMMAND, line, untold
 from vgg_deploy.spec import NAMED_DATA, ModelCard, unnamed_labels
+from vgg_deploy.train.recipes import RECIPES
 
 _OPTIONS = {  # of train: option by its name in made_by
     "epochs": "--epochs",
@@ -77,6 +78,7 @@ def _train(bundle: Bundle, checkpoint: Artifact, name: str) -> str:
     for key, option in _OPTIONS.items():
         if (value := made_by.get(key)) and (key, value) != ("accumulate", "1"):
             words += [option, value]
+    words += _flips(made_by)
     if made_by.get("deterministic") == "True":
         words.append("--deterministic")
     if spec.fc_width != 4096:
@@ -88,6 +90,15 @@ def _train(bundle: Bundle, checkpoint: Artifact, name: str) -> str:
     if spec.ceil_mode:
         words.append("--ceil-mode")
     return shlex.join([*_launched(made_by), *words, "-o", name])
+
+
+def _flips(made_by: Mapping[str, str]) -> list[str]:
+    """The option, where a run did otherwise than its recipe does now."""
+    usual = {str(name): str(recipe.flip) for name, recipe in RECIPES.items()}
+    flipped = made_by.get("recipe_flip")
+    if flipped is None or flipped == usual.get(made_by.get("recipe", "")):
+        return []
+    return ["--flip" if flipped == "True" else "--no-flip"]
 
 
 def _launched(made_by: Mapping[str, str]) -> list[str]:

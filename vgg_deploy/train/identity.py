@@ -28,6 +28,7 @@ _FOLLOW: Mapping[str, tuple[str, ...]] = {
     "start": ("card.",),  # the network is that of the weights
 }
 _OPTIONS_OF_SPEC = ("arch", "width", "size", "head", "fc_width", "hidden", "ceil_mode")
+_OF_THE_RECIPE = ("options.lr", "options.batch", "options.flip")  # where nobody chose them
 _NAMES = {"data": "--data", "start": "--from", "card.labels": "classes"}
 _DIGITS = 12  # of a digest
 
@@ -103,7 +104,7 @@ def _alike(name: str, stored: Identity, wanted: Identity) -> bool:
         return True  # its content is compared
     if name == "data":
         return _content(stored) == _content(wanted)
-    if name in ("options.lr", "options.batch"):
+    if name in _OF_THE_RECIPE:
         return _used(name, stored) == _used(name, wanted)
     if name == "options.epochs":
         more = wanted.options.epochs > stored.options.epochs
@@ -148,7 +149,9 @@ def _value(name: str, run: Identity) -> str:
     found: Any = asdict(run)
     for part in name.split(".", 2 if name.startswith("card") else 1):
         found = found.get(part)
-    if found is None and name in ("options.lr", "options.batch"):
+    if name == "options.flip":
+        found = _used(name, run)
+    if found is None and name in _OF_THE_RECIPE:
         return f"the recipe's ({_used(name, run):g})"
     if isinstance(found, bool):
         return "given" if found else "not given"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from vgg_deploy.errors import UsageError, unknown_choice
@@ -24,9 +24,9 @@ FREEZABLE = ("features",)
 class TrainOptions:
     """What shapes the weights of one training run; ``UsageError`` for values that cannot work.
 
-    ``lr`` and ``batch`` of None are the recipe's. ``max_images`` takes the first so many of the
-    training images. ``accumulate`` splits every batch into so many pieces, whose gradients are
-    added up: less memory, the same gradient but for batch norm and dropout. ``freeze`` of
+    ``lr``, ``batch`` and ``flip`` of None are the recipe's. ``max_images`` takes the first so many
+    of the training images. ``accumulate`` splits every batch into so many pieces, whose gradients
+    are added up: less memory, the same gradient but for batch norm and dropout. ``freeze`` of
     "features" leaves the convolutions as they are. ``validation`` is the share of the training
     images, of every class the last ones, that are not trained with but choose the best epoch.
     ``ema`` is the decay per step of the weights' exponential moving average, which is then what is
@@ -47,6 +47,7 @@ class TrainOptions:
     freeze: str | None = None
     validation: float = 0.0
     ema: float = 0.0
+    flip: bool | None = None
 
     def __post_init__(self) -> None:
         for what, given, choices in (
@@ -82,8 +83,9 @@ class TrainOptions:
 
     @property
     def chosen(self) -> Recipe:
-        """The recipe of that name."""
-        return next(recipe for name, recipe in RECIPES.items() if name == self.recipe)
+        """The recipe of that name, with flips as they are asked for."""
+        recipe = next(recipe for name, recipe in RECIPES.items() if name == self.recipe)
+        return recipe if self.flip is None else replace(recipe, flip=self.flip)
 
 
 @dataclass(frozen=True, kw_only=True)
