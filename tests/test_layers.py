@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "bench": {"bench", "backends.base", "model.layers"},
     # nothing but stored results and plain values: no torch below these two
     "report": {"report", "bundle", "model.summary", "model.layers"}
-    | {"trt.layers", "trt.match"}
+    | {"trt.layers", "trt.match", "train.recipes"}
     | {"bench.stats", "bench.figures", "bench.paired", "bench.diff", "bench.roofline"},
     "pipeline": {"pipeline", "train", "export", "precision", "backends", "verify", "bench"}
     | {"report", "model", "data", "bundle", "doctor", "trt"},
