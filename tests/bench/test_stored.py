@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,9 @@ def test_the_marks_of_a_timing_tell_a_quiet_machine_from_a_busy_one() -> None:
     for row in busy:
         assert row["spread"] > NOISY["host"]
         assert row["mean_ms"] > EVEN * row["p50_ms"]
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.name)
+def test_a_stored_result_names_no_path_of_the_machine_it_was_made_on(path: Path) -> None:
+    found = re.findall(r"/(?:root|home|opt|tmp|work|Users)/[^\"\s,]*", path.read_text("utf-8"))
+    assert not found
