@@ -1,14 +1,15 @@
 """Training speed: this package's loop beside the book's, in one process, block by block.
 
     python scripts/bench_training.py --size 224 -o docs/results/training_speed.json
-    python scripts/bench_training.py --device cuda --steps 50 -o gpu.json
+    python scripts/bench_training.py --device cuda --steps 50 --compile -o gpu.json
 
 The book's loop (Dive into Deep Learning, §7.2 and its Trainer): fp32, NCHW, each image resized
 by PIL and made a tensor in a DataLoader with 4 workers, SGD. On a GPU that has TF32 torch's default
 convolves in it, which the book leaves as it is; the file says so. Both train the same network from
 Fashion-MNIST (or its sample) at the same batch size. A block is a few untimed and timed
-steps of each loop and what the machine can do: large matrix products in fp32 and bf16. A block
-during which other processes were busy is stored and does not count.
+steps of each loop and what the machine can do: large matrix products in fp32 and bf16. With
+``--compile`` ours runs once more as ``train --compile`` would have it. A block during which other
+processes were busy is stored and does not count.
 
 Counted per image: 3 × 2 × the multiply-adds of the forward pass (forward, gradient by weights,
 gradient by inputs). Resizing, pooling, ReLU and the optimiser are not counted, though their time
@@ -61,6 +62,7 @@ class Block:
 
     book: float  # examples/s
     ours: float
+    compiled: float | None = None  # ours with --compile
     gemm_fp32: float  # GFLOP/s, best of the sides
     gemm_bf16: float
     others: float | None  # share of all cores that other processes took; None: not known
@@ -92,6 +94,8 @@ class TrainingSpeed:
     used_blocks: int
     ratio: float  # geometric mean of ours / book within blocks
     ratio_range: tuple[float, float]
+    compiled_ratio: float | None = None  # geometric mean of compiled / ours within blocks
+    compiled_range: tuple[float, float] | None = None
     book_examples_per_second: float  # medians, as all that follow
     ours_examples_per_second: float
     gemm_fp32_gflops: float
@@ -162,9 +166,19 @@ class BookLoop:
 class OurLoop:
     """``vgg_deploy.train`` with the modern recipe."""
 
-    def __init__(self, spec: ModelSpec, data: Dataset, batch: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        data: Dataset,
+        batch: int,
+        device: torch.device,
+        *,
+        compiled: bool = False,
+    ) -> None:
         card = card_for(spec, RECIPES["modern"], data)
-        options = TrainOptions(batch=batch, lr=0.001, device=device.type, epochs=1)
+        options = TrainOptions(
+            batch=batch, lr=0.001, device=device.type, epochs=1, compile=compiled
+        )
         self.trainer: Trainer = make_trainer(card, options, device)
         self._device = device
         self._data = Images(*place(data.train, card, device))
@@ -255,13 +269,25 @@ class Neighbours:
 
 
 def run_block(
-    book: BookLoop, ours: OurLoop, steps: Mapping[str, int], device: torch.device
+    book: BookLoop,
+    ours: OurLoop,
+    compiled: OurLoop | None,
+    steps: Mapping[str, int],
+    device: torch.device,
 ) -> Block:
-    """Both loops and the matrix products, one after the other."""
+    """The loops and the matrix products, one after the other."""
     with Neighbours() as neighbours:
         slow, fast = book.block(steps["book"]), ours.block(steps["ours"])
+        made = compiled.block(steps["ours"]) if compiled else None
         fp32, bf16 = (gemm_gflops(kind, device) for kind in (torch.float32, torch.bfloat16))
-    return Block(book=slow, ours=fast, gemm_fp32=fp32, gemm_bf16=bf16, others=neighbours.share)
+    return Block(
+        book=slow,
+        ours=fast,
+        compiled=made,
+        gemm_fp32=fp32,
+        gemm_bf16=bf16,
+        others=neighbours.share,
+    )
 
 
 def measure(
@@ -272,6 +298,7 @@ def measure(
     steps: Mapping[str, int],
     blocks: int,
     device: torch.device,
+    compiled: bool = False,
 ) -> TrainingSpeed:
     """Run blocks until so many were undisturbed, or four times as many were run.
 
@@ -280,9 +307,12 @@ def measure(
     torch.manual_seed(0)
     book = BookLoop(spec, data, batch, device)
     ours = OurLoop(spec, data, batch, device)
+    made = OurLoop(spec, data, batch, device, compiled=True) if compiled else None
+    if made:
+        made.block(1)  # compiles
     rows: list[Block] = []
     while sum(row.undisturbed for row in rows) < blocks and len(rows) < 4 * blocks:
-        rows.append(run_block(book, ours, steps, device))
+        rows.append(run_block(book, ours, made, steps, device))
         print(_line(len(rows), rows[-1]), flush=True)
     used = [row for row in rows if row.undisturbed]
     if len(used) <= blocks / 2:
@@ -294,11 +324,12 @@ def measure(
 
 
 def _line(number: int, row: Block) -> str:
+    made = "" if row.compiled is None else f", compiled {row.compiled:.1f}"
     others = "" if row.others is None else f"; others took {row.others:.0%}"
     return (
         f"block {number}: book {row.book:.1f}, ours {row.ours:.1f} examples/s "
-        f"({row.ours / row.book:.2f}×); GEMM {row.gemm_fp32:.0f} fp32, {row.gemm_bf16:.0f} bf16 "
-        f"GFLOP/s{others}{'' if row.undisturbed else ': not counted'}"
+        f"({row.ours / row.book:.2f}×){made}; GEMM {row.gemm_fp32:.0f} fp32, "
+        f"{row.gemm_bf16:.0f} bf16 GFLOP/s{others}{'' if row.undisturbed else ': not counted'}"
     )
 
 
@@ -311,6 +342,7 @@ def _result(
 ) -> TrainingSpeed:
     used = [row for row in rows if row.undisturbed]
     ratios = [row.ours / row.book for row in used]
+    made = [row.compiled / row.ours for row in used if row.compiled]
     flops = 6.0 * summarise(spec).cost.macs
     ours = median(row.ours for row in used)
     fp32, bf16 = median(row.gemm_fp32 for row in used), median(row.gemm_bf16 for row in used)
@@ -333,6 +365,8 @@ def _result(
         used_blocks=len(used),
         ratio=geometric_mean(ratios),
         ratio_range=(min(ratios), max(ratios)),
+        compiled_ratio=geometric_mean(made) if made else None,
+        compiled_range=(min(made), max(made)) if made else None,
         book_examples_per_second=median(row.book for row in used),
         ours_examples_per_second=ours,
         gemm_fp32_gflops=fp32,
@@ -355,6 +389,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=5, help="undisturbed blocks wanted")
     parser.add_argument("--data", choices=DATASETS, default="auto")
     parser.add_argument("--device", choices=DEVICES, default="cpu")
+    parser.add_argument("--compile", action="store_true", help="time train --compile, too")
     parser.add_argument("-o", "--output", type=Path, help="JSON file")
     o = parser.parse_args()
     spec = ModelSpec.named(o.arch, width=o.width, size=o.size, channels=1, classes=10)
@@ -362,7 +397,15 @@ def main() -> None:
     try:
         device = choose_device(o.device)
         data = load_dataset(o.data)
-        result = measure(spec, data, batch=o.batch, steps=steps, blocks=o.blocks, device=device)
+        result = measure(
+            spec,
+            data,
+            batch=o.batch,
+            steps=steps,
+            blocks=o.blocks,
+            device=device,
+            compiled=o.compile,
+        )
     except VggDeployError as error:
         print(f"error: {error.cause}\nremedy: {error.remedy}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -370,6 +413,7 @@ def main() -> None:
     print(
         f"{result.ratio:.2f}× the book's loop ({low:.2f} to {high:.2f}); {result.ours_gflops:.0f} "
         f"GFLOP/s, {result.share_of_gemm:.0%} of this machine's {result.precision} GEMM rate"
+        + (f"; compiled {result.compiled_ratio:.2f}× ours" if result.compiled_ratio else "")
     )
     if o.output:
         jsonio.save(o.output, result)

@@ -6,6 +6,8 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,19 @@ def sought() -> str:
     """What ``compiler`` looks for, for a message that it was not found."""
     wanted = os.environ.get("CXX")
     return f"no $CXX ({wanted})" if wanted else f"neither {' nor '.join(_COMPILERS)}"
+
+
+def lacking() -> tuple[str, str] | None:
+    """What a machine lacks to compile a network, and the remedy; None where it lacks nothing."""
+    if not compiler():
+        how = "xcode-select --install" if sys.platform == "darwin" else "apt install g++"
+        return (
+            f"no C++ compiler: {sought()} was found",
+            f"install one: {how}; or point $CXX to yours, without options",
+        )
+    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+        return "Python's C headers are not installed", "apt install python3-dev"
+    return None
 
 
 def compiler_version(path: str) -> str:

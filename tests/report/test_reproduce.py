@@ -129,6 +129,11 @@ def test_commands_follow_the_records(sample: Bundle) -> None:
             "--validation 0.1 --ema 0.999 --deterministic -o 'my bundle'",
         ),
         (
+            {"command": "train", "epochs": "3", "compile": "True"},
+            "vgg-deploy train --arch vgg11 --width 0.25 --size 64 --epochs 3 --compile "
+            "-o 'my bundle'",
+        ),
+        (
             {"command": "train", "accumulate": "1", "deterministic": "False", "epochs": "3"},
             "vgg-deploy train --arch vgg11 --width 0.25 --size 64 --epochs 3 -o 'my bundle'",
         ),

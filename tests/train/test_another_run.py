@@ -40,6 +40,7 @@ def test_nothing_to_resume(tmp_path: Path, card: ModelCard, few: Dataset) -> Non
         ({}, {"flip": False}, "--flip: given before, not given now"),
         ({}, {"max_images": 90}, "--max-images: none before, 90 now"),
         ({}, {"deterministic": True}, "--deterministic: not given before, given now"),
+        ({}, {"compile": True}, "--compile: not given before, given now"),
     ],
 )
 def test_another_run(

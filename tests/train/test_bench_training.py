@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from scripts import bench_training
 from tests.train.conftest import cut
 from vgg_deploy import jsonio
+from vgg_deploy.compiler import lacking
 from vgg_deploy.errors import MeasurementNotValid
 from vgg_deploy.libraries import tf32_switches
 from vgg_deploy.model.summary import summarise
@@ -37,6 +38,22 @@ def test_both_loops_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert result.flops_per_image == 6 * summarise(spec).cost.macs
     jsonio.save(tmp_path / "x.json", result)
     assert jsonio.load(bench_training.TrainingSpeed, tmp_path / "x.json") == result
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
+def test_the_compiled_loop_beside_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    if found := lacking():
+        pytest.skip(found[0])
+    monkeypatch.setattr(bench_training, "GEMM_SIDES", {"cpu": (64,)})
+    monkeypatch.setattr(bench_training, "MAX_OTHERS", 1.0)
+    steps = {"book": 1, "ours": 2}
+    result = bench_training.measure(
+        SPEC, cut(64, 10), batch=8, steps=steps, blocks=2, device=CPU, compiled=True
+    )
+    ratios = [(block.compiled or 0) / block.ours for block in result.blocks]
+    assert result.compiled_range == (min(ratios), max(ratios))
+    assert 0 < min(ratios) <= (result.compiled_ratio or 0) <= max(ratios)
 
 
 def test_the_books_images_are_pils() -> None:

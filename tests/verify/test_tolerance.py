@@ -174,7 +174,7 @@ def test_accuracy_counts_what_was_lost_and_won() -> None:
 @pytest.mark.parametrize(
     ("total", "lost", "won", "verdict", "said"),
     [
-        (10_000, 19, 12, "equivalent", ""),  # of docs/results/demo_verify.json: 0.18 at 95 %
+        (10_000, 19, 12, "equivalent", ""),  # of a run of the demo: 0.18 at 95 %
         (598, 0, 0, "equivalent", ""),
         (602, 4, 1, "failed", "by up to 1.35: 602 images do not show that it is within 0.50"),
         (1_000, 3, 1, "failed", "drops by 0.20 points, at 95 % by up to"),

@@ -1,32 +1,28 @@
-"""Loading what torch's backends run: a program, a script, a package; and keeping torch quiet."""
+"""Loading what torch's backends run: a program, a script, a package."""
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vgg_deploy.errors import ResourceLimit
+from vgg_deploy.inductor import LOGGERS, errors_only
 
 if TYPE_CHECKING:
     import torch
 
 Network = Callable[["torch.Tensor"], "torch.Tensor"]
 
-_RECOMPILE_LIMIT = 64  # dynamo's 8 counts over all sessions of a process
-_COMPILER_LOGGERS = ("torch.utils.cpp_extension", "torch._inductor")  # "No CUDA runtime is found"
-
 
 def load_program(path: Path) -> Network:
     """The module of an exported program (``.pt2``)."""
     import torch
 
-    with _errors_only("torch.export"):  # a corrupt file is logged with a traceback, then raised
+    with errors_only("torch.export"):  # a corrupt file is logged with a traceback, then raised
         network: Network = torch.export.load(str(path)).module()
     return network
 
@@ -45,7 +41,7 @@ def load_package(path: Path) -> Network:
     """The compiled model of an AOTInductor package."""
     import torch._inductor
 
-    with _errors_only(*_COMPILER_LOGGERS):
+    with errors_only(*LOGGERS):
         try:
             package: Any = torch._inductor.aoti_load_package(str(path))
         except RuntimeError as error:  # it does not say why it could not unpack the file
@@ -58,33 +54,3 @@ def load_package(path: Path) -> Network:
             ) from error
     network: Network = package
     return network
-
-
-@contextmanager
-def quiet_compiler() -> Iterator[None]:
-    """What ``torch.compile`` says about other machines' hardware does not reach the user."""
-    with _errors_only(*_COMPILER_LOGGERS), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextmanager
-def compiling() -> Iterator[None]:
-    """Within it, ``torch.compile`` makes code for as many batch sizes as are placed, quietly."""
-    from torch._dynamo import config
-
-    with quiet_compiler(), config.patch(recompile_limit=_RECOMPILE_LIMIT):
-        yield
-
-
-@contextmanager
-def _errors_only(*names: str) -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import sysconfig
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,7 +12,6 @@ from vgg_deploy.artifact import Artifact, Format
 from vgg_deploy.backends.base import Array, Device, Missing, Session
 from vgg_deploy.backends.networks import (
     Network,
-    compiling,
     load_package,
     load_program,
     load_script,
@@ -26,9 +23,9 @@ from vgg_deploy.backends.session import (
     importable,
     opened,
 )
-from vgg_deploy.compiler import compiler, for_inductor, sought
+from vgg_deploy.compiler import for_inductor, lacking
 from vgg_deploy.environment import threads, vector_flags
-from vgg_deploy.errors import BackendNotAvailable, first_line
+from vgg_deploy.inductor import compile_errors, compiling
 from vgg_deploy.libraries import tf32_switches
 
 if TYPE_CHECKING:
@@ -192,15 +189,7 @@ def exact_float32() -> None:
 
 def missing_compiler() -> Missing | None:
     """What ``torch.compile`` lacks on this machine, or None."""
-    if not compiler():
-        how = "xcode-select --install" if sys.platform == "darwin" else "apt install g++"
-        return Missing(
-            f"no C++ compiler: {sought()} was found",
-            f"install one: {how}; or point $CXX to yours, without options",
-        )
-    if not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
-        return Missing("Python's C headers are not installed", "apt install python3-dev")
-    return None
+    return Missing(*found) if (found := lacking()) else None
 
 
 def _channels_last_network(path: Path) -> VGG:
@@ -248,22 +237,6 @@ def _batch_of_any_size(images: torch.Tensor) -> torch.Tensor:
 
 
 def _compile(placed: Placed) -> None:
-    """The first run; what inductor or the C++ compiler says becomes one line."""
-    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
-    from torch._inductor.exc import CppCompileError, InductorError, InvalidCxxCompiler
-
-    try:
+    """The first run."""
+    with compile_errors("torch-compile"):
         placed.run()
-    except (
-        TorchDynamoException,
-        FailOnRecompileLimitHit,
-        InductorError,
-        CppCompileError,
-        InvalidCxxCompiler,
-    ) as error:
-        lines = str(error).splitlines()
-        said = next((line.strip() for line in lines if "error:" in line), first_line(error))
-        raise BackendNotAvailable(
-            f"torch-compile could not compile: {said}",
-            "install a C++ compiler with C++20 and OpenMP (g++ 11 or newer), or point $CXX to one",
-        ) from error

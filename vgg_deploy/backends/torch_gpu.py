@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Literal
 from vgg_deploy.artifact import Artifact, Format, Precision
 from vgg_deploy.backends.base import Missing, Session
 from vgg_deploy.backends.device import DeviceSession
-from vgg_deploy.backends.networks import Network, load_script, quiet_compiler
+from vgg_deploy.backends.networks import Network, load_script
 from vgg_deploy.backends.pytorch import exact_float32, missing_compiler
 from vgg_deploy.backends.session import TORCH_REMEDY, importable, opened
 from vgg_deploy.backends.torch_network import Card, Cuda, Graph, TorchNetwork
 from vgg_deploy.compiler import for_inductor
+from vgg_deploy.inductor import quiet_compiler
 
 if TYPE_CHECKING:
     import torch

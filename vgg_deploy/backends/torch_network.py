@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from vgg_deploy.backends.base import Array
-from vgg_deploy.backends.networks import Network, compiling
+from vgg_deploy.backends.networks import Network
 from vgg_deploy.backends.session import Placed
+from vgg_deploy.inductor import compiling
 
 if TYPE_CHECKING:
     import torch

@@ -115,6 +115,13 @@ def train(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Same options, same machine: same bits.")
     ] = False,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Let torch.compile make the network's kernels: for GPUs; slower on CPUs.",
+        ),
+    ] = False,
     max_images: Annotated[int | None, typer.Option(help="Train with the first so many.")] = None,
     validation: Annotated[
         float,
@@ -171,6 +178,7 @@ def train(
         device=device,
         precision=precision,
         deterministic=deterministic,
+        compile=compiled,
         max_images=max_images,
         validation=validation,
         ema=ema,

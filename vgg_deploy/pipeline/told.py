@@ -30,6 +30,8 @@ class Told:
             self._watch.say(
                 f"train: averages of the weights, decay {plan.ema} per step, are tested and saved"
             )
+        if plan.compiled:
+            self._watch.say("train: the first step waits until torch.compile has made its kernels")
         self._watch.begin("train", plan.epochs * plan.train_images, "examples")
         self._watch.advance(plan.done_images)
         self._done = plan.done_images

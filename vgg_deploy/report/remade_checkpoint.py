@@ -79,8 +79,7 @@ def _train(bundle: Bundle, checkpoint: Artifact, name: str) -> str:
         if (value := made_by.get(key)) and (key, value) != ("accumulate", "1"):
             words += [option, value]
     words += _flips(made_by)
-    if made_by.get("deterministic") == "True":
-        words.append("--deterministic")
+    words += [f"--{name}" for name in ("deterministic", "compile") if made_by.get(name) == "True"]
     if spec.fc_width != 4096:
         words += ["--fc-width", str(spec.fc_width)]
     if spec.hidden != 2:

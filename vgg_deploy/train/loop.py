@@ -204,4 +204,5 @@ def _plan(run: Run) -> RunPlan:
         trained_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         done_images=run.done_images,
         ema=trainer.averages.decay if trainer.averages else 0.0,
+        compiled=run.identity.options.compile,
     )

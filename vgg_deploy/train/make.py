@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 import torch
+from torch import nn
 
 from vgg_deploy import environment
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import UsageError
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.averages import Averages
+from vgg_deploy.train.compiled import compiled
 from vgg_deploy.train.distributed import World, parallel
 from vgg_deploy.train.hardware import choose_precision
 from vgg_deploy.train.options import TrainOptions
@@ -31,7 +33,8 @@ def make_trainer(
 ) -> Trainer:
     """Network, optimiser and settings of a run; initial weights from torch's random numbers.
 
-    ``UsageError`` for a batch that leaves a process without two images.
+    ``UsageError`` for a batch that leaves a process without two images, ``BackendNotAvailable``
+    where the network is to be compiled and cannot be.
     """
     recipe, world = options.chosen, world or World()
     peak, batch = options.lr or recipe.lr, options.batch or recipe.batch
@@ -46,7 +49,9 @@ def make_trainer(
     elif recipe.standardise and not card.spec.batch_norm:
         standardise(model)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    view = TrainingView(model, frozen=options.freeze == "features")
+    view: nn.Module = TrainingView(model, frozen=options.freeze == "features")
+    if options.compile:
+        view = compiled(view)
     return Trainer(
         model=model,
         network=parallel(view, world, device, deterministic=options.deterministic),
@@ -94,6 +99,8 @@ def made_by(
         "validation_images": str(validation),
         "dropout": str(card.spec.dropout),
     }
+    if options.compile:
+        chosen["compile"] = "True"
     if dataset.files:
         chosen["dataset_files"] = dataset.files
     if options.freeze:

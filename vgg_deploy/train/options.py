@@ -30,7 +30,8 @@ class TrainOptions:
     "features" leaves the convolutions as they are. ``validation`` is the share of the training
     images, of every class the last ones, that are not trained with but choose the best epoch.
     ``ema`` is the decay per step of the weights' exponential moving average, which is then what is
-    tested and saved; with 0 the weights themselves are.
+    tested and saved; with 0 the weights themselves are. ``compile`` lets ``torch.compile`` make the
+    network's kernels, which it may pick by timing them.
     """
 
     recipe: str = "modern"
@@ -48,16 +49,10 @@ class TrainOptions:
     validation: float = 0.0
     ema: float = 0.0
     flip: bool | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
-        for what, given, choices in (
-            ("recipe", self.recipe, tuple(RECIPES)),
-            ("device", self.device, DEVICES),
-            ("training precision", self.precision, TRAIN_PRECISIONS),
-            ("part to freeze", FREEZABLE[0] if self.freeze is None else self.freeze, FREEZABLE),
-        ):
-            if given not in choices:
-                raise unknown_choice(what, given, choices)
+        self._require_choices()
         for name, value, low in (
             ("epochs", self.epochs, 1),
             ("batch", self.batch, 1),
@@ -76,10 +71,25 @@ class TrainOptions:
                 f"validation {self.validation:g} is not a share of 0 to {_MOST_HELD_OUT:g}",
                 "use a share such as 0.1",
             )
+        if self.compile and self.deterministic:
+            raise UsageError(
+                "--compile picks kernels by timing them, so that its bits are not always the same",
+                "leave --compile or --deterministic out",
+            )
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema {self.ema:g} is no decay", "use 0 or a value below 1, as 0.999")
         if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
             raise UsageError(f"learning rate {self.lr}", "use a finite value above 0, such as 0.05")
+
+    def _require_choices(self) -> None:
+        for what, given, choices in (
+            ("recipe", self.recipe, tuple(RECIPES)),
+            ("device", self.device, DEVICES),
+            ("training precision", self.precision, TRAIN_PRECISIONS),
+            ("part to freeze", FREEZABLE[0] if self.freeze is None else self.freeze, FREEZABLE),
+        ):
+            if given not in choices:
+                raise unknown_choice(what, given, choices)
 
     @property
     def chosen(self) -> Recipe:
