@@ -4,7 +4,8 @@
 
 Two gloo processes of one thread each, on one machine. Measured: the step of one process alone,
 its gradient's all-reduce over 1, 2, ... processes for several sizes, and, to check the prediction,
-the step of two processes together. Predicted: a ring all-reduce of G bytes over n processes takes
+the step of two processes together, and that of two which exchange nothing, which have each other's
+memory traffic to bear alone. Predicted: a ring all-reduce of G bytes over n processes takes
 2 (n - 1) a + 2 (n - 1) / n · G / b; latency a and bandwidth b are fitted to what was measured.
 Two curves bound the truth: nothing of it, or all that fits, is hidden behind the backward pass.
 """
@@ -68,7 +69,8 @@ class Scaling:
     reduce_ms: Mapping[int, float]  # bytes to time, two processes
     latency_ms: float  # fitted
     bandwidth_gb_per_s: float
-    two_processes_step_ms: float  # measured, both at once
+    beside_step_ms: float  # measured, two at once that exchange nothing
+    two_processes_step_ms: float  # measured, two that exchange their gradients
     two_processes_speedup: float  # measured
     predicted: tuple[Predicted, ...]
     others: float | None  # share of all cores that other programs took; None: not known
@@ -131,8 +133,11 @@ def one_rank(
     with joined(CPU) as world, tuned(CPU):
         reduced = reduce_times()
         step, _, _ = step_times(options, world)
+        dist.barrier()
+        beside, _, _ = step_times(options, World())
+        dist.barrier()  # neither is left alone before the other is done
     if rank == 0:
-        said.send((reduced, step))
+        said.send((reduced, step, beside))
     said.close()
 
 
@@ -200,7 +205,7 @@ def measure(options: argparse.Namespace) -> Scaling:
     """Measure alone and in two processes, fit, predict."""
     with Neighbours() as neighbours:
         step, backward, size = in_processes(1, alone, options)
-        reduced, together = in_processes(2, one_rank, options)
+        reduced, together, beside = in_processes(2, one_rank, options)
     latency, bandwidth = fitted(reduced, 2)
     return Scaling(
         what="training on several processes: measured with one and two, predicted for more",
@@ -214,6 +219,7 @@ def measure(options: argparse.Namespace) -> Scaling:
         reduce_ms={k: 1000 * v for k, v in reduced.items()},
         latency_ms=1000 * latency,
         bandwidth_gb_per_s=bandwidth / 1e9,
+        beside_step_ms=1000 * beside,
         two_processes_step_ms=1000 * together,
         two_processes_speedup=2 * step / together,
         predicted=predict(step, backward, size, latency, bandwidth),
@@ -236,7 +242,8 @@ def main(words: Sequence[str] | None = None) -> None:
     print(
         f"step {found.step_ms:.0f} ms, gradient {found.gradient_bytes / 1e6:.0f} MB, all-reduce "
         f"{found.latency_ms:.2f} ms + {found.bandwidth_gb_per_s:.2f} GB/s; two processes: "
-        f"{found.two_processes_speedup:.2f}× measured"
+        f"{found.two_processes_speedup:.2f}× measured, {found.two_processes_step_ms:.0f} ms a step, "
+        f"{found.beside_step_ms:.0f} ms where they exchange nothing"
     )
     if found.others is not None and found.others > MAX_OTHERS:
         print(f"other programs took {found.others:.0%} of all cores: let nothing else run")

@@ -29,3 +29,4 @@ def test_it_measures(tmp_path: Path) -> None:
     found = jsonio.load(Scaling, tmp_path / "s.json")
     assert found.step_ms > found.backward_ms > 0
     assert found.two_processes_speedup > 0
+    assert found.beside_step_ms > 0
