@@ -242,8 +242,8 @@ def main(words: Sequence[str] | None = None) -> None:
     print(
         f"step {found.step_ms:.0f} ms, gradient {found.gradient_bytes / 1e6:.0f} MB, all-reduce "
         f"{found.latency_ms:.2f} ms + {found.bandwidth_gb_per_s:.2f} GB/s; two processes: "
-        f"{found.two_processes_speedup:.2f}× measured, {found.two_processes_step_ms:.0f} ms a step, "
-        f"{found.beside_step_ms:.0f} ms where they exchange nothing"
+        f"{found.two_processes_speedup:.2f}× measured, {found.two_processes_step_ms:.0f} ms a step "
+        f"and {found.beside_step_ms:.0f} ms where they exchange nothing"
     )
     if found.others is not None and found.others > MAX_OTHERS:
         print(f"other programs took {found.others:.0%} of all cores: let nothing else run")
