@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> int:
             report = check(
                 given.out, options, watch, again=given.again, total_seconds=given.total_seconds
             )
-        show(report)
+        show(report, options)
     except VggDeployError as error:
         print(f"gpu_check: error: {error.cause}\n  remedy: {error.remedy}", file=sys.stderr)
         return error.exit_code
@@ -124,14 +124,14 @@ def _options(given: argparse.Namespace) -> Options:
     return chosen
 
 
-def show(report: Report) -> None:
+def show(report: Report, options: Options) -> None:
     """Verdicts and timings per network, engines with the precision each one really has."""
     for network in report.options.networks:
         print(f"\n## {network}")
         for one in merged(report, network, VerifyReport, "verify", "golden"):
             show_table(verify_table(one))
         for two in merged(report, network, BenchReport, "bench"):
-            spec = _spec(report.options, network)
+            spec = _spec(options, network)
             show_table(bench_table(two, spec=spec), *ceilings_table(two))
     for done in report.done:
         for engine in (done.answer or {}).get("engines", ()) if done.step.kind == "build" else ():

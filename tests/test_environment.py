@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_bundle import draft, writes
+from tests.drafts import draft, writes
 from vgg_deploy import environment
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.errors import UsageError

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_bundle
-from tests.test_bundle import draft, writes
+from tests.drafts import draft, writes
 from vgg_deploy import manifest as manifest_module
 from vgg_deploy.bundle import Bundle, create_bundle, open_bundle
 from vgg_deploy.cli import main

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.cli.test_commands import failure
+from tests.cli.failing import failure
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 

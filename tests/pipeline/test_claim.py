@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.test_train import OPTIONS, SAMPLE, TINY, Heard, photos
+from tests.pipeline.training import OPTIONS, SAMPLE, TINY, Heard
 from vgg_deploy.cli import main
 from vgg_deploy.errors import RefusedInput, TrainingDiverged
 from vgg_deploy.pipeline.claim import LOCK
 from vgg_deploy.pipeline.train import train_bundle
 from vgg_deploy.train.store import Store
 
-__all__ = ["photos"]  # a fixture
 SHORT = replace(SAMPLE, options=replace(OPTIONS, epochs=1))
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.test_train import OPTIONS, Heard
-from tests.pipeline.test_train import SAMPLE as FEW_STEPS
+from tests.pipeline.training import OPTIONS, Heard
+from tests.pipeline.training import SAMPLE as FEW_STEPS
 from vgg_deploy.errors import BackendNotAvailable, Interrupted, TrainingDiverged
 from vgg_deploy.pipeline import pictures
 from vgg_deploy.pipeline.board import FOLDER

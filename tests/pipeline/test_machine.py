@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from scripts import gpu_check
+from tests.machine_paths import machine_paths
 from tests.test_process import is_gone
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import Precision
@@ -278,7 +279,10 @@ def test_it_runs_to_the_end_here(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert {"verify", "bench", "build", "export", "make", "doctor", "limits"} == {
         done.step.kind for done in report.done
     }
-    assert path.read_text(encoding="utf-8").count("\n") == 1, "compact: it has to travel"
+    stored = path.read_text(encoding="utf-8")
+    assert stored.count("\n") == 1, "compact: it has to travel"
+    assert str(tmp_path) not in stored
+    assert not machine_paths(stored)
     for text in ("model.int8.onnx", "model.fp32.onnx", "ort-cpu", "products in int8", "at most"):
         assert text in out
     assert "bench tiny exit 0" in said

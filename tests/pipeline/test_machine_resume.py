@@ -59,7 +59,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     made = Scripted()
     monkeypatch.setattr(machine, "run", made)
     monkeypatch.setattr(machine, "monotonic", lambda: made.clock)
-    monkeypatch.setattr(machine, "_lies_there", lambda step, report, done: True)
+    monkeypatch.setattr(machine, "_lies_there", lambda step, options, done: True)
     return made
 
 
@@ -128,7 +128,7 @@ def test_an_empty_disk_gets_the_same_network_and_other_weights_are_measured_agai
 ) -> None:
     path = tmp_path / "check.json"
     check(path, OPTIONS)
-    monkeypatch.setattr(machine, "_lies_there", lambda step, report, done: False)
+    monkeypatch.setattr(machine, "_lies_there", lambda step, options, done: False)
     for weights, measured_again in (("first", False), ("other", True)):
         scripted.forget()
         scripted.weights = weights
@@ -151,7 +151,7 @@ def test_an_engine_that_was_judged_and_timed_is_not_built_again(
     check(path, OPTIONS, again=True)
     assert {s.precision for s in scripted.ran if s.kind == "build"} == {RULE, CRASH}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine, "_lies_there", lambda step, report, done: False)
+        patch.setattr(machine, "_lies_there", lambda step, options, done: False)
         scripted.forget()
         scripted.weights = "other"
         check(path, OPTIONS)
@@ -202,7 +202,7 @@ def test_rows_of_other_weights_do_not_stay(scripted: Scripted, tmp_path: Path) -
     path = tmp_path / "check.json"
     check(path, OPTIONS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine, "_lies_there", lambda step, report, done: False)
+        patch.setattr(machine, "_lies_there", lambda step, options, done: False)
         scripted.forget()
         scripted.weights, scripted.stop_at = "other", 6
         with pytest.raises(KeyboardInterrupt):
@@ -213,12 +213,11 @@ def test_rows_of_other_weights_do_not_stay(scripted: Scripted, tmp_path: Path) -
 def test_a_bundle_that_is_gone_or_another_is_made_again(tiny_bundle: Any, tmp_path: Path) -> None:
     options = replace(OPTIONS, work=str(tiny_bundle.root.parent), networks=(tiny_bundle.root.name,))
     step = Step(kind="make", network=tiny_bundle.root.name, python="p", words=())
-    report = Report(made_at="", environment=environment.capture(), options=options)
     there = Done(step=step, code=0, seconds=1.0, said="",
                  answer={"sha256": tiny_bundle.checkpoint.sha256})  # fmt: skip
-    assert machine._lies_there(step, report, there)
-    assert not machine._lies_there(step, report, replace(there, answer={"sha256": "0" * 64}))
-    gone = replace(report, options=replace(options, work=str(tmp_path / "gone")))
+    assert machine._lies_there(step, options, there)
+    assert not machine._lies_there(step, options, replace(there, answer={"sha256": "0" * 64}))
+    gone = replace(options, work=str(tmp_path / "gone"))
     assert not machine._lies_there(step, gone, there)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import make_bundle, make_card
-from tests.pipeline.test_train import OPTIONS, SAMPLE, Heard
+from tests.pipeline.training import OPTIONS, SAMPLE, Heard
 from vgg_deploy import jsonio
 from vgg_deploy.bundle import open_bundle
 from vgg_deploy.cli import main

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import failure
+from tests.cli.failing import failure
 from tests.report.test_reproduce import draft
 from vgg_deploy.artifact import Target
 from vgg_deploy.bundle import Bundle

@@ -20,6 +20,7 @@ from vgg_deploy import environment, jsonio
 from vgg_deploy.bundle import open_bundle
 from vgg_deploy.errors import UsageError, VggDeployError
 from vgg_deploy.files import write_text
+from vgg_deploy.pipeline.machine_places import Places
 from vgg_deploy.pipeline.machine_run import SAMPLES, run
 from vgg_deploy.pipeline.machine_steps import (
     Done,
@@ -45,7 +46,8 @@ class Report:
     schema_version: int = 2
     made_at: str
     environment: environment.Environment  # of the first call; each step has its own versions
-    options: Options
+    options: Options  # with names for paths, as in all that follows
+    places: str = ""  # SHA-256 of the paths; older reports hold the paths themselves
     done: tuple[Done, ...] = ()
     not_started: int = 0  # steps for which the last call had no time left
     samples: str = _SAMPLES
@@ -65,17 +67,18 @@ def check(
     started after ``total_seconds``, and none runs for longer than what is left of them.
     """
     watch, end = watch or Silent(), monotonic() + total_seconds
-    earlier = _begun(path, options)
-    report = replace(earlier, options=options, not_started=0)
+    places = Places(options)
+    earlier = _begun(path, places)
+    report = replace(earlier, options=places.told, not_started=0)
     found: list[Done] = []
-    for step in planned(options, found):
-        kept = _kept(step, earlier, found, again)
+    for step in planned(places.told, found):
+        kept = _kept(step, earlier, found, places, again=again)
         seconds = min(step.limit(options), end - monotonic())
         if kept is None and seconds <= 0:
             report = replace(report, not_started=report.not_started + 1)
             continue
         watch.begin(f"{step.kind} {' '.join(step.words)}")
-        done = kept or _marked(run(step, seconds), found)
+        done = kept or _marked(places.named(run(places.real(step), seconds)), found)
         found.append(done)
         watch.say(
             f"{step.kind} {step.network} exit {done.code} in {done.seconds:.1f} s {done.said}"
@@ -110,7 +113,9 @@ def _weights(found: Sequence[Done]) -> Mapping[str, str]:
     return {done.step.network: _digest(done) for done in made}
 
 
-def _kept(step: Step, earlier: Report, found: Sequence[Done], again: bool) -> Done | None:
+def _kept(
+    step: Step, earlier: Report, found: Sequence[Done], places: Places, *, again: bool
+) -> Done | None:
     """The earlier answer of a step that need not run, or None.
 
     Doctor and export find out themselves what is valid, and so does a build, which is not needed
@@ -122,7 +127,7 @@ def _kept(step: Step, earlier: Report, found: Sequence[Done], again: bool) -> Do
     if step.kind == "limits":
         return done if done and not done.code else None
     if step.kind == "make":
-        return done if done and not done.code and _lies_there(step, earlier, done) else None
+        return done if done and not done.code and _lies_there(step, places.given, done) else None
     if step.kind not in (*_CELLS, "build"):
         return None
     kinds = {judge_in(step.python, found), "bench"}
@@ -139,9 +144,9 @@ def _is_answer(done: Done, again: bool) -> bool:
     return done.code == 0 or (done.code > 0 and done.answer is not None and not again)
 
 
-def _lies_there(step: Step, report: Report, done: Done) -> bool:
+def _lies_there(step: Step, options: Options, done: Done) -> bool:
     try:
-        bundle = open_bundle(Path(bundle_of(report.options, step.network)))
+        bundle = open_bundle(Path(bundle_of(options, step.network)))
         checkpoint = bundle.checkpoint
     except VggDeployError:
         return False
@@ -196,25 +201,34 @@ def _ceilings(one: BenchReport, report: Report) -> Any:
     return jsonio.loads(BenchReport, json.dumps(plain), source="the limits").ceilings
 
 
-def _begun(path: Path, options: Options) -> Report:
+def _begun(path: Path, places: Places) -> Report:
     """An earlier report of the same options on this machine, or a new one."""
-    fresh = Report(made_at=environment.now(), environment=environment.capture(), options=options)
+    fresh = Report(
+        made_at=environment.now(),
+        environment=environment.capture(),
+        options=places.told,
+        places=places.key,
+    )
     if not path.exists():
         return fresh
     earlier = jsonio.load(Report, path)
     if _alike(earlier) != _alike(fresh):
         raise UsageError(
-            f"{path} holds a check with other options or of another machine",
+            f"{path} holds a check with other options, paths among them, or of another machine",
             "choose another file with -o, or remove it",
         )
-    return earlier
+    if earlier.places:
+        return earlier
+    return replace(earlier, places=places.key, done=tuple(map(places.named, earlier.done)))
 
 
 def _alike(report: Report) -> tuple[object, ...]:
     """What two calls must have in common; a package may be installed between them."""
-    here = report.environment
+    here, options = report.environment, report.options
+    options = replace(options, step_seconds=1.0, build_seconds=1.0)
     return (
-        replace(report.options, step_seconds=1.0, build_seconds=1.0),
+        replace(options, work="", python="", trt_python=""),
+        report.places or Places(report.options).key,
         here.gpu,
         here.driver,
         here.cpu,
