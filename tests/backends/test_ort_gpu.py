@@ -65,9 +65,11 @@ def test_cuda_is_asked_for_its_fastest_and_tf32_is_explicit() -> None:
 )
 def test_tensorrt_gets_the_files_precision(precision: Any, on: set[str]) -> None:
     options = tensorrt_options(precision, 7, cuda_graph=True)
-    found = {kind for kind in ("fp16", "bf16", "int8") if options[f"trt_{kind}_enable"] == "1"}
+    found = {kind for kind in ("fp16", "bf16", "int8") if options[f"trt_{kind}_enable"] == "True"}
     assert found == on
-    assert options["trt_cuda_graph_enable"] == "1"
+    assert options["trt_cuda_graph_enable"] == "True"
+    switches = {value for name, value in options.items() if name.endswith("_enable")}
+    assert switches <= {"True", "False"}, "it refuses 1 and 0"
 
 
 @pytest.mark.skipif(CUDA in ort.get_available_providers(), reason="a GPU build is installed")

@@ -22,10 +22,12 @@ DEVICE = "cuda"
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # a prototype, it says
-def test_no_step_waits_for_the_gpu(card: ModelCard) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_no_step_waits_for_the_gpu(card: ModelCard, compiled: bool) -> None:
     """The host must run ahead, or the GPU idles between two kernels."""
     device = torch.device(DEVICE)
-    trainer = make_trainer(card, TrainOptions(batch=8, device=DEVICE, ema=0.9), device)
+    options = TrainOptions(batch=8, device=DEVICE, ema=0.9, compile=compiled)
+    trainer = make_trainer(card, options, device)
     images = torch.from_numpy(cut(64, 8).train.images).to(device)
     labels = torch.from_numpy(cut(64, 8).train.labels).to(device)
     with tuned(device):

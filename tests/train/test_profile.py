@@ -91,3 +91,20 @@ def test_a_kernel_is_counted_once() -> None:
     ]
     found = _by_kind(SimpleNamespace(key_averages=lambda: events))
     assert found == {"convolution": 0.75, "ReLU": 0.25, "other": 0.0}
+
+
+def test_what_inductor_fused_is_no_convolution() -> None:
+    """Its kernels are named after all that they do beside the convolution."""
+    device = DeviceType.CPU
+
+    def event(key: str, on_device: float) -> SimpleNamespace:
+        return SimpleNamespace(
+            key=key, device_type=device, self_device_time_total=on_device, self_cpu_time_total=9.0
+        )
+
+    events = [
+        event("aten::cudnn_convolution", 30.0),
+        event("triton_poi_fused_convolution_max_pool2d_with_indices_relu_3", 10.0),
+    ]
+    found = _by_kind(SimpleNamespace(key_averages=lambda: events))
+    assert found == {"convolution": 0.75, "fused by inductor": 0.25}

@@ -158,7 +158,7 @@ def test_notes_hold_the_layers_of_the_inspector(bundle: Bundle, fake: Fake) -> N
     (layer,) = notes.layers
     kind = "fp32" if fake.name == "8.6" else "fp16"
     assert (layer.kind, layer.inputs, layer.tactic) == ("CaskConvolution", (kind,), layer.tactic)
-    assert layer.nodes == ("node_conv2d",)
+    assert layer.nodes == ("node_conv2d", "node_relu")
     assert dict(notes.computed_in()) == {kind: 1}
     again = replace(layer, name=f"{layer.name} [profile 1]")
     twice = replace(notes, layers=(*notes.layers, again))

@@ -134,6 +134,45 @@ def test_layers_of_the_log_have_the_types_of_their_constants() -> None:
     assert (found.inputs, found.constants, found.outputs) == (("fp32",), ("bf16",), ("fp16",))
 
 
+def test_layers_of_8_6_are_read_from_its_log_and_from_its_inspector() -> None:
+    """As it writes both; the inspector parts ONNX nodes by a character that JSON does not allow."""
+    logged = from_log(
+        "Engine Layer Information:\n"
+        "Layer(Reformat): Reformatting CopyNode for Input Tensor 0 to conv + relu, Tactic: "
+        "0x00000000000003e8, input[Float(-2,1,32,32)] -> Reformatted Input[Half(-2,1,32,32)]\n"
+        "Layer(CaskConvolution): conv + relu, Tactic: 0x4727434768e46395, "
+        "Reformatted Input[Half(-2,1,32,32)] -> (Unnamed Layer* 1) [Activation]_output[Half(8)]\n"
+        "Layer(Constant): bias, Tactic: 0x0000000000000000,  -> bias_out[Float(1)]\n"
+        "Layer(MatrixMultiply): fc [profile 1], Tactic: 0x01, a[Int8(1,4:4)], b[Int8(4)] -> "
+        "logits[Float(-2,10)]"
+    )
+    assert [one.kind for one in logged] == [
+        "Reformat", "CaskConvolution", "Constant", "MatrixMultiply",
+    ]  # fmt: skip
+    assert (logged[0].inputs, logged[0].outputs) == (("fp32",), ("fp16",))
+    assert (logged[2].inputs, logged[2].outputs) == ((), ("fp32",))
+    assert logged[3].inputs == ("int8", "int8")
+    by_profile = noted(logged, "conv", "fc").computed_by_profile()
+    assert by_profile == ({"fp16": 1}, {"int8": 1})
+    tensor = '{"Name": "x", "Format/Datatype": "Row major linear FP32"}'
+    told = (
+        f'{{"Layers": [{{"Name": "conv + relu", "LayerType": "CaskConvolution", "Inputs": '
+        f'[{tensor}], "Metadata": "[ONNX Layer: conv]\x1e[ONNX Layer: relu]"}}]}}'
+    )
+    (inspected,) = from_inspector(told, fake_of("8.6").library().traits)
+    assert (inspected.nodes, inspected.inputs) == (("conv", "relu"), ("fp32",))
+
+
+def test_a_type_in_the_log_may_stand_among_words_of_its_format() -> None:
+    tensor = "{ Name: x, Dimensions: [1,3], Format/Datatype: Row major linear FP16 }"
+    (found,) = from_log(
+        f"Layers:\nName: conv, LayerType: CaskConvolution, Inputs: [ {tensor}], Outputs: "
+        f"[ {tensor}], ParameterType: Convolution, TacticName: t, TacticValue: 0x1, StreamId: 0, "
+        "Metadata: [ONNX Layer: conv]"
+    )
+    assert (found.inputs, found.outputs) == (("fp16",), ("fp16",))
+
+
 @pytest.mark.parametrize(
     ("told", "types"),
     [('[{"Name": "w", "Datatype": "Half"}]', ("fp16",)), ('["w"]', ()), ("3", ()), ("null", ())],

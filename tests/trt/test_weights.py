@@ -20,6 +20,7 @@ from vgg_deploy.pipeline.export import export_bundle
 from vgg_deploy.precision.options import CalibrationOptions
 from vgg_deploy.trt.flavour import TRAITS
 from vgg_deploy.trt.options import BuildOptions
+from vgg_deploy.trt.pairs import without_pairs_before_relu
 from vgg_deploy.trt.weights import as_read_by, with_float_weights
 
 CARD = make_card("1x16-2x32")
@@ -85,6 +86,39 @@ def test_it_computes_the_same(content: bytes, optimized: bool) -> None:
     np.testing.assert_array_equal(logits(with_float_weights(content), optimized), before)
 
 
+def followers(content: bytes) -> list[str]:
+    """What reads the outputs of convolutions and fully connected layers."""
+    graph = onnx.load_from_string(content).graph
+    made = {node.output[0] for node in graph.node if node.op_type in ("Conv", "Gemm")}
+    return [node.op_type for node in graph.node if node.input[0] in made]
+
+
+def test_for_8_6_no_pair_stands_before_a_relu(content: bytes) -> None:
+    """And not one bit of what the graph says is another."""
+    changed = without_pairs_before_relu(content)
+    onnx.checker.check_model(changed, full_check=True)
+    assert followers(content) == ["QuantizeLinear"] * (PRODUCTS - 1)
+    assert followers(changed) == ["Relu"] * (PRODUCTS - 1)
+    np.testing.assert_array_equal(logits(changed, False), logits(content, False))
+    assert followers(as_read_by(TRAITS[0], content)) == ["Relu"] * (PRODUCTS - 1)
+
+
+def test_a_pair_that_rounds_for_itself_stays(content: bytes) -> None:
+    model = onnx.load_from_string(content)
+    other = next(t for t in model.graph.initializer if t.name.endswith("_scale") and not t.dims)
+    (node,) = [n for n in model.graph.node if n.op_type == "QuantizeLinear"][1:2]
+    double = onnx.TensorProto(name="double")
+    double.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(other), "double"))
+    model.graph.initializer.append(double)
+    node.input[1] = "double"
+    kept = followers(without_pairs_before_relu(model.SerializeToString()))
+    assert kept == ["QuantizeLinear", *["Relu"] * (PRODUCTS - 2)]
+
+
+def test_rubbish_is_left_to_the_parser() -> None:
+    assert without_pairs_before_relu(b"\xffno onnx") == b"\xffno onnx"
+
+
 def test_any_scale_gives_back_any_step() -> None:
     """What the docstring claims, for every int8 and scales of all sizes."""
     steps = np.arange(-127, 128, dtype=np.float32)
@@ -114,7 +148,7 @@ def test_every_version_builds_int8(
 def test_the_real_parser_and_builder_of_rtx_take_it(content: bytes, tmp_path: Path) -> None:
     """TensorRT 8.6 itself cannot be had without a GPU; this is its newest relative."""
     path = tmp_path / "float_weights.onnx"
-    path.write_bytes(with_float_weights(content))
+    path.write_bytes(as_read_by(TRAITS[0], content))
     plan, said = build(path, "SM89")
     assert plan, said
     plain = tmp_path / "int8_weights.onnx"

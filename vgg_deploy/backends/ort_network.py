@@ -40,13 +40,16 @@ def cuda_options(precision: Precision, stream: int, *, cuda_graph: bool) -> dict
 
 
 def tensorrt_options(precision: Precision, stream: int, *, cuda_graph: bool) -> dict[str, str]:
-    """Options of the TensorRT provider; it builds a weakly typed network from these switches."""
+    """Options of the TensorRT provider; it builds a weakly typed network from these switches.
+
+    They are ``"True"`` and ``"False"``: ``"1"``, which the CUDA provider takes, is refused.
+    """
     return {
-        "trt_fp16_enable": "1" if precision in ("fp16", "int8") else "0",
-        "trt_bf16_enable": "1" if precision == "bf16" else "0",
-        "trt_int8_enable": "1" if precision == "int8" else "0",
+        "trt_fp16_enable": str(precision in ("fp16", "int8")),
+        "trt_bf16_enable": str(precision == "bf16"),
+        "trt_int8_enable": str(precision == "int8"),
         "trt_builder_optimization_level": "5",
-        "trt_cuda_graph_enable": "1" if cuda_graph else "0",
+        "trt_cuda_graph_enable": str(cuda_graph),
         "user_compute_stream": str(stream),
     }
 

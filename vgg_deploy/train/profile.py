@@ -25,6 +25,8 @@ _WARM_UP, _STEPS = 2, 4  # steps; the same number by the clock and with torch's 
 _NEEDED = _WARM_UP + 2 * _STEPS
 # first match counts; names of aten operators and CUDA kernels
 _KINDS: Mapping[str, tuple[str, ...]] = {
+    # of --compile: "triton_poi_fused_convolution_relu_3" adds a bias and cuts off, it convolves not
+    "fused by inductor": ("triton_",),
     "convolution": ("conv", "cudnn", "implicit_gemm", "wgrad", "dgrad"),
     "fully connected": ("addmm", "aten::mm", "aten::linear", "gemm", "cutlass"),
     "pooling": ("max_pool", "avg_pool"),

@@ -38,6 +38,7 @@ class Traits:
     type_flags: Mapping[str, str] = field(default_factory=dict)
     precisions: frozenset[Precision] = _ALL
     int8_constants: bool = True  # its parser takes weights that are stored in int8
+    fuses_across_pairs: bool = True  # a convolution and its ReLU, with Q/DQ between the two
     preview_features: tuple[str, ...] = ()
     timing_cache: bool = True
     # Builder flags of the options it has; others are refused with the reason.
@@ -78,6 +79,7 @@ TRAITS: tuple[Traits, ...] = (
         type_flags={"FLOAT16": "FP16", "INT8": "INT8"},
         precisions=_HALF,
         int8_constants=False,
+        fuses_across_pairs=False,
         # two contexts on one profile, which later versions allow unasked
         preview_features=("PROFILE_SHARING_0806",),
         options={

@@ -33,7 +33,7 @@ _TYPES: Mapping[str, str] = {
     "bool": "bool",
 }
 # Kinds of layers that multiply weights, in the words of 8.6 ("CaskConvolution") and later.
-_PRODUCTS = ("conv", "correlation", "gemm", "matrix", "matmul", "runtime_fusion")
+_PRODUCTS = ("conv", "correlation", "fully", "gemm", "matrix", "matmul", "runtime_fusion")
 # A kernel that Myelin generated is named after what it does, in order: "__myl_CastReshMulSumAdd".
 _GENERATED = re.compile(r"^__myl_(?P<before>[A-Za-z]*?)(?:MulSum|Fc|Corr)")
 _PROFILE = re.compile(r"\[profile (\d+)\]")  # none: the first
@@ -44,6 +44,12 @@ _LOGGED = re.compile(
     r"TacticName: (?P<tactic>.*?), StreamId: \d+, Metadata: (?P<metadata>.*)$",
     re.MULTILINE,
 )
+# 8.6: "Layer(CaskConvolution): conv + relu, Tactic: 0x47, input[Half(1,3,4,4)] -> relu_out[…]".
+_LOGGED_BY_8 = re.compile(
+    r"^Layer\((?P<kind>[^)\n]*)\): (?P<name>.*), Tactic: \w+, (?P<inputs>.*?) ?-> (?P<outputs>.*)$",
+    re.MULTILINE,
+)
+_TYPE_OF_8 = re.compile(r"\[([A-Za-z]+\d*)\(")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +105,7 @@ class EngineNotes:
 def from_inspector(text: str, traits: Traits) -> tuple[Layer, ...]:
     """Layers of the engine inspector's JSON; names alone where verbosity was not detailed."""
     try:
-        found = json.loads(text)
+        found = json.loads(text, strict=False)  # 8.6 parts ONNX nodes by a bare \x1e
         return tuple(_inspected(layer, traits.type_key) for layer in found["Layers"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackendNotAvailable(
@@ -109,18 +115,29 @@ def from_inspector(text: str, traits: Traits) -> tuple[Layer, ...]:
 
 
 def from_log(text: str) -> tuple[Layer, ...]:
-    """Layers of the table that the builder logs."""
-    return tuple(
+    """Layers of the table that the builder logs; that of 8.6 names no kernels and no ONNX nodes."""
+    later = tuple(
         Layer(
             name=match["name"],
             kind=match["kind"],
             tactic=match["tactic"],
-            inputs=_types(re.findall(r"Datatype: (\w+)", match["inputs"])),
-            outputs=_types(re.findall(r"Datatype: (\w+)", match["outputs"])),
+            inputs=_types_in(match["inputs"]),
+            outputs=_types_in(match["outputs"]),
             nodes=_nodes(match["metadata"]),
-            constants=_types(re.findall(r"Datatype: (\w+)", match["constants"] or "")),
+            constants=_types_in(match["constants"] or ""),
         )
         for match in _LOGGED.finditer(text)
+    )
+    return later or tuple(
+        Layer(
+            name=match["name"],
+            kind=match["kind"],
+            tactic="",
+            inputs=_types(_TYPE_OF_8.findall(match["inputs"])),
+            outputs=_types(_TYPE_OF_8.findall(match["outputs"])),
+            nodes=(),
+        )
+        for match in _LOGGED_BY_8.finditer(text)
     )
 
 
@@ -145,10 +162,21 @@ def _constants(layer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _type_of(tensor: Mapping[str, Any], key: str) -> str:
-    """``"Half"``, or the last word of ``"Channel major FP16 format where channel % 8 == 0"``."""
-    text = str(tensor.get(key) or tensor.get("Format/Datatype") or tensor.get("Datatype") or "")
+    """TensorRT's word for the type of a tensor."""
+    return _word(
+        str(tensor.get(key) or tensor.get("Format/Datatype") or tensor.get("Datatype") or "")
+    )
+
+
+def _word(text: str) -> str:
+    """``"Half"``, or ``"FP16"`` of ``"Channel major FP16 format where channel % 8 == 0"``."""
     known = [word for word in re.findall(r"[A-Za-z]+\d*", text) if word.lower() in _TYPES]
     return known[0] if known else text
+
+
+def _types_in(tensors: str) -> tuple[str, ...]:
+    """Of tensors as the builder logs them: ``"{ Name: x, Dimensions: [1], Datatype: Half }"``."""
+    return _types([_word(text) for text in re.findall(r"Datatype: ([^,}\n]+)", tensors)])
 
 
 def _types(words: Sequence[str]) -> tuple[str, ...]:

@@ -11,10 +11,13 @@ from __future__ import annotations
 import numpy as np
 
 from vgg_deploy.trt.flavour import Traits
+from vgg_deploy.trt.pairs import without_pairs_before_relu
 
 
 def as_read_by(traits: Traits, content: bytes) -> bytes:
     """An ONNX file as the parser of this row takes it; unchanged where it takes all of them."""
+    if not traits.fuses_across_pairs:
+        content = without_pairs_before_relu(content)
     return content if traits.int8_constants else with_float_weights(content)
 
 
