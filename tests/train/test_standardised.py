@@ -18,9 +18,9 @@ from vgg_deploy.model.checkpoint import load_model
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import ModelCard, ModelSpec
 from vgg_deploy.train.loop import Start, train
-from vgg_deploy.train.make import make_trainer
+from vgg_deploy.train.make import made_by, make_trainer
 from vgg_deploy.train.recipes import RECIPES
-from vgg_deploy.train.setup import initial_model
+from vgg_deploy.train.setup import LAST_LAYER, initial_model
 from vgg_deploy.train.standardised import RELU_GAIN, StandardisedConv2d, plain_state, standardise
 
 CPU = torch.device("cpu")
@@ -130,11 +130,39 @@ def plain_card() -> ModelCard:
         ("modern", "1x4-1x8", True, 0),  # trained weights have the size they have
     ],
 )
-def test_when_it_is_done(recipe: str, arch: str, begun: bool, count: int) -> None:
+def test_when_it_is_done(few: Dataset, recipe: str, arch: str, begun: bool, count: int) -> None:
     card = make_card(arch, size=16)
     start = initial_model(card.spec, RECIPES["book"]).state_dict() if begun else None
-    trainer = make_trainer(card, quick(recipe=recipe), CPU, start=start)
+    options = quick(recipe=recipe)
+    trainer = make_trainer(card, options, CPU, start=start)
     assert len(standardised(trainer.model)) == count
+    made = made_by(trainer, card, few, options, 1, 0)
+    assert made["recipe_standardise"] == str(count > 0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "begun", "init", "normalised"),
+    [
+        ("book", "", "xavier-uniform", "False"),
+        ("modern", "", "kaiming-normal", "True"),
+        ("modern", "all", "from weights", "False"),
+        ("fine-tune", "all", "from weights", "False"),
+        ("book", "less", "from weights, the last layer xavier-uniform", "False"),
+        ("fine-tune", "other", "from weights, the last layer kaiming-normal", "False"),
+    ],
+)
+def test_where_weights_and_inputs_began_is_on_record(
+    few: Dataset, plain_card: ModelCard, recipe: str, begun: str, init: str, normalised: str
+) -> None:
+    classes = 7 if begun == "other" else 10
+    spec = replace(plain_card.spec, classes=classes)
+    state = initial_model(spec, RECIPES["book"]).state_dict()
+    if begun == "less":
+        state = {k: v for k, v in state.items() if not k.startswith(LAST_LAYER)}
+    options = quick(recipe=recipe)
+    trainer = make_trainer(plain_card, options, CPU, start=state if begun else None)
+    made = made_by(trainer, plain_card, few, options, 1, 0)
+    assert (made["recipe_init"], made["recipe_normalise"]) == (init, normalised)
 
 
 @pytest.mark.parametrize("changes", [{}, {"ema": 0.9}], ids=["weights", "averages"])

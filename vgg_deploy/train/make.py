@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from vgg_deploy import environment
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import UsageError
+from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.averages import Averages
 from vgg_deploy.train.compiled import compiled
@@ -18,6 +19,7 @@ from vgg_deploy.train.distributed import World, parallel
 from vgg_deploy.train.hardware import choose_precision
 from vgg_deploy.train.options import TrainOptions
 from vgg_deploy.train.phases import Phases
+from vgg_deploy.train.recipes import Recipe
 from vgg_deploy.train.setup import begin_with, initial_model, make_optimiser
 from vgg_deploy.train.standardised import standardise
 from vgg_deploy.train.step import Trainer
@@ -36,7 +38,7 @@ def make_trainer(
     ``UsageError`` for a batch that leaves a process without two images, ``BackendNotAvailable``
     where the network is to be compiled and cannot be.
     """
-    recipe, world = options.chosen, world or World()
+    recipe, world = _as_done(options.chosen, card, start), world or World()
     peak, batch = options.lr or recipe.lr, options.batch or recipe.batch
     if world.size > 1 and batch < 2 * world.size:
         raise UsageError(
@@ -46,7 +48,7 @@ def make_trainer(
     model = initial_model(card.spec, recipe)
     if start is not None:
         begin_with(model, start)
-    elif recipe.standardise and not card.spec.batch_norm:
+    if recipe.standardise:
         standardise(model)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     view: nn.Module = TrainingView(model, frozen=options.freeze == "features")
@@ -57,6 +59,7 @@ def make_trainer(
         network=parallel(view, world, device, deterministic=options.deterministic),
         optimiser=make_optimiser(model, recipe, peak),
         recipe=recipe,
+        init=_init(model, recipe, start),
         preprocessing=card.preprocessing,
         device=device,
         world=world,
@@ -71,6 +74,28 @@ def make_trainer(
     )
 
 
+def _as_done(recipe: Recipe, card: ModelCard, start: Mapping[str, torch.Tensor] | None) -> Recipe:
+    """The recipe without what is not done to batch norm or to weights to begin with.
+
+    Their preprocessing is theirs, too.
+    """
+    fresh = start is None
+    return replace(
+        recipe,
+        standardise=recipe.standardise and fresh and not card.spec.batch_norm,
+        normalise=recipe.normalise and fresh,
+    )
+
+
+def _init(model: VGG, recipe: Recipe, start: Mapping[str, torch.Tensor] | None) -> str:
+    """Where the weights began, for people."""
+    if start is None:
+        return recipe.init
+    state = model.state_dict()
+    afresh = any(key not in start or start[key].shape != state[key].shape for key in state)
+    return f"from weights, the last layer {recipe.init}" if afresh else "from weights"
+
+
 def made_by(
     trainer: Trainer,
     card: ModelCard,
@@ -79,8 +104,9 @@ def made_by(
     images: int,
     validation: int,
 ) -> Mapping[str, str]:
-    """Every option that shaped the weights, as text."""
+    """Every option that shaped the weights, as text; of the recipe what was done."""
     recipe = {f"recipe_{k}": str(v) for k, v in asdict(trainer.recipe).items() if k != "name"}
+    recipe["recipe_init"] = trainer.init
     chosen = {
         "command": "train",
         "recipe": trainer.recipe.name,

@@ -59,7 +59,8 @@ class Trainer:
     model: VGG
     network: nn.Module  # the model as it is computed: reordered, and parallel where it is
     optimiser: torch.optim.Optimizer
-    recipe: Recipe
+    recipe: Recipe  # less what is not done to this network
+    init: str  # where the weights began, for people
     preprocessing: Preprocessing
     device: torch.device
     world: World
