@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import pytest
 
 from tests.conftest import LABELS, make_bundle, make_card
 from tests.pipeline.training import OPTIONS, SAMPLE, Heard
-from vgg_deploy.bundle import Bundle
+from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.cli import main
 from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.errors import Interrupted, UsageError
 from vgg_deploy.files import sha256_of
 from vgg_deploy.model.checkpoint import load_state
 from vgg_deploy.pipeline.request import TrainRequest
 from vgg_deploy.pipeline.train import train_bundle
+from vgg_deploy.report.remade_checkpoint import checkpoint_command
 from vgg_deploy.spec import unnamed_labels
 from vgg_deploy.train import loop
 
@@ -115,3 +118,24 @@ def test_random_features_are_not_frozen(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="random features"):
         train_bundle(tmp_path / "b", request)
     assert not (tmp_path / "b").exists()
+
+
+def test_the_printed_command_trains_the_same_weights(
+    trained: Bundle, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what it names in capitals put in its place."""
+    words = ["--from", str(trained.root), "--freeze", "features", "--data", str(photos)]
+    more = "--epochs 1 --batch 16 --validation 0.2 --ema 0.5 --no-flip --seed 5 --device cpu"
+    made = tmp_path / "b"
+    assert main(["train", *words, *more.split(), "--deterministic", "-o", str(made)]) == 0
+    bundle = open_bundle(made)
+    told, _, missing = checkpoint_command(bundle, str(tmp_path / "again")).partition("  # ")
+    made_by = bundle.checkpoint.made_by
+    assert trained.checkpoint.sha256[:12] in missing
+    assert made_by["dataset_files"] in missing
+    threads, command, *line = shlex.split(told.removeprefix("# "))
+    assert (threads, command) == (f"OMP_NUM_THREADS={made_by['threads']}", "vgg-deploy")
+    monkeypatch.setenv(*threads.split("="))
+    paths = {"BUNDLE": str(trained.root), "PATH": str(photos)}
+    assert main([paths.get(word, word) for word in line]) == 0
+    assert open_bundle(tmp_path / "again").checkpoint.sha256 == bundle.checkpoint.sha256

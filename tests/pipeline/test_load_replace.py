@@ -61,7 +61,7 @@ def test_other_weights_of_the_same_classes(
         assert "preprocessing kept of the bundle before: --mean 0.5,0.5,0.5" in said
         gone = "removed with the weights before: 1 export, results, golden vectors, reports"
         assert (gone in said) == (seed == 2)
-        assert "labels file is not on record" in checkpoint_command(bundle, "b")
+        assert "--labels FILE" in checkpoint_command(bundle, "b")
     assert what_goes(root, bundle) == []
 
 

@@ -96,7 +96,7 @@ def loaded(bundle: Bundle, card: ModelCard, weights: str) -> str:
 
 def test_labels_that_an_earlier_load_was_given_are_known_by_comparison(sample: Bundle) -> None:
     own = make_card()  # with labels, of no data set
-    assert loaded(sample, own, "w.pth").endswith("; the labels file is not on record")
+    assert loaded(sample, own, "w.pth").endswith("  # FILE: the names of its classes, one per line")
     unnamed = replace(own, labels=unnamed_labels(10))
     assert loaded(sample, unnamed, "w.pth").startswith("vgg-deploy load --weights w.pth")
     trained = replace(own, dataset="sample")

@@ -47,10 +47,24 @@ def test_the_commands_repeat_how_it_was_asked(sample: Bundle) -> None:
     for line in lines[-4:-1]:
         _, verb, *words = shlex.split(line)
         group.commands[verb].make_context(verb, words)  # type: ignore[attr-defined]
-    photos = replace(verify, options={"data": "folder photos"})
-    line = commands(replace(findings, verify=photos))[-4]
-    assert line.startswith("# vgg-deploy verify")
-    assert line.endswith("the path of the images is not on record")
+
+
+@pytest.mark.parametrize(
+    ("asked", "words", "missing"),
+    [
+        ({"data": "folder my\nphotos"}, "--data PATH", "PATH: folder my photos"),
+        ({"data_dir": "given"}, "--data-dir DIR", "DIR: the folder of the data set's files"),
+    ],
+)
+def test_images_whose_path_is_not_on_record(
+    sample: Bundle, asked: dict[str, str], words: str, missing: str
+) -> None:
+    findings = gather(sample)
+    assert findings.verify
+    asked_so = replace(findings, verify=replace(findings.verify, options=asked))
+    assert commands(asked_so)[-4] == (
+        f"# vgg-deploy verify fmnist --batch 1 --batch 2 --batch 8 {words}  # {missing}"
+    )
 
 
 def test_names_that_came_to_no_row_are_left_out(sample: Bundle) -> None:
@@ -148,8 +162,8 @@ def test_commands_follow_the_records(sample: Bundle) -> None:
         ),
         (
             {"weights": "my.pth", "labels": "given"},
-            "# vgg-deploy load --weights my.pth --arch vgg11 --size 64 --head book -o 'my bundle'; "
-            "the labels file is not on record",
+            "# vgg-deploy load --weights my.pth --arch vgg11 --size 64 --head book --labels FILE "
+            "-o 'my bundle'  # FILE: the names of its classes, one per line",
         ),
         (
             {"command": "train", "dataset": "sample", "processes": "4", "batch": "64"},
@@ -166,14 +180,27 @@ def test_commands_follow_the_records(sample: Bundle) -> None:
             "-o 'my bundle'",
         ),
         (
-            {"command": "train", "epochs": "3", "dataset": "folder\nphotos"},
-            "# trained with vgg-deploy train; the path of the data (folder photos) is not on "
-            "record",
+            {"command": "train", "epochs": "3", "dataset": "folder my\nphotos"},
+            "# vgg-deploy train --arch vgg11 --width 0.25 --size 64 --epochs 3 --data PATH "
+            "-o 'my bundle'  # PATH: folder my photos",
+        ),
+        (
+            {
+                "command": "train",
+                "dataset": "folder photos",
+                "dataset_files": "d9503cdab7d47669",
+                "fine_tuned_from": "ab" * 32,
+                "freeze": "features",
+                "recipe": "fine-tune",
+            },
+            "# vgg-deploy train --from BUNDLE --freeze features --data PATH --recipe fine-tune "
+            "-o 'my bundle'  # BUNDLE: the one with checkpoint abababababab…; PATH: folder photos, "
+            "digest d9503cdab7d47669",
         ),
         (
             {"command": "train", "dataset": "sample", "fine_tuned_from": "ab" * 32},
-            "# trained with vgg-deploy train; the bundle it started from (checkpoint "
-            "abababababab…) is not on record",
+            "# vgg-deploy train --from BUNDLE --data sample -o 'my bundle'  # BUNDLE: the one with "
+            "checkpoint abababababab…",
         ),
         ({"made_by": "hand"}, "vgg-deploy verify 'my bundle'"),
     ],
@@ -181,6 +208,53 @@ def test_commands_follow_the_records(sample: Bundle) -> None:
 def test_the_first_command_makes_the_checkpoint(
     sample: Bundle, tmp_path: Path, made_by: dict[str, str], line: str
 ) -> None:
+    lines = commands(gather(made_so(sample, tmp_path, made_by)))
+    assert next(one for one in lines if "bits" not in one) == line
+
+
+@pytest.mark.parametrize(
+    ("made_by", "said"),
+    [
+        (
+            {"device": "cpu", "threads": "2", "torch": "2.14.1", "numpy": "2.4.6"},
+            "# the same bits are to be expected on the same processor with torch 2.14.1, "
+            "numpy 2.4.6\nOMP_NUM_THREADS=2 vgg-deploy train ... --deterministic --device cpu "
+            "-o 'my bundle'",
+        ),
+        (
+            {"device": "cpu", "threads": "2", "processes": "2", "torch": "2.14.1"},
+            "# the same bits are to be expected on the same processor with torch 2.14.1\n"
+            "OMP_NUM_THREADS=2 torchrun --standalone --nproc-per-node 2 -m vgg_deploy.train ... "
+            "--deterministic --device cpu -o 'my bundle'",
+        ),
+        (
+            {"device": "cuda", "threads": "2"},
+            "# the same bits are to be expected on the same GPU with the same versions\n"
+            "vgg-deploy train ... --deterministic --device cuda -o 'my bundle'",
+        ),
+        (
+            {"device": "cpu", "threads": "2", "deterministic": "False"},
+            "# other bits may come out: it was trained without --deterministic\n"
+            "vgg-deploy train ... -o 'my bundle'",
+        ),
+        (
+            {"device": "cpu", "threads": "2", "dataset": "folder photos"},
+            "# the same bits are to be expected on the same processor with the same versions\n"
+            "# OMP_NUM_THREADS=2 vgg-deploy train ... --data PATH --deterministic --device cpu "
+            "-o 'my bundle'  # PATH: folder photos",
+        ),
+    ],
+)
+def test_whether_the_same_bits_come_out_stands_before_the_command(
+    sample: Bundle, tmp_path: Path, made_by: dict[str, str], said: str
+) -> None:
+    bundle = made_so(sample, tmp_path, {"command": "train", "deterministic": "True", **made_by})
+    lines = commands(gather(bundle))[:2]
+    network = "--arch vgg11 --width 0.25 --size 64"
+    assert "\n".join(lines) == said.replace("...", network)
+
+
+def made_so(sample: Bundle, tmp_path: Path, made_by: dict[str, str]) -> Bundle:
     old = sample.checkpoint
     draft = Draft(
         format="checkpoint",
@@ -193,7 +267,7 @@ def test_the_first_command_makes_the_checkpoint(
     bundle, _ = create_bundle(
         tmp_path / "my bundle", sample.card, draft, lambda p: p.touch(), replace=False
     )
-    assert commands(gather(bundle))[0] == line
+    return bundle
 
 
 def draft(

@@ -9,6 +9,7 @@ from vgg_deploy.bundle import Bundle
 from vgg_deploy.files import shown
 
 COMMAND = "vgg-deploy"
+BUNDLE, DIR, FILE, PATH = "BUNDLE", "DIR", "FILE", "PATH"  # in place of what is not on record
 
 
 def bundle_name(bundle: Bundle) -> str:
@@ -27,10 +28,17 @@ def line(*words: str) -> str:
     return shlex.join((COMMAND, *words))
 
 
-def untold(command: str, missing: str) -> str:
-    """A comment in place of a command that the records do not tell in full."""
-    one_line = " ".join(f"{command}; {missing}".split())  # a comment ends with its line
-    return f"# {one_line} is not on record"
+def untold(command: str, **missing: str) -> str:
+    """A comment with a command that the records do not tell in full.
+
+    ``missing`` says of each word in capitals that stands in it what belongs in its place.
+    """
+    return comment(f"{command}  # {'; '.join(f'{word}: {what}' for word, what in missing.items())}")
+
+
+def comment(text: str) -> str:
+    """A line that a shell passes over; what breaks lines, as names may, does not end it."""
+    return f"# {' '.join(text.splitlines())}"
 
 
 def each(option: str, values: Iterable[str]) -> list[str]:

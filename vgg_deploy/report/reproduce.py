@@ -1,15 +1,16 @@
 """The commands that make a bundle and its results again, as far as the records tell.
 
-Only what runs is printed; a command that the records do not tell in full says so in a comment.
+Only what runs is printed as a command. One that the records do not tell in full is a comment, with
+words in capitals for what is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vgg_deploy.report.command_line import bundle_name, each, line, untold
+from vgg_deploy.report.command_line import DIR, PATH, bundle_name, each, line, untold
 from vgg_deploy.report.findings import Findings
-from vgg_deploy.report.remade_checkpoint import checkpoint_command
+from vgg_deploy.report.remade_checkpoint import checkpoint_command, same_bits
 from vgg_deploy.report.remade_files import build_commands, export_commands
 from vgg_deploy.results import BenchReport, VerifyReport
 from vgg_deploy.spec import NAMED_DATA
@@ -22,6 +23,7 @@ def commands(findings: Findings) -> tuple[str, ...]:
     verify = findings.verify
     bench = _bench_options(findings.bench) if findings.bench else []
     lines = [
+        same_bits(bundle),
         checkpoint_command(bundle, name),
         *export_commands(bundle, name),
         *build_commands(bundle, name),
@@ -34,18 +36,21 @@ def commands(findings: Findings) -> tuple[str, ...]:
 
 
 def _verify(report: VerifyReport, name: str) -> str:
-    told = report.options
+    told, missing = report.options, {}
     words = each("--batch", map(str, report.batches))
     for key in ("images", "data", "seed", "max_top1_drop"):
         if value := told.get(key):
+            if key == "data" and value not in NAMED_DATA:
+                missing[PATH], value = value, PATH
             words += [f"--{key.replace('_', '-')}", value]
+    if "data_dir" in told:
+        missing[DIR] = "the folder of the data set's files"
+        words += ["--data-dir", DIR]
     words += _selected(report)
     words += ["--no-accuracy"] if told.get("accuracy") == "off" else []
     words += ["--locate"] if told.get("locate") else []
     command = line("verify", name, *words, *each("--fail-if", report.gates))
-    if "data_dir" in told or told.get("data", NAMED_DATA[0]) not in NAMED_DATA:
-        return untold(command, "the path of the images")
-    return command
+    return untold(command, **missing) if missing else command
 
 
 def _bench_options(report: BenchReport) -> list[str]:
