@@ -22,6 +22,7 @@ from vgg_deploy.pipeline.board import Board
 from vgg_deploy.pipeline.claim import SKIPPED_FILE, claimed, refuse_inside
 from vgg_deploy.pipeline.last_layer import begun_with
 from vgg_deploy.pipeline.leftovers import Clearing, left_behind
+from vgg_deploy.pipeline.mirrored import mirroring
 from vgg_deploy.pipeline.pictures import draw_training
 from vgg_deploy.pipeline.request import Plan, TrainRequest, planned
 from vgg_deploy.pipeline.told import Told
@@ -97,7 +98,9 @@ def train_process(
     if maker:
         _require_own(root, maker)
     with claimed(root, replace=replace):
-        for remark in plan.dataset.remarks:
+        data = plan.dataset
+        flips = mirroring(request.options, data.name, data.labels)
+        for remark in filter(None, [*data.remarks, flips]):
             watch.say(f"train: {remark}")
         result = _trained(plan, request, root, watch, control)
         marks = {KEY: key, **({MAKER: maker} if maker else {})}
