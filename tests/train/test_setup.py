@@ -48,7 +48,8 @@ def test_the_card_is_of_the_images_that_are_trained_with(
     few: Dataset, count: int | None, share: float, own: bool
 ) -> None:
     """Bright ones are held out, lie beyond the first so many, or are a split of their own."""
-    data = replace(few, validation=Split(few.test.images | 128, few.test.labels) if own else None)
+    bright_test = np.full_like(few.test.images, 255)
+    data = replace(few, validation=Split(bright_test, few.test.labels) if own else None)
     trained = data.trained(count, share)
     bright = np.where(trained[:, None, None, None], data.train.images, 255).astype(np.uint8)
     data = replace(data, train=Split(bright, data.train.labels))
