@@ -109,7 +109,8 @@ def run_cell(name: str, recipe: str, options: argparse.Namespace) -> Cell:
     control = RunControl(resume="may", save_every=5, max_minutes=options.max_minutes)
     with watching() as watch:
         watch.say(f"{name} {recipe}")
-        card = card_for(spec, asked.chosen, data)
+        trained = data.trained(asked.max_images, asked.validation)
+        card = card_for(spec, asked.chosen, data, trained)
         with held(folder, "--folder"):
             result = train(card, data, asked, folder, Told(watch), control)
     return _cell(name, recipe, result, options)

@@ -7,15 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from vgg_deploy import environment
 from vgg_deploy.data.image_folder import load_image_folder
-from vgg_deploy.data.images import read_image
-from vgg_deploy.data.preprocess import preprocess
-from vgg_deploy.data.sources import geometry_of, is_folder, open_dataset
-from vgg_deploy.data.squares import Geometry, squared
+from vgg_deploy.data.sources import is_folder, open_dataset
+from vgg_deploy.data.squares import Geometry
 from vgg_deploy.errors import RefusedInput, ResourceLimit, UsageError
 from vgg_deploy.spec import Preprocessing
 
@@ -173,52 +170,6 @@ def test_too_much_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ResourceLimit, match="20 images of 8 px") as caught:
         load_image_folder(tree(tmp_path), RGB)
     assert caught.value.exit_code == 6
-
-
-@pytest.mark.parametrize("resize", [28, None])
-def test_training_and_predicting_see_the_same(tmp_path: Path, resize: int | None) -> None:
-    """A photograph of any shape: squared and preprocessed, or preprocessed at once."""
-    random = np.random.default_rng(0)
-    smooth = random.integers(0, 256, (5, 8, 3), np.uint8)
-    picture = Image.fromarray(smooth).resize((90, 56), Image.Resampling.BICUBIC)
-    picture.save(tmp_path / "x.png")
-    p = Preprocessing(size=24, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3, resize=resize)
-    image = read_image(tmp_path / "x.png", 3)
-    at_once = preprocess(image, p)
-    stored = preprocess(squared(image[0], geometry_of(p))[np.newaxis], p)
-    assert np.abs(at_once - stored).max() < 2.5 / 255  # two roundings to whole values
-
-
-def resized_whole(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """All of an image resized to a shorter side of ``side``, then its centre cut out."""
-    height, width, channels = image.shape
-    scale = side / min(height, width)
-    size = (max(side, round(width * scale)), max(side, round(height * scale)))
-    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    picture = picture.resize(size, Image.Resampling.BILINEAR)
-    left, top = (size[0] - side) // 2, (size[1] - side) // 2
-    cut = picture.crop((left, top, left + side, top + side))
-    return np.asarray(cut).reshape(side, side, channels)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(
-    "shape", [(480, 640), (641, 333), (24, 24), (24, 61), (7, 5), (25, 24), (1, 900), (1003, 17)]
-)
-def test_only_what_the_crop_keeps_is_resized(shape: tuple[int, int], channels: int) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (*shape, channels), np.uint8)
-    found = squared(image, Geometry(side=24, channels=channels))
-    off = np.abs(found.astype(int) - resized_whole(image, 24))
-    assert off.max() <= 1, "more than rounding"
-    assert (off == 0).mean() > 0.99
-
-
-def test_a_strip_is_not_resized_whole() -> None:
-    """All of it would be 224 × 672,000,224 pixels."""
-    image = np.broadcast_to(np.uint8(77), (1, 3_000_001, 3))
-    square = squared(image, Geometry(side=224, channels=3))
-    assert square.shape == (224, 224, 3)
-    assert (square == 77).all()
 
 
 def test_the_first_few_are_of_all_classes(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -132,6 +133,44 @@ def test_images_of_no_class_are_looked_for_as_those_of_classes_are(tmp_path: Pat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+@pytest.mark.parametrize("outer", ["letters", "export/my letters"])
+@pytest.mark.parametrize("splits", [(), ("train", "test")])
+def test_a_folder_around_a_data_set(tmp_path: Path, outer: str, splits: tuple[str, ...]) -> None:
+    """An unpacked archive: what to give instead is told, and can be given."""
+    for split in splits or ("",):
+        tree(tmp_path / outer, (5, 6, 2), split)
+        draw(tmp_path / "__MACOSX" / outer / split / "cat" / "._000.png", COLOURS["cat"])
+    with pytest.raises(RefusedInput, match="has only one class") as caught:
+        load_image_folder(tmp_path, RGB)
+    words = shlex.split(caught.value.remedy)
+    assert words[:3] == ["give", "--data", str(tmp_path / outer)]
+    assert ", ".join(sorted(splits) or COLOURS) + ", are" in caught.value.remedy
+    assert len(load_image_folder(Path(words[2]), RGB).train) > 8
+
+
+@pytest.mark.parametrize("files", [["1.png"], ["1.png", "2019/1.png", "2020/1.png"], ["a/1.png"]])
+def test_a_single_class_is_no_folder_around_a_data_set(tmp_path: Path, files: list[str]) -> None:
+    for name in files:
+        draw(tmp_path / "cat" / name, COLOURS["cat"])
+    with pytest.raises(RefusedInput, match="has only one class, cat") as caught:
+        load_image_folder(tmp_path, RGB)
+    assert caught.value.remedy == "put the images of each class into a folder of its own"
+
+
+@pytest.mark.parametrize(
+    "name", ["x.zip", "x.ZIP", "x.tar", "x.tar.gz", "x.tgz", "x.7z", "x.rar", "x.tar.xz"]
+)
+def test_an_archive_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(RefusedInput, match="is an archive") as caught:
+        load_image_folder(tmp_path / name, RGB)
+    assert caught.value.remedy.startswith("unpack it first")
+    (tmp_path / "x.txt").write_text("")
+    for other in (tmp_path / "x.txt", tmp_path / "away.zip"):
+        with pytest.raises(RefusedInput, match="is not a folder"):
+            load_image_folder(other, RGB)
+
+
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     root = tree(tmp_path / "data")
     good = (root / "cat" / "000.png").read_bytes()

@@ -57,6 +57,19 @@ def test_another_run(
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.parametrize("now", [{"max_images": 90}, {"validation": 0.1}])
+def test_mean_and_deviation_follow_from_the_images_that_are_chosen(
+    tmp_path: Path, card: ModelCard, few: Dataset, now: dict[str, object]
+) -> None:
+    stop_after(tmp_path, card, few, 2)
+    shifted = replace(card, preprocessing=replace(card.preprocessing, mean=(0.3,), std=(0.4,)))
+    with pytest.raises(RefusedInput) as caught:
+        train(shifted, few, quick(**now), tmp_path, control=MUST)
+    name = next(iter(now)).replace("_", "-")
+    assert caught.value.cause.startswith(f"the checkpoint is of another run: --{name}: ")
+    assert "; " not in caught.value.cause
+
+
 def test_the_recipes_own_values_are_the_same_options(
     tmp_path: Path, card: ModelCard, few: Dataset
 ) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,12 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from vgg_deploy.data.dataset import Dataset
+from vgg_deploy.data.dataset import Dataset, Split
 from vgg_deploy.data.images import to_channels
 from vgg_deploy.errors import ResourceLimit
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import ModelCard, ModelSpec
 from vgg_deploy.train import setup
+from vgg_deploy.train.loop import shown_and_held
+from vgg_deploy.train.options import TrainOptions
 from vgg_deploy.train.recipes import RECIPES
 from vgg_deploy.train.setup import card_for, initial_model, make_optimiser, moments, place
 
@@ -35,6 +38,30 @@ def test_the_modern_card_normalises(few: Dataset, channels: int) -> None:
     assert card.preprocessing.mean == pytest.approx((values.mean(),) * channels, abs=1e-4)
     assert card.preprocessing.std == pytest.approx((values.std(),) * channels, abs=1e-4)
     assert card.spec.dropout == RECIPES["modern"].dropout
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "own"),
+    [(None, 0.2, False), (80, 0.0, False), (80, 0.3, False), (90, 0.0, True)],
+)
+def test_the_card_is_of_the_images_that_are_trained_with(
+    few: Dataset, count: int | None, share: float, own: bool
+) -> None:
+    """Bright ones are held out, lie beyond the first so many, or are a split of their own."""
+    bright_test = np.full_like(few.test.images, 255)
+    data = replace(few, validation=Split(bright_test, few.test.labels) if own else None)
+    trained = data.trained(count, share)
+    bright = np.where(trained[:, None, None, None], data.train.images, 255).astype(np.uint8)
+    data = replace(data, train=Split(bright, data.train.labels))
+    options = TrainOptions(max_images=count, validation=share)
+    card = card_for(SPEC, RECIPES["modern"], data, trained)
+    shown, held = shown_and_held(card, data, options, torch.device("cpu"))
+    seen = shown.pixels_of(torch.arange(len(shown))).numpy() / 255
+    assert len(seen) == trained.sum() < len(few.train)
+    assert (held is None) == (not share and not own)
+    assert card.preprocessing.mean == pytest.approx((seen.mean(),), abs=1e-4)
+    assert card.preprocessing.std == pytest.approx((seen.std(),), abs=1e-4)
+    assert card.preprocessing.mean[0] < bright.mean() / 255 - 0.05
 
 
 @pytest.mark.parametrize("channels", [1, 3])

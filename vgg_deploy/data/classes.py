@@ -16,6 +16,7 @@ from vgg_deploy.files import shown
 SUFFIXES = (
     ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"
 )  # fmt: skip
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _UNSEEN = "__MACOSX"  # what macOS packs beside the files of an archive
 
 
@@ -65,6 +66,31 @@ def classes_in(folder: Path, aside: Aside) -> dict[str, list[Path]]:
 def folders_in(folder: Path) -> list[Path]:
     """The folders in a folder that are not hidden, by name."""
     return sorted(p for p in folder.iterdir() if _seen(p.name) and p.is_dir())
+
+
+def require_folder(root: Path) -> None:
+    """Refuse a data set that is not there, is packed, or is another file."""
+    if root.is_dir():
+        return
+    if root.is_file() and root.suffix.lower() in _ARCHIVES:
+        raise RefusedInput(
+            f"data set {shown(root)} is an archive",
+            "unpack it first and give the folder with one per class",
+        )
+    raise RefusedInput(f"data set {shown(root)} is not a folder", "give one with one per class")
+
+
+def data_set_in(root: Path) -> Path | None:
+    """The folder of class folders or splits that is all ``root`` holds, as unpacked archives have.
+
+    None where there is no such one: the images of a class may lie in folders, too.
+    """
+    folder = root
+    while len(inside := [p for p in folders_in(folder) if has_images(p) and not is_ours(p)]) == 1:
+        folder = inside[0]
+        if any(map(_is_image, folder.iterdir())):
+            return None
+    return folder if inside and folder != root else None
 
 
 def images_below(folder: Path) -> tuple[list[Path], Counter[str]]:

@@ -88,6 +88,18 @@ class Dataset:
             return len(self.test)
         return len(self.train) + len(self.test) + len(self.validation or ())
 
+    def trained(self, count: int | None, share: float) -> NDArray[np.bool_]:
+        """Marks the images of ``train`` that are trained with.
+
+        They are the first ``count``, less the ``share`` that is held out of them to choose the best
+        epoch; none is where there is a split for that. Raises what ``held_out`` raises.
+        """
+        first = self.train.take(count)
+        marked = np.arange(len(self.train)) < len(first)
+        if share and self.validation is None:
+            marked[: len(first)] = ~held_out(first, share, self.labels)
+        return marked
+
     def fingerprint(self) -> str:
         """Name, counts and a digest of all images and labels: what tells data sets apart."""
         digest = hashlib.sha256()

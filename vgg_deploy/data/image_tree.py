@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +14,11 @@ from vgg_deploy.data.classes import (
     Aside,
     NoClasses,
     classes_in,
+    data_set_in,
     folders_in,
     has_images,
     images_below,
+    require_folder,
 )
 from vgg_deploy.data.ours import is_ours
 from vgg_deploy.errors import RefusedInput, and_more, os_errors
@@ -73,15 +76,25 @@ def find_images(root: Path, *, strict: bool = True) -> Tree:
 
     Class folders that are empty are refused, too, or only told where not ``strict``.
     """
-    if not root.is_dir():
-        raise RefusedInput(f"data set {shown(root)} is not a folder", "give one with one per class")
+    require_folder(root)
     aside = Aside(strict=strict)
     with os_errors(f"read {shown(root)}"):
         if splits := _split_folders(root):
             return _with_splits(root, splits[0], splits[1:], aside)
-        classes = classes_in(root, aside)
+        try:
+            classes = classes_in(root, aside)
+        except NoClasses as error:
+            if within := data_set_in(root):
+                raise NoClasses(error.cause, _instead(within)) from error
+            raise
     _refuse_splits(root, classes, aside)
     return _shared(root, classes, aside)
+
+
+def _instead(folder: Path) -> str:
+    names = and_more([shown(path.name) for path in folders_in(folder)])
+    place = shlex.quote(shown(folder))
+    return f"give --data {place} if its folders, {names}, are the classes or splits"
 
 
 def holds_classes(root: Path, place: Path) -> bool:

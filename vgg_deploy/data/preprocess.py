@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vgg_deploy.data.crop import corner, resized_length
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.spec import Preprocessing
 
@@ -87,15 +88,14 @@ def axis_weights(
     """Resize and crop of both axes: ``[size, height]`` and ``[size, width]``.
 
     A centre crop is a choice of rows, so only the rows that survive it are computed.
-    Rounding is torchvision's: the longer side is cut to whole pixels, the crop's corner rounded.
     """
     if p.resize is None:
         return weights(height, p.size, 0, p.size), weights(width, p.size, 0, p.size)
     short = min(height, width)
     both = []
     for side in (height, width):
-        resized = p.resize if side == short else int(p.resize * side / short)
-        both.append(weights(side, resized, round((resized - p.size) / 2.0), p.size))
+        resized = resized_length(side, short, p.resize)
+        both.append(weights(side, resized, corner(resized, p.size), p.size))
     return both[0], both[1]
 
 

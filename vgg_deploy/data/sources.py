@@ -44,4 +44,5 @@ def open_dataset(
 
 def geometry_of(p: Preprocessing) -> Geometry:
     """The squares that a preprocessing cuts its input from."""
-    return Geometry(side=p.resize or p.size, channels=p.channels, cropped=p.resize is not None)
+    side, cropped = p.resize or p.size, p.resize is not None
+    return Geometry(side=side, channels=p.channels, cropped=cropped, crop=p.size)

@@ -61,7 +61,9 @@ def planned(request: TrainRequest) -> Plan:
         dataset = open_dataset(request.data, request.data_dir, want)
         channels = dataset.train.images.shape[3]
         spec = _spec(request, channels=channels, classes=len(dataset.labels))
-        return Plan(dataset, card_for(spec, request.options.chosen, dataset, cropped=folder), None)
+        options = request.options
+        trained = dataset.trained(options.max_images, options.validation)
+        return Plan(dataset, card_for(spec, options.chosen, dataset, trained, cropped=folder), None)
     return _fine_tuning(request, request.start)
 
 

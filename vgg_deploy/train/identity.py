@@ -16,10 +16,13 @@ from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.options import TrainOptions
 from vgg_deploy.train.step import Trainer
 
+_MOMENTS = ("card.preprocessing.mean", "card.preprocessing.std")
 # What follows from another difference is not told beside it.
 _FOLLOW: Mapping[str, tuple[str, ...]] = {
     "options.deterministic": ("exact.",),
-    "options.recipe": ("card.spec.dropout", "card.preprocessing.mean", "card.preprocessing.std"),
+    "options.recipe": ("card.spec.dropout", *_MOMENTS),
+    "options.max_images": _MOMENTS,  # they are those of the images that are trained with
+    "options.validation": _MOMENTS,
     "card.spec.arch": tuple(
         f"card.spec.{name}" for name in ("conv_arch", "pointwise", "lrn", "batch_norm")
     ),

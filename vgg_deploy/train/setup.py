@@ -22,15 +22,22 @@ _COUNTED = 256  # images whose values are counted at once
 
 
 def card_for(
-    spec: ModelSpec, recipe: Recipe, dataset: Dataset, *, cropped: bool = False
+    spec: ModelSpec,
+    recipe: Recipe,
+    dataset: Dataset,
+    trained: NDArray[np.bool_] | None = None,
+    *,
+    cropped: bool = False,
 ) -> ModelCard:
     """The card of a network to be trained: the recipe decides dropout and normalisation.
 
-    With ``cropped`` images keep their proportions: the centre of each is what is seen.
+    Mean and deviation are of the images that ``trained`` marks, those of ``Dataset.trained``; of
+    the whole training split for None. With ``cropped`` images keep their proportions: the centre
+    of each is what is seen.
     """
     mean, std = (0.0,) * spec.channels, (1.0,) * spec.channels
     if recipe.normalise:
-        means, deviations = moments(dataset.train.images, spec.channels)
+        means, deviations = moments(dataset.train.images, spec.channels, trained)
         mean = tuple(round(v / 255, 4) for v in means)
         std = tuple(max(round(v / 255, 4), 1e-4) for v in deviations)
     return ModelCard(
@@ -48,15 +55,17 @@ def card_for(
 
 
 def moments(
-    images: NDArray[np.uint8], channels: int
+    images: NDArray[np.uint8], channels: int, chosen: NDArray[np.bool_] | None = None
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation per channel, 0..255, from counts of the 256 values.
+    """Mean and deviation per channel, 0..255, from counts of the 256 values of ``chosen`` images.
 
     Exact, and a few hundred images at a time: numpy's own would hold all of them in float64.
     """
     counts = np.zeros((channels, 256), np.int64)
     for start in range(0, len(images), _COUNTED):
-        part = to_channels(images[start : start + _COUNTED], channels)
+        here = slice(start, start + _COUNTED)
+        part = images[here] if chosen is None else images[here][chosen[here]]
+        part = to_channels(part, channels)
         for channel in range(channels):
             counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
     values, total = np.arange(256.0), counts.sum(axis=1)
