@@ -144,7 +144,8 @@ class Engine:
         if keep not in self.slots:
             context = self.engine.create_execution_context()
             if context is None:
-                activations = getattr(self.engine, self.library.traits.device_memory)
+                name = self.library.traits.device_memory  # that of 10.1: 10.0 lacks it
+                activations = getattr(self.engine, name, 0)
                 raise self._failed("make an execution context", activations)
             self.slots[keep] = Slot(context)
         return self.slots[keep]
