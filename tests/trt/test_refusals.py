@@ -269,7 +269,7 @@ def test_a_context_that_is_none_is_told_where_its_size_has_no_name(
     monkeypatch.setattr(fake_runtime._Engine, "device_memory_size_v2", property())  # as in 10.0
     with backend_of(fake).open(engine, bundle.root) as session:
         fake.fault = "context"
-        with pytest.raises(VggDeployError, match="make an execution context .*no reason"):
+        with pytest.raises(VggDeployError, match=r"make an execution context .*no reason"):
             session(BATCH)
 
 
