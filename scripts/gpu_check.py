@@ -36,6 +36,7 @@ from vgg_deploy.pipeline.machine_steps import (
     in_order,
 )
 from vgg_deploy.report.bench_tables import bench_table
+from vgg_deploy.report.engine_tables import computed_in
 from vgg_deploy.report.limit_tables import ceilings_table
 from vgg_deploy.report.tables import verify_table
 from vgg_deploy.results import BenchReport, VerifyReport
@@ -152,9 +153,8 @@ def engine_line(engine: dict[str, Any]) -> str:
         return f"{engine['precision']} was not built: {engine['reason']}"
     name, size = engine["engine"]["path"], engine["engine"]["size_bytes"] / 1e6
     notes = jsonio.loads(EngineNotes, json.dumps(engine["notes"]), source=f"the notes of {name}")
-    kinds = sorted(notes.computed_in().items())
-    told = ", ".join(f"{count} products in {kind}" for kind, count in kinds)
-    return f"{name}: {notes.seconds:.1f} s, {size:.1f} MB; {told} ({notes.source})"
+    told = f"products in {computed_in(notes)} ({notes.source})"
+    return f"{name}: {notes.seconds:.1f} s, {size:.1f} MB; {told}"
 
 
 if __name__ == "__main__":

@@ -73,6 +73,15 @@ def test_tensorrt_runs_in_its_own_python_on_the_same_bundle() -> None:
     assert limits.python == "main", "the other one has no torch to measure them with"
 
 
+def test_a_torch_that_cannot_be_imported_judges_nothing() -> None:
+    """PYTHONPATH may hold the packages of another Python, whose versions are found all the same."""
+    other = doctor("other", torch=True, trt=True)
+    assert isinstance(other.answer, dict)
+    other.answer["backends"].append({"name": "torch", "usable": False, "detail": "not importable"})
+    kinds = {s.kind for s in steps(OPTIONS, (FOUND[0], other)) if s.python == "other"}
+    assert kinds == {"build", "golden", "bench"}
+
+
 @pytest.mark.parametrize(
     ("name", "version", "lacking"),
     [
@@ -94,6 +103,14 @@ def test_only_what_this_tensorrt_builds_is_exported_and_built(
     assert {s.precision for s in plan if s.backend == "trt"} == wanted
     exported = {w for words in told(plan, "export") for b, w in pairwise(words) if b == "-p"}
     assert exported == wanted - {"tf32"}
+
+
+def test_random_weights_are_calibrated_with_few_images() -> None:
+    def words(random: bool) -> set[str]:
+        options = replace(OPTIONS, precisions=("fp32", "int8"), random_weights=random)
+        return {word for line in told(list(steps(options, FOUND)), "export") for word in line}
+
+    assert words(random=True) - words(random=False) == {"--calibration-images", "16"}
 
 
 def test_only_files_that_something_opens_are_exported() -> None:
@@ -261,8 +278,10 @@ def test_an_engine_is_told_with_what_it_computes_in() -> None:
              "source": "engine inspector", "layers": layers, "warnings": []}  # fmt: skip
     engine = {"precision": "fp16", "engine": {"path": "m.plan", "size_bytes": 2e6}, "notes": notes}
     assert gpu_check.engine_line(engine) == (
-        "m.plan: 12.3 s, 2.0 MB; 2 products in fp16 (engine inspector)"
+        "m.plan: 12.3 s, 2.0 MB; products in 2 × fp16 (engine inspector)"
     )
+    notes["products"] = ["node_conv2d", "node_linear", "in_no_layer"]
+    assert "2 × fp16, 1 of 3 not told (engine" in gpu_check.engine_line(engine)
     failed = {"precision": "fp8", "engine": None, "notes": None, "reason": "not on this GPU"}
     assert gpu_check.engine_line(failed) == "fp8 was not built: not on this GPU"
 
@@ -283,7 +302,7 @@ def test_it_runs_to_the_end_here(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert stored.count("\n") == 1, "compact: it has to travel"
     assert str(tmp_path) not in stored
     assert not machine_paths(stored)
-    for text in ("model.int8.onnx", "model.fp32.onnx", "ort-cpu", "products in int8", "at most"):
+    for text in ("model.int8.onnx", "model.fp32.onnx", "ort-cpu", "× int8", "at most"):
         assert text in out
     assert "bench tiny exit 0" in said
 

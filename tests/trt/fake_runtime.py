@@ -52,11 +52,16 @@ class _Engine:
     def __init__(self, objects: Any, logger: Any) -> None:
         self.objects, self.logger = objects, logger
 
-    def create_execution_context(self) -> Any:
+    def create_runtime_config(self) -> Any:
+        return self.objects.guarded("IRuntimeConfig", SimpleNamespace())
+
+    def create_execution_context(self, *, runtime_config: Any = None) -> Any:
         if self.objects.fake.fault == "context memory":
             say(self.logger, "ERROR", OUT_OF_MEMORY)
         if self.objects.fake.fault in ("context", "context memory"):
             return None
+        asked = getattr(runtime_config, "_behind", None)
+        self.objects.fake.contexts.append(vars(asked) if asked else {})
         context = _Context(self.objects.fake, self.logger)
         return self.objects.guarded("IExecutionContext", context)
 

@@ -61,6 +61,7 @@ class Fake:
     cached: list[bytes] = field(default_factory=list)  # timing caches that were given
     shapes: list[tuple[int, ...]] = field(default_factory=list)  # input shapes that were set
     used_profiles: list[int] = field(default_factory=list)
+    contexts: list[dict[str, Any]] = field(default_factory=list)  # with what each was made
     in_use: set[int] = field(default_factory=set)  # profiles that some context has
     refitted: list[str] = field(default_factory=list)
     capturable: bool = True

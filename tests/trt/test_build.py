@@ -180,6 +180,12 @@ def test_phases_are_told_where_the_library_tells_them(bundle: Bundle, fake: Fake
     assert len(phases) == (0 if fake.name == "8.6" else 1)
 
 
+def test_progress_that_cannot_be_told_costs_no_build(bundle: Bundle) -> None:
+    """A binding prints what a callback raises, and takes its answer for False: stop."""
+    _, engine, _ = built(bundle, fake_of("11"), told=Told(raises=BrokenPipeError()))
+    assert not bundle.problem(engine)
+
+
 def test_ctrl_c_stops_the_build_and_leaves_nothing(bundle: Bundle) -> None:
     before = sorted(p.name for p in bundle.root.iterdir())
     with pytest.raises(KeyboardInterrupt):

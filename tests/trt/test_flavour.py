@@ -31,6 +31,8 @@ def test_every_name_of_the_table_is_one_that_version_has(name: str) -> None:
     assert flags | set(row.type_flags.values()) <= set(enums["BuilderFlag"])
     assert set(row.type_flags) <= {"FLOAT16", "INT8"}
     assert set(row.preview_features) <= set(enums["PreviewFeature"])
+    kinds = enums.get("DynamicShapesKernelSpecializationStrategy", {})
+    assert row.specialisation in ("", *kinds)
     assert row.device_memory in listed["classes"]["ICudaEngine"]
     known = {c.replace(".", "") for c in row.compute_capabilities}
     assert {f"SM{c}" for c in known} <= set(enums.get("ComputeCapability", ()))

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.trt import fake_runtime
 from tests.trt.fake_tensorrt import Fake, Fault
 from tests.trt.helpers import Told, backend_of, built, fake_of, place_of
 from tests.trt.test_session import BATCH, EXACT, opened
@@ -240,6 +241,46 @@ def test_the_reasons_of_an_earlier_batch_are_not_told_again(bundle: Bundle, fake
             with pytest.raises(VggDeployError) as caught:
                 session(BATCH)
     fits(caught.value, FILE, r"take the shape .*\.plan: planned: shape$")
+
+
+def test_a_driver_that_answers_no_more_hides_no_reason(
+    bundle: Bundle, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an illegal access it answers every question with that, even how much is free."""
+    bundle, engine, _ = built(bundle, fake)
+
+    def broken() -> tuple[int, int]:
+        raise BackendNotAvailable("CUDA: an illegal memory access (cudaMemGetInfo)", "see doctor")
+
+    with backend_of(fake).open(engine, bundle.root) as session:
+        session(BATCH)  # nothing is left to allocate
+        fake.fault = "run"
+        monkeypatch.setattr(fake.driver, "memory", broken)
+        with pytest.raises(VggDeployError) as caught:
+            session(BATCH)
+    fits(caught.value, FILE, r"enqueue a run with .*\.plan: planned: run$")
+
+
+def test_a_context_that_is_none_is_told_where_its_size_has_no_name(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = fake_of("10")
+    bundle, engine, _ = built(bundle, fake)
+    monkeypatch.setattr(fake_runtime._Engine, "device_memory_size_v2", property())  # as in 10.0
+    with backend_of(fake).open(engine, bundle.root) as session:
+        fake.fault = "context"
+        with pytest.raises(VggDeployError, match=r"make an execution context .*no reason"):
+            session(BATCH)
+
+
+def test_what_a_second_engine_makes_the_library_say_is_no_reason() -> None:
+    said = (
+        "The logger passed into createInferRuntime differs from one already provided for an "
+        "existing builder, runtime, or refitter. Uses of the global logger will return the first."
+    )
+    log = Log()
+    log.keep("WARNING", said)
+    fits(build_failure(log, "open x", None), FILE, "open x: TensorRT gave no reason$")
 
 
 def test_a_profile_that_is_none_leaves_no_stream_behind(bundle: Bundle) -> None:

@@ -22,7 +22,7 @@ from vgg_deploy.backends.refit import refit
 from vgg_deploy.backends.session import Placed
 from vgg_deploy.cuda import Driver
 from vgg_deploy.errors import RefusedInput, VggDeployError
-from vgg_deploy.trt.failure import build_failure, explained, start
+from vgg_deploy.trt.failure import build_failure, explained, given, start
 from vgg_deploy.trt.flavour import Library
 from vgg_deploy.trt.log import Log, logger
 from vgg_deploy.trt.match import (
@@ -40,6 +40,7 @@ class Slot:
     """One execution context and its buffers: one serves calls, the other what is bound."""
 
     context: Any
+    config: Any = None  # what the context was made with, which it may go on using
     buffers: dict[str, tuple[int, int]] = field(default_factory=dict)  # address and bytes
     shape: tuple[int, ...] = ()
     profile: int | None = None
@@ -106,7 +107,7 @@ class Engine:
     def _forget(self) -> None:
         """Let go of contexts and engine, contexts first."""
         for slot in self.slots.values():
-            slot.graph = slot.context = None
+            slot.graph = slot.context = slot.config = None
         self.slots.clear()
         self.engine = None
 
@@ -142,12 +143,27 @@ class Engine:
 
     def _slot(self, keep: bool) -> Slot:
         if keep not in self.slots:
-            context = self.engine.create_execution_context()
+            context, config = self._context(keep)
             if context is None:
-                activations = getattr(self.engine, self.library.traits.device_memory)
+                name = self.library.traits.device_memory  # that of 10.1: 10.0 lacks it
+                activations = getattr(self.engine, name, 0)
                 raise self._failed("make an execution context", activations)
-            self.slots[keep] = Slot(context)
+            self.slots[keep] = Slot(context, config)
         return self.slots[keep]
+
+    def _context(self, keep: bool) -> tuple[Any, Any]:
+        """A context, and what it was made with where that matters.
+
+        TensorRT-RTX compiles kernels for a shape when it meets it. Bound runs wait for these:
+        they are of one shape, and a graph keeps the kernels that it was captured with. Calls
+        come in any shape and do not wait.
+        """
+        if not keep or not (wanted := self.library.traits.specialisation):
+            return self.engine.create_execution_context(), None
+        config = given(self.engine.create_runtime_config(), "runtime configuration")
+        kinds = self.library.module.DynamicShapesKernelSpecializationStrategy
+        config.dynamic_shapes_kernel_specialization_strategy = getattr(kinds, wanted)
+        return self.engine.create_execution_context(runtime_config=config), config
 
     def _shape(self, slot: Slot, batch: Array) -> None:
         """Profile and input shape for this batch; what was captured for another goes."""

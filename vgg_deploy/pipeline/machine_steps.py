@@ -37,6 +37,7 @@ OPENS: Mapping[str, tuple[str, ...]] = {
 }
 _EXPORTED = {"torchscript": "torchscript", "torchscript-cuda": "torchscript", "aoti": "aoti"}
 _FIRST_BATCHES = (1, 64)  # latency and throughput; the sizes between tell less
+_FEW_IMAGES = "16"  # VGG-16's activations of one take a quarter of a second to count
 _STEP_SECONDS = 120.0
 _BUILD_SECONDS = 360.0  # a build that is ended leaves nothing, not even its timing cache
 
@@ -185,14 +186,22 @@ def _exports(
     if new:
         exported.update((network, p) for p in new)
         precisions = [word for p in new for word in ("-p", p)]
-        calibration = ("--calibration-data", "sample") if set(new) & {"fp16", "int8", "fp8"} else ()
         yield Step(kind="export", network=network, python=options.python,
-                   words=("export", bundle, *precisions, *calibration, "--json"))  # fmt: skip
+                   words=("export", bundle, *precisions, *_calibration(options, new), "--json"),
+                   )  # fmt: skip
     for format in dict.fromkeys(_EXPORTED[name] for name in backends if name in _EXPORTED):
         if (network, format) not in exported:
             exported.add((network, format))
             yield Step(kind="export", network=network, python=options.python,
                        words=("export", bundle, "-f", format, "--json"))  # fmt: skip
+
+
+def _calibration(options: Options, precisions: Sequence[str]) -> tuple[str, ...]:
+    """Random weights have no accuracy to keep: a minute of a lent machine is worth more."""
+    if not set(precisions) & {"fp16", "int8", "fp8"}:
+        return ()
+    few = ("--calibration-images", _FEW_IMAGES) if options.random_weights else ()
+    return ("--calibration-data", "sample", *few)
 
 
 def _cell(options: Options, network: str, cell: Cell, found: Sequence[Done]) -> Iterator[Step]:
@@ -283,8 +292,13 @@ def _rows(python: str, found: Sequence[Done]) -> list[dict[str, Any]]:
 
 
 def judge_in(python: str, found: Sequence[Done]) -> Kind:
-    """What can judge a backend in a Python: the float64 reference needs torch."""
-    return "verify" if "torch" in versions_of(python, found) else "golden"
+    """What can judge a backend in a Python: the float64 reference needs torch.
+
+    That it is installed tells less than that it can be imported: PYTHONPATH may hold that of
+    another Python.
+    """
+    usable = {row["name"]: row["usable"] for row in _rows(python, found)}
+    return "verify" if usable.get("torch", "torch" in versions_of(python, found)) else "golden"
 
 
 def versions_of(python: str, found: Sequence[Done]) -> Mapping[str, str]:

@@ -96,7 +96,9 @@ def _restarts_here() -> int:
 def joined(device: torch.device) -> Iterator[World]:
     """Meet the other processes; alone without torchrun.
 
-    A process that is lost becomes ``ResourceLimit`` in the others, soon and never a hang.
+    A process that is lost becomes ``ResourceLimit`` in the others, soon and never a hang. On GPUs
+    torch's own watchdog may end them first, in its words (TORCH_NCCL_ASYNC_ERROR_HANDLING is 3):
+    with 2 an aborted exchange returns as if all were well, so it is left as it is.
     """
     if not started_by_torchrun():
         yield World(restarted=_restarts_here() > 0)

@@ -118,9 +118,9 @@ def _layers(
         engine = _opened(keeper, plan, options, place)
         if engine is not None:
             doing = "tell its layers"
-            inspector = engine.create_engine_inspector()
             json_format = place.library.module.LayerInformationFormat.JSON
-            text = inspector.get_engine_information(json_format)
+            # no name for the inspector: that of 8.6 does not keep its engine, which must outlive it
+            text = engine.create_engine_inspector().get_engine_information(json_format)
             return from_inspector(text, place.library.traits), "engine inspector"
         why = reason(log, place.driver)
     except VggDeployError as error:

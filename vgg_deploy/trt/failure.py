@@ -35,7 +35,8 @@ def build_failure(
     """
     told, said = _told(log, driver), reason(log, driver)
     everything = "\n".join([*told, *log.warnings] if driver else told)
-    if driver and (_MEMORY.search(everything) or needs > driver.memory()[0]):
+    # the driver is asked only where it may tell: after a broken run it answers with an error
+    if driver and (_MEMORY.search(everything) or (needs and needs > driver.memory()[0])):
         return _no_memory(doing, said if told else "", everything, driver, needs)
     if _NO_DRIVER.search(everything):
         return BackendNotAvailable(

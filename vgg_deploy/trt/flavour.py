@@ -41,6 +41,8 @@ class Traits:
     fuses_across_pairs: bool = True  # a convolution and its ReLU, with Q/DQ between the two
     preview_features: tuple[str, ...] = ()
     timing_cache: bool = True
+    # How kernels for one shape are made for bound runs; empty: all are made while building.
+    specialisation: str = ""
     # Builder flags of the options it has; others are refused with the reason.
     options: Mapping[Option, tuple[str, ...]] = field(default_factory=dict)
     refused: Mapping[Option, str] = field(default_factory=dict)
@@ -118,6 +120,8 @@ TRAITS: tuple[Traits, ...] = (
         network_flags=("STRONGLY_TYPED",),
         typed_by_graph=True,
         timing_cache=False,  # kernels are chosen on the user's GPU, not while building
+        # its own choice is LAZY: a graph would keep the kernels that stand in meanwhile
+        specialisation="EAGER",
         options={"strip-weights": ("STRIP_PLAN", "REFIT_IDENTICAL")},
         on_gpu_only=frozenset({"strip-weights"}),
         refused={

@@ -8,8 +8,13 @@ from typing import Any
 
 _ERRORS = ("INTERNAL_ERROR", "ERROR")
 _LAYERS = re.compile(r"\A(Layers:|Engine Layer Information:)")
-# Of TensorRT-RTX without a driver, in every build; neither says anything to a user.
-_NOISE = ("Thread context has not been set", "getHardwareCompatibilityLevel() is unsupported")
+# None says anything to a user: two of TensorRT-RTX without a driver, in every build, and one of
+# TensorRT where a second engine is opened beside the first.
+_NOISE = (
+    "Thread context has not been set",
+    "getHardwareCompatibilityLevel() is unsupported",
+    "differs from one already provided for an existing builder, runtime, or refitter",
+)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Protocol
 
 from vgg_deploy.trt.log import Log
@@ -27,7 +28,9 @@ class Phases:
     """Keeps TensorRT's nested phases apart: the innermost is shown.
 
     ``interrupted`` is set by Ctrl-C, here or in the logger: an exception must not cross TensorRT's
-    own frames, so the build is asked to stop and the caller raises.
+    own frames, so the build is asked to stop and the caller raises. What else goes wrong while
+    progress is told, a closed stream or two of TensorRT's threads at once, costs no build: the
+    binding would print it and stop.
     """
 
     def __init__(self, title: str, progress: Progress, log: Log) -> None:
@@ -56,7 +59,8 @@ class Phases:
 
     def _guard(self, tell: Any) -> None:
         try:
-            tell()
+            with suppress(Exception):
+                tell()
         except KeyboardInterrupt:
             self._log.interrupted = True
 
