@@ -139,6 +139,19 @@ def test_the_int8_product_is_laid_out_for_its_device(device: str, strides: tuple
     assert seen == [(8, 6, *strides)]
 
 
+@pytest.mark.parametrize(("value", "measured"), [("0", False), ("", True)])
+def test_tf32_that_is_switched_off_has_no_ceiling(
+    value: str, measured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cuBLAS would do then is fp32, ten times slower."""
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", value)
+    asked: list[str] = []
+    monkeypatch.setattr(limits, "_gemm", lambda _library, precision, *_: asked.append(precision))
+    limits._torch_gemms(SimpleNamespace(cuda=SimpleNamespace(synchronize=None)), "cuda")
+    assert ("tf32" in asked) == measured
+    assert "fp32" in asked
+
+
 def test_the_fp8_product_computes() -> None:
     import torch
 

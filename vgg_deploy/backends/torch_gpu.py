@@ -8,6 +8,7 @@ compiled for the batch that is placed, so that no variant pays for dynamic shape
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -24,6 +25,7 @@ from vgg_deploy.backends.pytorch import exact_float32, missing_compiler
 from vgg_deploy.backends.session import TORCH_REMEDY, importable, opened
 from vgg_deploy.backends.torch_network import Card, Cuda, Graph, TorchNetwork
 from vgg_deploy.compiler import for_inductor
+from vgg_deploy.cuda import TF32_VARIABLE
 from vgg_deploy.inductor import quiet_compiler
 
 if TYPE_CHECKING:
@@ -65,6 +67,12 @@ class TorchGpu:
             return None
         return no_gpu() or (no_cuda_toolkit() if self.way == "aoti" else None)
 
+    def refuses(self, _artifact: Artifact, /) -> Missing | None:
+        """TF32 where the environment keeps NVIDIA's libraries from it: that would be fp32."""
+        if self.precision != "tf32" or os.environ.get(TF32_VARIABLE) != "0":
+            return None
+        return Missing(f"{TF32_VARIABLE}=0 switches TF32 off", f"unset {TF32_VARIABLE} for it")
+
     def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
         """The network on the GPU; compiling waits for the first batch."""
 
@@ -72,6 +80,7 @@ class TorchGpu:
             exact_float32()
             card = self.card()
             return TorchNetwork(
+                name=self.name,
                 network=self._network(path, card),
                 card=card,
                 tf32=self.precision == "tf32",
