@@ -271,6 +271,21 @@ def test_tf32_that_the_environment_switches_off_is_told(
         assert (missing is not None) == (refused and row.precision == "tf32")
 
 
+@pytest.mark.parametrize(("capability", "refused"), [((7, 5), True), ((8, 0), False)])
+def test_tf32_that_the_gpu_has_not_is_told(
+    capability: tuple[int, int],
+    refused: bool,
+    tiny_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch_gpu, "no_gpu", lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.delenv(TF32_VARIABLE, raising=False)
+    row = next(r for r in TORCH_GPU if r.name == "torch-cuda-tf32")
+    missing = row.refuses(tiny_bundle.checkpoint)
+    assert (missing.remedy if missing else "") == ("use torch-cuda" if refused else "")
+
+
 def test_more_batches_than_dynamo_allows_by_itself_are_compiled() -> None:
     """Its 8 counts over all sessions of a process, and one more is an error with ``fullgraph``."""
 

@@ -139,15 +139,19 @@ def test_the_int8_product_is_laid_out_for_its_device(device: str, strides: tuple
     assert seen == [(8, 6, *strides)]
 
 
-@pytest.mark.parametrize(("value", "measured"), [("0", False), ("", True)])
-def test_tf32_that_is_switched_off_has_no_ceiling(
-    value: str, measured: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("value", "capability", "measured"),
+    [("0", (9, 0), False), ("", (9, 0), True), ("", (7, 5), False)],
+)
+def test_tf32_that_is_switched_off_or_absent_has_no_ceiling(
+    value: str, capability: tuple[int, int], measured: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cuBLAS would do then is fp32, ten times slower."""
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", value)
     asked: list[str] = []
     monkeypatch.setattr(limits, "_gemm", lambda _library, precision, *_: asked.append(precision))
-    limits._torch_gemms(SimpleNamespace(cuda=SimpleNamespace(synchronize=None)), "cuda")
+    gpu = SimpleNamespace(synchronize=None, get_device_capability=lambda: capability)
+    limits._torch_gemms(SimpleNamespace(cuda=gpu), "cuda")
     assert ("tf32" in asked) == measured
     assert "fp32" in asked
 

@@ -68,10 +68,15 @@ class TorchGpu:
         return no_gpu() or (no_cuda_toolkit() if self.way == "aoti" else None)
 
     def refuses(self, _artifact: Artifact, /) -> Missing | None:
-        """TF32 where the environment keeps NVIDIA's libraries from it: that would be fp32."""
-        if self.precision != "tf32" or os.environ.get(TF32_VARIABLE) != "0":
+        """TF32 where the GPU has none, or is kept from it: that would be fp32."""
+        if self.precision != "tf32":
             return None
-        return Missing(f"{TF32_VARIABLE}=0 switches TF32 off", f"unset {TF32_VARIABLE} for it")
+        if os.environ.get(TF32_VARIABLE) == "0":
+            return Missing(f"{TF32_VARIABLE}=0 switches TF32 off", f"unset {TF32_VARIABLE} for it")
+        if self.card is Cuda and no_gpu() is None and not has_tf32():
+            base = self.variant_of or "fp32"
+            return Missing("this GPU has no TF32, which came with 8.0", f"use {base}")
+        return None
 
     def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
         """The network on the GPU; compiling waits for the first batch."""
@@ -116,6 +121,13 @@ def no_gpu() -> Missing | None:
     return Missing(
         "torch sees no NVIDIA GPU", "needs a GPU and a driver; nvidia-smi and CUDA_VISIBLE_DEVICES"
     )
+
+
+def has_tf32() -> bool:
+    """Whether the GPU in use has it; torch's switches for it do nothing on older ones."""
+    import torch
+
+    return torch.cuda.get_device_capability() >= (8, 0)
 
 
 def no_cuda_toolkit() -> Missing | None:

@@ -120,7 +120,8 @@ def _torch_gemms(torch: Any, device: str) -> list[Ceiling]:
     }
     if device == "cuda":  # a CPU has no fp16 arithmetic worth the name, and no TF32
         makes["fp16"] = lambda shape: _product(torch, device, torch.float16, shape)
-        if os.environ.get(TF32_VARIABLE) != "0":  # else it would be fp32's
+        has_tf32 = torch.cuda.get_device_capability() >= (8, 0)
+        if has_tf32 and os.environ.get(TF32_VARIABLE) != "0":  # else it would be fp32's
             makes["tf32"] = lambda shape: _tf32_product(torch, shape)
         makes["fp8"] = lambda shape: _fp8_product(torch, device, shape)
     sync = torch.cuda.synchronize if device == "cuda" else None
