@@ -29,6 +29,12 @@ CALLS: dict[str, Callable[[CudaRuntime], object]] = {
 }
 
 
+def test_the_real_errors_have_the_names_that_are_asked_for() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="pip install cuda-bindings")
+    for error in Error:
+        assert int(getattr(runtime.cudaError_t, error.name)) == error
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_the_real_bindings_take_our_arguments(name: str) -> None:
     """Without a driver each call gets as far as CUDA's own error: no TypeError of the binding."""
@@ -42,6 +48,8 @@ def test_the_real_bindings_take_our_arguments(name: str) -> None:
 class Error(IntEnum):
     cudaSuccess = 0  # noqa: N815  CUDA's names
     cudaErrorMemoryAllocation = 2  # noqa: N815
+    cudaErrorInsufficientDriver = 35  # noqa: N815
+    cudaErrorNoDevice = 100  # noqa: N815
     cudaErrorStreamCaptureInvalidated = 901  # noqa: N815
 
 
@@ -109,6 +117,22 @@ def test_no_driver_and_no_gpu_are_told_apart(call: str, value: int, cause: str) 
     api.results[call] = (value,)
     with pytest.raises(BackendNotAvailable, match=cause):
         CudaRuntime(api).gpu()
+
+
+def test_no_visible_gpu_is_an_error_of_cudas_own() -> None:
+    """With ``CUDA_VISIBLE_DEVICES=""`` the real call ends in error 100, not in a count of 0."""
+    with pytest.raises(BackendNotAvailable, match="no NVIDIA GPU is visible") as caught:
+        CudaRuntime(Played(cudaGetDeviceCount=Error.cudaErrorNoDevice)).gpu()
+    assert caught.value.remedy == "check CUDA_VISIBLE_DEVICES"
+
+
+def test_a_driver_for_an_older_cuda_may_keep_bindings_of_its_own() -> None:
+    with pytest.raises(BackendNotAvailable, match="cudaGetDeviceCount") as caught:
+        CudaRuntime(Played(cudaGetDeviceCount=Error.cudaErrorInsufficientDriver)).gpu()
+    assert "cuda-bindings<13" in caught.value.remedy
+    with pytest.raises(BackendNotAvailable) as caught:
+        CudaRuntime(Played(cudaGraphLaunch=Error.cudaErrorStreamCaptureInvalidated)).launch(9, 8192)
+    assert "cuda-bindings" not in caught.value.remedy
 
 
 def test_no_memory_says_what_was_wanted_and_is_free() -> None:

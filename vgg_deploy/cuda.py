@@ -18,6 +18,10 @@ from vgg_deploy.environment import capture
 from vgg_deploy.errors import BackendNotAvailable, ResourceLimit
 
 INSTALL = 'pip install "vgg-deploy[gpu]"'
+_NEEDS = "needs an NVIDIA GPU and a driver that is new enough; see nvidia-smi"
+# CUDA's runtime lies in cuda-bindings itself: 13 does not run on a driver for CUDA 12, torch may.
+OLD_DRIVER = "install a newer driver, or cuda-bindings for its CUDA: pip install 'cuda-bindings<13'"
+TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"  # of all NVIDIA libraries; 0 wins over every other switch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +100,10 @@ class CudaRuntime:
                 "no NVIDIA driver is installed",
                 "needs an NVIDIA GPU and its driver; see nvidia-smi",
             )
-        if not self._call("cudaGetDeviceCount"):
+        error, count = self.api.cudaGetDeviceCount()
+        if error == self.api.cudaError_t.cudaErrorNoDevice or count == 0:  # it counts to no 0
             raise BackendNotAvailable("no NVIDIA GPU is visible", "check CUDA_VISIBLE_DEVICES")
+        self._check(error, "cudaGetDeviceCount")
         found = self._call("cudaGetDeviceProperties", self._call("cudaGetDevice"))
         return Gpu(
             name=found.name.rstrip(b"\0").decode(),
@@ -181,10 +187,8 @@ class CudaRuntime:
         text = self.api.cudaGetErrorString(error)[1].decode()
         if error == self.api.cudaError_t.cudaErrorMemoryAllocation:
             raise out_of_memory(f"what {name} needs", self)
-        raise BackendNotAvailable(
-            f"CUDA: {text} ({name})",
-            "needs an NVIDIA GPU and a driver that is new enough; see nvidia-smi",
-        )
+        old = error == self.api.cudaError_t.cudaErrorInsufficientDriver
+        raise BackendNotAvailable(f"CUDA: {text} ({name})", OLD_DRIVER if old else _NEEDS)
 
 
 def out_of_memory(wanted: str, driver: Driver) -> ResourceLimit:

@@ -155,8 +155,8 @@ def by_the_system(error: VggDeployError) -> bool:
     return isinstance(error.__cause__, OSError)
 
 
-# As C++, torch, ONNX Runtime's arena, cuBLAS, cuDNN and the loader of shared libraries say it; in
-# lower case.
+# As C++, torch, ONNX Runtime's arena, cuBLAS, cuDNN (9: "…_DEVICE_ALLOCATION_FAILED"), CUDA and the
+# loader of shared libraries say it; in lower case.
 _OUT_OF_MEMORY = (
     "can't allocate memory",
     "cannot allocate memory",
@@ -164,8 +164,11 @@ _OUT_OF_MEMORY = (
     "bad_alloc",
     "bad alloc",
     "out of memory",
+    "out_of_memory",
+    "outofmemory",
     "failed to allocate memory",
     "alloc_failed",
+    "allocation_failed",
     "failed to map segment",
 )
 

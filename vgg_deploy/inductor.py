@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from vgg_deploy.errors import BackendNotAvailable, ResourceLimit, first_line, sa
 
 _RECOMPILE_LIMIT = 64  # dynamo's 8 counts over all networks of a process
 LOGGERS = ("torch.utils.cpp_extension", "torch._inductor")  # "No CUDA runtime is found"
+# "CUDA out of memory.", "CUDA error: out of memory", "Triton Error [CUDA]: out of memory"
+_GPU_IS_FULL = re.compile(r"cuda(?: error)?\]?:? out of memory", re.IGNORECASE)
 _NEW_COMPILER = (
     "install a C++ compiler with C++20 and OpenMP (g++ 11 or newer), or point $CXX to one"
 )
@@ -67,6 +70,11 @@ def compile_errors(what: str, remedy: str = _NEW_COMPILER) -> Iterator[None]:
     ) as error:
         lines = str(error).splitlines()
         said = next((line.strip() for line in lines if "error:" in line), first_line(error))
+        if _GPU_IS_FULL.search(str(error)):
+            raise ResourceLimit(
+                f"{what} could not compile: {said}",
+                "use a smaller batch, or end other programs on this GPU",
+            ) from error
         if says_ran_out(str(error)):
             raise ResourceLimit(
                 f"{what} could not compile: {said}",

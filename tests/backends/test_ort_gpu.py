@@ -17,7 +17,7 @@ from tests.trt.fake_cuda import FakeDriver
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends import get_backend, ort_gpu
 from vgg_deploy.backends.base import Array, Described, OnStream, Selective
-from vgg_deploy.backends.ort_gpu import TF32_VARIABLE, OrtGpu, missing_library
+from vgg_deploy.backends.ort_gpu import OrtGpu, missing_library
 from vgg_deploy.backends.ort_network import (
     OPTIONS,
     cuda_options,
@@ -27,7 +27,8 @@ from vgg_deploy.backends.ort_network import (
 )
 from vgg_deploy.backends.reference import reference
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.cuda import TF32_VARIABLE
+from vgg_deploy.errors import BackendNotAvailable, ResourceLimit
 from vgg_deploy.export import export
 
 CUDA, TRT, CPU = "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
@@ -65,11 +66,12 @@ def test_cuda_is_asked_for_its_fastest_and_tf32_is_explicit() -> None:
 )
 def test_tensorrt_gets_the_files_precision(precision: Any, on: set[str]) -> None:
     options = tensorrt_options(precision, 7, cuda_graph=True)
-    found = {kind for kind in ("fp16", "bf16", "int8") if options[f"trt_{kind}_enable"] == "True"}
+    found = {k for k in ("fp16", "bf16", "int8") if options.get(f"trt_{k}_enable") == "True"}
     assert found == on
     assert options["trt_cuda_graph_enable"] == "True"
     switches = {value for name, value in options.items() if name.endswith("_enable")}
     assert switches <= {"True", "False"}, "it refuses 1 and 0"
+    assert ("trt_bf16_enable" in options) == ("bf16" in on), "before 1.23 it refuses the name"
 
 
 @pytest.mark.skipif(CUDA in ort.get_available_providers(), reason="a GPU build is installed")
@@ -86,9 +88,15 @@ def test_the_cpu_build_is_named(name: str, onnx: tuple[Artifact, Path]) -> None:
 @pytest.mark.parametrize(
     ("library", "provider", "remedy"),
     [
-        ("libcudnn.so.9", CUDA, "nvidia-cudnn-cu13"),
+        ("libcudnn.so.9", CUDA, "onnxruntime-gpu[cuda,cudnn]"),
+        ("libcurand.so.10", CUDA, "onnxruntime-gpu[cuda,cudnn]"),
         ("libcuda.so.1", CUDA, "driver"),
-        ("libcublasLt.so.13", CUDA, "nvidia-cublas"),
+        ("libcublasLt.so.13", CUDA, "onnxruntime-gpu[cuda,cudnn]"),
+        (
+            "libcurand.so.10",
+            TRT,
+            "onnxruntime-gpu[cuda,cudnn]",
+        ),  # its buffers are the CUDA provider's
         ("libnvinfer.so.10", TRT, "tensorrt>=10,<11"),
     ],
 )
@@ -107,8 +115,11 @@ def test_a_missing_library_is_named(
         return lacks if name == library else ""
 
     monkeypatch.setattr(ort_gpu, "load_library", load)
-    links = {CUDA: ("libcublasLt.so.13", "libcuda.so.1"), TRT: ("libnvinfer.so.10", "libc.so.6")}
-    monkeypatch.setattr(ort_gpu, "needed_by", lambda path: links[provider])
+    links = {
+        "cuda": ("libcublasLt.so.13", "libcurand.so.10", "libcuda.so.1"),
+        "tensorrt": ("libnvinfer.so.10", "libc.so.6"),
+    }
+    monkeypatch.setattr(ort_gpu, "needed_by", lambda path: links[path.stem.rpartition("_")[2]])
     assert "is not there" in str(missing_library(tmp_path, provider))
     for kind in ("cuda", "tensorrt"):
         (tmp_path / f"libonnxruntime_providers_{kind}.so").touch()
@@ -169,6 +180,29 @@ def test_onnxruntime_really_refuses_to_fall_back(onnx: tuple[Artifact, Path]) ->
     with pytest.raises(BackendNotAvailable, match=CUDA):
         open_network(root / artifact.path, artifact, CUDA, driver, cuda_graph=True)
     assert driver.left == 0, "the stream was given back"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED in CUDAExecutionProvider", ResourceLimit),
+        (
+            "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ; CUDAExecutionProvider",
+            ResourceLimit,
+        ),
+        ("CUDAExecutionProvider: invalid device ordinal", BackendNotAvailable),
+    ],
+)
+def test_a_full_gpu_is_no_provider_that_cannot_start(
+    said: str, kind: type[Exception], onnx: tuple[Artifact, Path], on_host: Callable[[], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def breaks(*_: object, **__: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(ort, "InferenceSession", breaks)
+    with pytest.raises(kind), OrtGpu(driver=FakeDriver).open(*onnx):
+        pass
 
 
 def node(name: str) -> Any:

@@ -122,15 +122,55 @@ def test_threads_follow_the_environment(
         OSError(errno.ENOMEM, "Cannot allocate memory"),
         RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer"),
         RuntimeError("cublasCreate failed: CUBLAS_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
         RuntimeError("std::bad_alloc"),
     ],
-    ids=["python", "torch", "torch on a GPU", "the system", "ONNX Runtime", "cuBLAS", "C++"],
+    ids=[
+        "python",
+        "torch",
+        "torch on a GPU",
+        "the system",
+        "ONNX Runtime",
+        "cuBLAS",
+        "cuDNN 9",
+        "C++",
+    ],
 )
 def test_out_of_memory_is_a_limit_not_a_bad_file(error: Exception) -> None:
     with pytest.raises(ResourceLimit, match="not enough memory"), translated("could not run x"):
         raise error
     with pytest.raises(ResourceLimit), os_errors("write x"):
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+@pytest.mark.parametrize(
+    ("said", "told", "remedy"),
+    [
+        (
+            "CUDA error: no kernel image is available for execution on the device\nSearch for x",
+            "could not run x: CUDA error: no kernel image is available for execution on the device",
+            "a build of the library for this GPU",
+        ),
+        (
+            "onnxruntime/cuda_call.cc:129 CUDA failure 35: CUDA driver version is insufficient "
+            "for CUDA runtime version ; GPU=0 ; hostname=x ; expr=cudaSetDevice(info_.device_id);",
+            "x: CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version",
+            "a newer driver",
+        ),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "x: CUDNN_STATUS_EXECUTION_FAILED", "Xid"),
+    ],
+    ids=["torch", "ONNX Runtime", "cuDNN"],
+)
+def test_a_gpu_that_fails_is_not_the_files_fault(said: str, told: str, remedy: str) -> None:
+    with (
+        pytest.raises(BackendNotAvailable) as caught,
+        translated("could not run x", gpu=True),
+    ):
+        raise RuntimeError(said)
+    assert caught.value.cause.endswith(told)
+    assert remedy in caught.value.remedy
+    with pytest.raises(RefusedInput), translated("could not run x"):
+        raise RuntimeError(said)
 
 
 TORCH_SAID = (

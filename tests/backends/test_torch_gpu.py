@@ -19,7 +19,8 @@ from vgg_deploy.backends.reference import reference
 from vgg_deploy.backends.torch_gpu import TORCH_GPU, TorchGpu
 from vgg_deploy.backends.torch_network import TorchNetwork
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.cuda import TF32_VARIABLE
+from vgg_deploy.errors import BackendNotAvailable, ResourceLimit
 from vgg_deploy.export import export
 from vgg_deploy.pipeline.cells import Selection, plan
 
@@ -235,6 +236,54 @@ def test_a_call_is_one_run_once_its_shape_was_seen() -> None:
         placed.place(BATCH[:size], keep=keep).run()
         assert set(runs) == {size}
         assert (len(runs) > 1) == extra, (keep, size)
+
+
+def test_a_compiler_that_fails_is_not_the_files_fault(tiny_bundle: Bundle) -> None:
+    from torch._inductor.exc import CppCompileError
+
+    def opened_with(said: str) -> AbstractContextManager[tuple[object, HostCard]]:
+        def specialize(network: object, images: object) -> object:
+            raise CppCompileError(["gcc"], said)
+
+        row = next(r for r in TORCH_GPU if r.name == "torch-compile-cuda")
+        monkey.setattr(TorchGpu, "_specialize", lambda self: specialize)
+        return opened(row, tiny_bundle)
+
+    with pytest.MonkeyPatch.context() as monkey:
+        with opened_with("error: cuda.h: No such file") as (session, _):
+            with pytest.raises(BackendNotAvailable, match="torch-compile-cuda could not") as caught:
+                session(BATCH)  # type: ignore[operator]
+            assert "gcc or clang" in caught.value.remedy
+        with opened_with("Triton Error [CUDA]: out of memory") as (session, _):
+            with pytest.raises(ResourceLimit) as full:
+                session(BATCH)  # type: ignore[operator]
+            assert "on this GPU" in full.value.remedy
+
+
+@pytest.mark.parametrize(("value", "refused"), [("0", True), ("1", False), ("", False)])
+def test_tf32_that_the_environment_switches_off_is_told(
+    value: str, refused: bool, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cuBLAS and cuDNN heed it before any switch of torch's: the row would be fp32's."""
+    monkeypatch.setenv(TF32_VARIABLE, value)
+    for row in TORCH_GPU:
+        missing = row.refuses(tiny_bundle.checkpoint)
+        assert (missing is not None) == (refused and row.precision == "tf32")
+
+
+@pytest.mark.parametrize(("capability", "refused"), [((7, 5), True), ((8, 0), False)])
+def test_tf32_that_the_gpu_has_not_is_told(
+    capability: tuple[int, int],
+    refused: bool,
+    tiny_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch_gpu, "no_gpu", lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.delenv(TF32_VARIABLE, raising=False)
+    row = next(r for r in TORCH_GPU if r.name == "torch-cuda-tf32")
+    missing = row.refuses(tiny_bundle.checkpoint)
+    assert (missing.remedy if missing else "") == ("use torch-cuda" if refused else "")
 
 
 def test_more_batches_than_dynamo_allows_by_itself_are_compiled() -> None:

@@ -126,8 +126,9 @@ def test_what_the_runtime_refuses_has_a_remedy() -> None:
         cudaEventElapsedTime=lambda a, b: (_Status(0, "cudaSuccess"), b - a),
     )
     assert events.between_ms(1.0, 3.5) == 2.5
-    with pytest.raises(BackendNotAvailable, match="InsufficientDriver"):
+    with pytest.raises(BackendNotAvailable, match="InsufficientDriver") as caught:
         events.create()
+    assert "cuda-bindings<13" in caught.value.remedy
 
 
 class _Status(int):

@@ -139,6 +139,23 @@ def test_the_int8_product_is_laid_out_for_its_device(device: str, strides: tuple
     assert seen == [(8, 6, *strides)]
 
 
+@pytest.mark.parametrize(
+    ("value", "capability", "measured"),
+    [("0", (9, 0), False), ("", (9, 0), True), ("", (7, 5), False)],
+)
+def test_tf32_that_is_switched_off_or_absent_has_no_ceiling(
+    value: str, capability: tuple[int, int], measured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cuBLAS would do then is fp32, ten times slower."""
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", value)
+    asked: list[str] = []
+    monkeypatch.setattr(limits, "_gemm", lambda _library, precision, *_: asked.append(precision))
+    gpu = SimpleNamespace(synchronize=None, get_device_capability=lambda: capability)
+    limits._torch_gemms(SimpleNamespace(cuda=gpu), "cuda")
+    assert ("tf32" in asked) == measured
+    assert "fp32" in asked
+
+
 def test_the_fp8_product_computes() -> None:
     import torch
 

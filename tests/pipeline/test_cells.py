@@ -12,7 +12,7 @@ from vgg_deploy.backends.base import Missing
 from vgg_deploy.backends.tensorrt import TensorRt
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError, VggDeployError
-from vgg_deploy.pipeline.cells import Selection, plan, selection_of
+from vgg_deploy.pipeline.cells import Selection, plan, results_key, selection_of
 
 
 @pytest.mark.parametrize(
@@ -116,3 +116,11 @@ def test_an_engine_that_is_not_built_is_to_be_built(
     with pytest.raises(RefusedInput, match=f"no {precisions[0]} engine for it") as caught:
         plan(bundle, selection)
     assert caught.value.remedy == f"make it: vgg-deploy build {bundle.root} {remedy}"
+
+
+def test_results_with_tf32_switched_off_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = set()
+    for value in ("", "0"):
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", value)
+        keys.add(results_key([], Selection(), {}))
+    assert len(keys) == 2

@@ -19,7 +19,7 @@ from vgg_deploy import jsonio
 from vgg_deploy.artifact import Precision
 from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.base import Selective
-from vgg_deploy.backends.ort_gpu import TF32_VARIABLE
+from vgg_deploy.cuda import TF32_VARIABLE
 from vgg_deploy.doctor import RTX_BUILDER
 from vgg_deploy.pipeline import machine_run
 from vgg_deploy.pipeline.machine import Report

@@ -23,22 +23,27 @@ from vgg_deploy.backends.device import DeviceSession, OnDevice
 from vgg_deploy.backends.ort_network import OrtNetwork, open_network
 from vgg_deploy.backends.session import importable, opened
 from vgg_deploy.backends.shared_library import load_library, needed_by
+from vgg_deploy.cuda import TF32_VARIABLE
 from vgg_deploy.errors import BackendNotAvailable
 
 Provider = Literal["CUDAExecutionProvider", "TensorrtExecutionProvider"]
 GPU_REMEDY = (
     'pip uninstall onnxruntime, then pip install "vgg-deploy[gpu]": the two packages share a module'
 )
-TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
-# What the provider loads only when it meets a convolution, and how to get any library it lacks.
-_ALSO_NEEDED = {"CUDAExecutionProvider": ("libcudnn.so.9",), "TensorrtExecutionProvider": ()}
+# TensorRT's provider and every buffer on a GPU take their memory from the CUDA provider.
+_LIBRARIES: dict[Provider, tuple[str, ...]] = {
+    "CUDAExecutionProvider": ("cuda",),
+    "TensorrtExecutionProvider": ("cuda", "tensorrt"),
+}
+_LOADED_LATER = ("libcudnn.so.9",)  # when the CUDA provider meets its first convolution
+# How to get a library that is lacking; the extras are for the CUDA that the build is for, 12 or 13.
+_WHEELS = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
 _LIBRARY_REMEDY = {
     "libcuda.so": "install NVIDIA's driver; nvidia-smi must answer",
-    "libcudnn": "pip install nvidia-cudnn-cu13",
     "libnvinfer": "pip install 'tensorrt>=10,<11'; ONNX Runtime links TensorRT 10",
     "libnvonnxparser": "pip install 'tensorrt>=10,<11'; ONNX Runtime links TensorRT 10",
 }
-_ANY_LIBRARY = "pip install nvidia-cublas nvidia-cuda-runtime nvidia-cudnn-cu13, or install CUDA"
+_ANY_LIBRARY = f"{_WHEELS}, or install CUDA and cuDNN"
 
 
 @dataclass(frozen=True)
@@ -110,11 +115,13 @@ def missing_library(folder: Path, provider: Provider) -> Missing | None:
     code needs a host that onnxruntime sets, and loaded before that it ends the process
     (docs/LOG.md).
     """
-    kind = "cuda" if provider == "CUDAExecutionProvider" else "tensorrt"
-    path = folder / f"libonnxruntime_providers_{kind}.so"
-    if not path.is_file():
-        return Missing(f"{provider} cannot be loaded: {path.name} is not there", GPU_REMEDY)
-    for name in (*needed_by(path), *_ALSO_NEEDED[provider]):
+    names: list[str] = []
+    for kind in _LIBRARIES[provider]:
+        path = folder / f"libonnxruntime_providers_{kind}.so"
+        if not path.is_file():
+            return Missing(f"{provider} cannot be loaded: {path.name} is not there", GPU_REMEDY)
+        names += needed_by(path)
+    for name in dict.fromkeys((*names, *_LOADED_LATER)):
         if said := load_library(name):  # "libcudnn.so.9: cannot open shared object file: …"
             lacks = said.partition(":")[0]
             return Missing(f"{provider} cannot be loaded: {said}", _remedy_for(lacks))

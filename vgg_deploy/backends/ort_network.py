@@ -18,7 +18,7 @@ from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.backends.base import Array
 from vgg_deploy.backends.session import Placed
 from vgg_deploy.cuda import Driver
-from vgg_deploy.errors import BackendNotAvailable, first_line
+from vgg_deploy.errors import BackendNotAvailable, first_line, says_out_of_memory
 
 _NO_GRAPH = -1
 _RUNS_BEFORE_REPLAY = 3  # plain, captured, and one replayed
@@ -42,11 +42,12 @@ def cuda_options(precision: Precision, stream: int, *, cuda_graph: bool) -> dict
 def tensorrt_options(precision: Precision, stream: int, *, cuda_graph: bool) -> dict[str, str]:
     """Options of the TensorRT provider; it builds a weakly typed network from these switches.
 
-    They are ``"True"`` and ``"False"``: ``"1"``, which the CUDA provider takes, is refused.
+    They are ``"True"`` and ``"False"``: ``"1"``, which the CUDA provider takes, is refused. So is a
+    name that it does not know, and that for bf16 came with 1.23.
     """
     return {
         "trt_fp16_enable": str(precision in ("fp16", "int8")),
-        "trt_bf16_enable": str(precision == "bf16"),
+        **({"trt_bf16_enable": "True"} if precision == "bf16" else {}),
         "trt_int8_enable": str(precision == "int8"),
         "trt_builder_optimization_level": "5",
         "trt_cuda_graph_enable": str(cuda_graph),
@@ -161,6 +162,8 @@ def _session(ort: Any, path: Path, options: Any, provider: str, chosen: dict[str
             str(path), options, providers=[(provider, chosen)], enable_fallback=0
         )
     except Exception as error:
+        if says_out_of_memory(str(error)):  # names of providers stand in any message
+            raise
         if "fallback to CPU EP has been explicitly disabled" in str(error):
             raise BackendNotAvailable(
                 f"{provider} does not take every operator of {path.name}, or could not start",

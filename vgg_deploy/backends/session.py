@@ -164,11 +164,27 @@ def translated(doing: str, *, gpu: bool = False) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, MemoryError) or says_out_of_memory(str(error)):
             raise _no_memory(doing, str(error), gpu) from error
+        if gpu and (said := _OF_CUDA.search(str(error))):
+            raise _of_cuda(doing, said[0]) from error
         raise RefusedInput(
             f"{doing}: {first_line(error)}",
             "export the artifact again; if that does not help, the installed library "
             "cannot read this file",
         ) from error
+
+
+# As torch ("CUDA error: no kernel image is available"), ONNX Runtime ("CUDA failure 35: CUDA driver
+# version is insufficient"), cuBLAS and cuDNN say that it was not the file.
+_OF_CUDA = re.compile(r"CUDA (?:error|failure)[^\n;]*|(?:CUBLAS|CUDNN)_STATUS_\w+")
+_NOT_FOR_THIS_GPU = re.compile(r"no kernel image|version is insufficient|ARCH_MISMATCH")
+
+
+def _of_cuda(doing: str, said: str) -> BackendNotAvailable:
+    """The error for a GPU, its driver or CUDA's libraries that fail."""
+    remedy = "see nvidia-smi and the kernel's log (Xid); try it again, or another backend"
+    if _NOT_FOR_THIS_GPU.search(said):
+        remedy = "install a build of the library for this GPU and driver, or a newer driver"
+    return BackendNotAvailable(f"{doing}: {said.strip()}", remedy)
 
 
 # "Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 139.80 GiB of which 1.12 GiB is free",

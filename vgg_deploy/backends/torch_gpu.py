@@ -8,6 +8,7 @@ compiled for the batch that is placed, so that no variant pays for dynamic shape
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -24,6 +25,7 @@ from vgg_deploy.backends.pytorch import exact_float32, missing_compiler
 from vgg_deploy.backends.session import TORCH_REMEDY, importable, opened
 from vgg_deploy.backends.torch_network import Card, Cuda, Graph, TorchNetwork
 from vgg_deploy.compiler import for_inductor
+from vgg_deploy.cuda import TF32_VARIABLE
 from vgg_deploy.inductor import quiet_compiler
 
 if TYPE_CHECKING:
@@ -65,6 +67,17 @@ class TorchGpu:
             return None
         return no_gpu() or (no_cuda_toolkit() if self.way == "aoti" else None)
 
+    def refuses(self, _artifact: Artifact, /) -> Missing | None:
+        """TF32 where the GPU has none, or is kept from it: that would be fp32."""
+        if self.precision != "tf32":
+            return None
+        if os.environ.get(TF32_VARIABLE) == "0":
+            return Missing(f"{TF32_VARIABLE}=0 switches TF32 off", f"unset {TF32_VARIABLE} for it")
+        if self.card is Cuda and no_gpu() is None and not has_tf32():
+            base = self.variant_of or "fp32"
+            return Missing("this GPU has no TF32, which came with 8.0", f"use {base}")
+        return None
+
     def open(self, artifact: Artifact, root: Path, /) -> AbstractContextManager[Session]:
         """The network on the GPU; compiling waits for the first batch."""
 
@@ -72,6 +85,7 @@ class TorchGpu:
             exact_float32()
             card = self.card()
             return TorchNetwork(
+                name=self.name,
                 network=self._network(path, card),
                 card=card,
                 tf32=self.precision == "tf32",
@@ -107,6 +121,13 @@ def no_gpu() -> Missing | None:
     return Missing(
         "torch sees no NVIDIA GPU", "needs a GPU and a driver; nvidia-smi and CUDA_VISIBLE_DEVICES"
     )
+
+
+def has_tf32() -> bool:
+    """Whether the GPU in use has it; torch's switches for it do nothing on older ones."""
+    import torch
+
+    return torch.cuda.get_device_capability() >= (8, 0)
 
 
 def no_cuda_toolkit() -> Missing | None:

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from vgg_deploy.backends.base import Array
 from vgg_deploy.backends.networks import Network
 from vgg_deploy.backends.session import Placed
-from vgg_deploy.inductor import compiling
+from vgg_deploy.inductor import compile_errors, compiling
 
 if TYPE_CHECKING:
     import torch
 
 Graph = Literal["off", "inside", "captured"]  # inside: torch.compile keeps its own
+_COMPILERS = (
+    "Triton needs gcc or clang, or $CC; AOTInductor g++ 11 or newer and CUDA's headers; or use "
+    "torch-cuda, which compiles nothing"
+)
 _WARM_UP = 4  # TorchScript profiles twice before it fuses; cuDNN searches in the first run
 
 
@@ -99,6 +103,7 @@ class TorchNetwork:
 
     network: Network | None
     card: Card
+    name: str = "torch"
     tf32: bool = False
     graph: Graph = "off"
     channels_last: bool = True  # of the input; weights that lie otherwise are laid out every run
@@ -169,13 +174,18 @@ class TorchNetwork:
             return self.network
         size = len(images)
         if size not in self.compiled:
-            with compiling(), _tf32(self.tf32):
+            with self._compiling(), _tf32(self.tf32):
                 self.compiled[size] = self.specialize(self.network, images)
         return self.compiled[size]
 
+    @contextmanager
+    def _compiling(self) -> Iterator[None]:
+        with compiling(), compile_errors(self.name, _COMPILERS):
+            yield
+
     def _warm(self, enqueue: Callable[[], None]) -> None:
         before = _graphs_skipped() if self.graph == "inside" else 0
-        with compiling() if self.specialize else nullcontext(), _tf32(self.tf32):
+        with self._compiling() if self.specialize else nullcontext(), _tf32(self.tf32):
             for _ in range(_WARM_UP):
                 enqueue()
         self.wait()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from vgg_deploy.backends.base import OnStream, Session
+from vgg_deploy.cuda import OLD_DRIVER
 from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.results import Clock
 
@@ -119,8 +120,10 @@ class CudaEvents:
     def _checked(self, answer: tuple[Any, ...]) -> Any:
         status, *values = answer
         if int(status) != 0:
+            old = status.name == "cudaErrorInsufficientDriver"
             raise BackendNotAvailable(
-                f"the CUDA runtime answered {status.name}", "see what is missing: vgg-deploy doctor"
+                f"the CUDA runtime answered {status.name}",
+                OLD_DRIVER if old else "see what is missing: vgg-deploy doctor",
             )
         return values[0] if values else None
 

@@ -14,6 +14,7 @@ from vgg_deploy.artifact import FORMATS, PRECISIONS, Artifact, Format, Precision
 from vgg_deploy.backends import BACKENDS, get_backend, without_graph
 from vgg_deploy.backends.base import Backend, Missing, Recasting, Selective
 from vgg_deploy.bundle import Bundle
+from vgg_deploy.cuda import TF32_VARIABLE
 from vgg_deploy.environment import capture
 from vgg_deploy.errors import (
     BackendNotAvailable,
@@ -270,7 +271,7 @@ def refusal(bundle: Bundle, backend: Backend, artifact: Artifact) -> Missing | N
     return backend.refuses(artifact) if isinstance(backend, Selective) else None
 
 
-_DECIDING = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+_DECIDING = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", TF32_VARIABLE)
 
 
 def results_key(cells: Sequence[Cell], options: object, extra: Mapping[str, str]) -> str:
