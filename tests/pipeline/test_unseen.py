@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +140,17 @@ def test_any_file_name(own: Bundle) -> None:
     assert record_of(with_notes(own, **{KEY: digest})) == tuple(rows)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode elsewhere")
+def test_a_file_name_that_is_not_utf8(own: Bundle, tmp_path: Path) -> None:
+    first = min((pictures(tmp_path / "data", 2, 8) / "red").iterdir())
+    first.rename(first.with_name(os.fsdecode(b"\xff.png")))
+    data = load_image_folder(tmp_path / "data", geometry_of(own.card.preprocessing))
+    rows = rows_of(data, TrainOptions())
+    digest = write_images(own.root, rows)
+    assert record_of(with_notes(own, **{KEY: digest})) == tuple(rows)
+    assert r"red/\udcff.png" in {row.file for row in rows}
+
+
 def test_a_fine_tuned_network_is_not_tested_on_what_its_weights_saw(
     tuned: Bundle, photos: Path, tmp_path: Path
 ) -> None:
@@ -177,7 +190,7 @@ def test_images_added_to_the_same_folder(trained: Bundle, photos: Path, tmp_path
     assert len(data.test) == 27
     assert accuracy_of(row).total == 27 - again
     assert accuracy_of(row).split == "test"
-    assert f"verify: {again} of 27 images were trained on: left out of the accuracy" in told
+    assert f"verify: {again} of 27 test images were trained on: left out of the accuracy" in told
 
 
 def test_where_nothing_else_is_left_there_is_no_accuracy(

@@ -37,7 +37,8 @@ def without_seen(images: Images, bundle: Bundle) -> Images:
     how = "trained on or held out to choose the epoch with" if chose else "trained on"
     if count == len(test):
         return replace(images, no_accuracy=f"all {count:,} images of {name} were {how}")
-    told = f"{count:,} of {len(test):,} images were {how}: left out of the accuracy"
+    what = "images" if images.dataset.is_whole else "test images"
+    told = f"{count:,} of {len(test):,} {what} were {how}: left out of the accuracy"
     return replace(images, unseen=test.where(~seen), doubts=(told,))
 
 
