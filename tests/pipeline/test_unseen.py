@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,11 +69,11 @@ def accuracy_of(row: Comparison) -> Accuracy:
     return row.accuracy
 
 
-def with_notes(bundle: Bundle, *, drop: tuple[str, ...] = (), **notes: str) -> Bundle:
+def with_notes(bundle: Bundle, notes: Mapping[str, str], drop: str = "") -> Bundle:
     """The bundle as if its checkpoint said other things of itself."""
 
     def changed(one: Artifact) -> Artifact:
-        kept = {key: value for key, value in one.made_by.items() if key not in drop}
+        kept = {key: value for key, value in one.made_by.items() if key != drop}
         return replace(one, made_by={**kept, **notes})
 
     artifacts = tuple(map(changed, bundle.artifacts))
@@ -137,7 +138,7 @@ def test_any_file_name(own: Bundle) -> None:
     names = ['a,b "c".png', "two\nlines.png", "\r.png", " 猫.png", "=1+1.png"]
     rows = [ImageRow(file=n, label="x, y", part="train", sha256="0" * 16) for n in names]
     digest = write_images(own.root, rows)
-    assert record_of(with_notes(own, **{KEY: digest})) == tuple(rows)
+    assert record_of(with_notes(own, {KEY: digest})) == tuple(rows)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode elsewhere")
@@ -147,7 +148,7 @@ def test_a_file_name_that_is_not_utf8(own: Bundle, tmp_path: Path) -> None:
     data = load_image_folder(tmp_path / "data", geometry_of(own.card.preprocessing))
     rows = rows_of(data, TrainOptions())
     digest = write_images(own.root, rows)
-    assert record_of(with_notes(own, **{KEY: digest})) == tuple(rows)
+    assert record_of(with_notes(own, {KEY: digest})) == tuple(rows)
     assert r"red/\udcff.png" in {row.file for row in rows}
 
 
@@ -222,7 +223,7 @@ def test_an_older_bundle_says_that_its_folder_has_changed(
     own: Bundle, photos: Path, tmp_path: Path
 ) -> None:
     (own.root / "training" / "images.csv").unlink()
-    older = with_notes(own, drop=(KEY,))
+    older = with_notes(own, {}, drop=KEY)
     said = f"images were added to folder {photos.name} or removed since: some of those tested may"
     _, told = verified(older, photos)
     assert not any("may have" in line for line in told)

@@ -92,8 +92,9 @@ def write_images(root: Path, rows: Sequence[ImageRow]) -> str:
         return ""
     held = io.StringIO()
     odd = any("\r" in row.file + row.label for row in rows)  # csv reads it as a line's end
-    quoting = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
-    writer = csv.writer(held, lineterminator="\n", quoting=quoting)
+    writer = csv.writer(
+        held, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
+    )
     writer.writerows([_HEADER, *map(astuple, rows)])
     write_text(path, held.getvalue())
     return sha256_of(path)
