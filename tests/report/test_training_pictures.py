@@ -48,3 +48,21 @@ def test_every_curve_has_its_label(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert bottom < places[0]
         assert places[-1] < top
         assert min(np.diff(places)) > 0.05 * (top - bottom)
+
+
+@pytest.mark.parametrize(
+    ("file", "drawn"),
+    [
+        ("cat/1.png", "cat/1.png"),
+        ("cat/" + "0123456789" * 3 + ".png", "…" + ("0123456789" * 3)[-21:] + ".png"),
+        ("cat/\U00013000\n$.png", "cat/??$.png"),
+    ],
+)
+def test_mistakes_have_the_names_of_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, drawn: str
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(training_pictures, "_saved", lambda figure, _path: figures.append(figure))
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    mistakes_png(tmp_path / "m.png", images, [("a", "b")] * 2, files=[file, "x"])
+    assert [axes.get_title() for axes in figures[0].axes] == [f"a\nas b\n{drawn}", "a\nas b\nx"]

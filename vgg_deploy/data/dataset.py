@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,24 @@ from numpy.typing import NDArray
 from vgg_deploy.errors import RefusedInput, and_more
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The file that an image was read from."""
+
+    file: str  # below the data set's folder, as it can be printed
+    sha256: str  # of its bytes, the first 16 digits
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and their classes: uint8 ``[N, H, W, C]`` and int64 ``[N]``."""
+    """Images and their classes: uint8 ``[N, H, W, C]`` and int64 ``[N]``.
+
+    ``origins`` has a file for each image, or is empty where images have none of their own.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    origins: tuple[Origin, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
@@ -30,17 +43,22 @@ class Split:
                 f"{len(self.images)} images with labels of shape {self.labels.shape}",
                 "give one label per image",
             )
+        if self.origins and len(self.origins) != len(self.labels):
+            raise RefusedInput(
+                f"{len(self.labels)} images from {len(self.origins)} files", "give one per image"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, count: int | None) -> Split:
         """The first ``count`` images, or all of them for None."""
-        return Split(self.images[:count], self.labels[:count])
+        return Split(self.images[:count], self.labels[:count], self.origins[:count])
 
     def where(self, chosen: NDArray[np.bool_]) -> Split:
         """The images that are marked, in their order."""
-        return Split(self.images[chosen], self.labels[chosen])
+        origins = tuple(compress(self.origins, chosen))
+        return Split(self.images[chosen], self.labels[chosen], origins)
 
 
 def held_out(train: Split, share: float, labels: Sequence[str]) -> NDArray[np.bool_]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from vgg_deploy import environment
 from vgg_deploy.data.classes import listed
-from vgg_deploy.data.dataset import Dataset, Split
+from vgg_deploy.data.dataset import Dataset, Origin, Split
 from vgg_deploy.data.image_tree import (
     ImageFile,
     Tree,
@@ -33,10 +33,11 @@ from vgg_deploy.data.image_tree import (
 )
 from vgg_deploy.data.images import read_as_stored, to_channels
 from vgg_deploy.data.squares import Geometry, Pixels, squared
-from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError, and_more
-from vgg_deploy.files import shown
+from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError, and_more, os_errors
+from vgg_deploy.files import sha256_of, shown
 
 _IMBALANCED = 3.0  # largest class to smallest
+_DIGITS = 16  # of a digest: enough to tell files apart
 _NAMED = 3  # skipped files that a remark names
 _MEMORY_SHARE = 0.6  # of this machine's memory that the images may take
 
@@ -142,27 +143,32 @@ def _require_memory(count: int, geometry: Geometry) -> None:
 def _read(root: Path, files: Sequence[ImageFile], geometry: Geometry, noticed: _Noticed) -> Split:
     """Decode on all cores; what cannot be read is noted."""
 
-    def one(file: ImageFile) -> tuple[Pixels, bool] | str:
+    def one(file: ImageFile) -> tuple[Pixels, bool, Origin] | str:
+        name = shown(file.path.relative_to(root).as_posix())
         try:
             image = read_as_stored(file.path)
             grey = to_channels(image[np.newaxis], geometry.channels)[0]
-            return squared(grey, geometry), geometry.channels == 1 and _coloured(image)
+            coloured = geometry.channels == 1 and _coloured(image)
+            with os_errors(f"read {shown(file.path)}"):
+                origin = Origin(name, sha256_of(file.path)[:_DIGITS])
+            return squared(grey, geometry), coloured, origin
         except VggDeployError as error:
-            name = file.path.relative_to(root)
             return shown(f"{name} ({error.cause.removeprefix(str(file.path)).strip()})")
 
     side = geometry.side
     images = np.empty((len(files), side, side, geometry.channels), np.uint8)
     labels: list[int] = []
+    origins: list[Origin] = []
     with ThreadPoolExecutor(environment.usable_cores()) as pool:
         for file, found in zip(files, pool.map(one, files), strict=True):
             if isinstance(found, str):
                 noticed.unread.append((file.label, found))
                 continue
-            images[len(labels)], coloured = found
+            images[len(labels)], coloured, origin = found
             noticed.coloured += coloured
             labels.append(file.label)
-    return Split(images[: len(labels)], np.array(labels, np.int64))
+            origins.append(origin)
+    return Split(images[: len(labels)], np.array(labels, np.int64), tuple(origins))
 
 
 def _coloured(image: Pixels) -> bool:

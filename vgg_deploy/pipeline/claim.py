@@ -13,6 +13,7 @@ from vgg_deploy.data.sources import is_folder
 from vgg_deploy.errors import RefusedInput, UsageError, os_errors
 from vgg_deploy.files import shown
 from vgg_deploy.manifest import has_manifest
+from vgg_deploy.pipeline.images_file import IMAGES_FILE
 from vgg_deploy.pipeline.pictures import CONFUSION, CURVES, MISTAKES
 from vgg_deploy.replacing import TRAINING, refuse_existing
 from vgg_deploy.train.outcome import (
@@ -25,8 +26,8 @@ from vgg_deploy.train.outcome import (
 
 LOCK = ".run.lock"  # it stays behind a run that began: a sign that the folder is ours
 SKIPPED_FILE = "skipped.txt"  # images that could not be read
-_FILES = (METRICS_FILE, BEST_FILE, LAST_FILE, EVALUATION_FILE, PROFILE_FILE, SKIPPED_FILE)
-_NAMES = (*_FILES, CURVES, CONFUSION, MISTAKES)
+_FILES = (METRICS_FILE, BEST_FILE, LAST_FILE, EVALUATION_FILE, PROFILE_FILE)
+_NAMES = (*_FILES, SKIPPED_FILE, IMAGES_FILE, CURVES, CONFUSION, MISTAKES)
 
 
 def refuse_inside(root: Path, data: str) -> None:

@@ -16,6 +16,8 @@ from vgg_deploy.errors import RefusedInput
 from vgg_deploy.results.verified import wilson
 from vgg_deploy.spec import NAMED_DATA, ModelCard
 
+WEIGHTS_FILES = "weights_files"  # in made_by: ``Dataset.files`` that the weights had seen before
+
 
 @dataclass(frozen=True)
 class Images:
@@ -25,11 +27,23 @@ class Images:
     no_accuracy: str  # why accuracy cannot be told; empty when it can
     remark: str = ""  # for people: how classes are matched where they are not the same
     own_order: tuple[str, ...] = ()  # the data set's labels, where it has them in another order
+    unseen: Split | None = None  # the test images not trained on; None: there is no difference
+    doubts: tuple[str, ...] = ()  # for people: what is or may be wrong with the accuracy
 
     @property
     def split(self) -> str:
         """The part of the data set that is tested with."""
         return "all" if self.dataset.is_whole else "test"
+
+    @property
+    def tested(self) -> Split:
+        """The images that accuracy is told on."""
+        return self.dataset.test if self.unseen is None else self.unseen
+
+    @property
+    def tested_split(self) -> str:
+        """``split``, of ``tested``."""
+        return "unseen" if self.unseen is not None and self.dataset.is_whole else self.split
 
     @property
     def source(self) -> str:
@@ -62,8 +76,8 @@ def seen_by(bundle: Bundle) -> frozenset[str]:
     """The data sets, by name or by ``Dataset.files``, that files of a bundle were made with."""
     notes = [artifact.made_by for artifact in bundle.artifacts]
     names = (made_by.get("calibration_data", "").removesuffix(" train") for made_by in notes)
-    files = (made_by.get("dataset_files", "") for made_by in notes)
-    return frozenset(filter(None, [*names, *files]))
+    files = (f"{m.get('dataset_files', '')} {m.get(WEIGHTS_FILES, '')}" for m in notes)
+    return frozenset(filter(None, [*names, *" ".join(files).split()]))
 
 
 def refuse_misnamed(images: Images, answers: NDArray[np.int64]) -> None:
@@ -72,7 +86,7 @@ def refuse_misnamed(images: Images, answers: NDArray[np.int64]) -> None:
     Only a network that is clearly right more often where the data set's order is taken for its own
     shows that: names that are known in another order are right otherwise.
     """
-    order, names, named = images.own_order, images.dataset.labels, images.dataset.test.labels
+    order, names, named = images.own_order, images.dataset.labels, images.tested.labels
     if not order:
         return
     placed = np.array([order.index(name) for name in names])[named]
@@ -120,6 +134,6 @@ def _matched(card: ModelCard, dataset: Dataset, *, asked: bool) -> Images:
 def _by_name(card: ModelCard, dataset: Dataset) -> Images:
     """The data set with its labels in the model's order."""
     order = np.array([card.labels.index(label) for label in dataset.labels], np.int64)
-    test = Split(dataset.test.images, order[dataset.test.labels])
+    test = replace(dataset.test, labels=order[dataset.test.labels])
     remark = f"classes are matched by name: {dataset.name} has them in another order"
     return Images(replace(dataset, test=test, labels=card.labels), "", remark, dataset.labels)

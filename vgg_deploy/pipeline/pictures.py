@@ -40,7 +40,9 @@ def draw_training(folder: Path, test: Split, watch: Watcher) -> None:
                 (names[m.truth], f"{names[m.predicted]}, {m.probability:.0%}") for m in found.worst
             ]
             pixels = test.images[[m.index for m in found.worst]]
-            mistakes_png(folder / MISTAKES, pixels, captions, f"{title}; the surest of them")
+            files = [m.file for m in found.worst]
+            surest = f"{title}; the surest of them"
+            mistakes_png(folder / MISTAKES, pixels, captions, surest, files)
             drawn.append(MISTAKES)
     except BackendNotAvailable as error:
         watch.say(f"train: no pictures: {error.cause}; {error.remedy}")

@@ -18,14 +18,17 @@ from vgg_deploy.files import shown, write_text
 from vgg_deploy.libraries import import_torch
 from vgg_deploy.manifest import MANIFEST, Draft
 from vgg_deploy.model.checkpoint import input_spec, output_spec
+from vgg_deploy.pipeline import images_file
 from vgg_deploy.pipeline.board import Board
 from vgg_deploy.pipeline.claim import SKIPPED_FILE, claimed, refuse_inside
+from vgg_deploy.pipeline.images_file import copies, inherited, rows_of, write_images
 from vgg_deploy.pipeline.last_layer import begun_with
 from vgg_deploy.pipeline.leftovers import Clearing, left_behind
 from vgg_deploy.pipeline.mirrored import mirroring
 from vgg_deploy.pipeline.pictures import draw_training
 from vgg_deploy.pipeline.request import Plan, TrainRequest, planned
 from vgg_deploy.pipeline.told import Told
+from vgg_deploy.pipeline.unseen import seen_before
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.replacing import TRAINING, refuse_existing
 from vgg_deploy.report.learning import kept_text
@@ -98,12 +101,15 @@ def train_process(
     if maker:
         _require_own(root, maker)
     with claimed(root, replace=replace):
-        data = plan.dataset
+        data, before = plan.dataset, inherited(plan.source)  # another command may replace that
         flips = mirroring(request.options, data.name, data.labels)
-        for remark in filter(None, [*data.remarks, flips]):
+        known = copies(data, request.options, before)
+        for remark in filter(None, [*data.remarks, *known, flips]):
             watch.say(f"train: {remark}")
         result = _trained(plan, request, root, watch, control)
         marks = {KEY: key, **({MAKER: maker} if maker else {})}
+        if digest := write_images(root, [*rows_of(data, request.options), *before]):
+            marks[images_file.KEY] = digest
         return _bundled(root, plan, result, marks, watch, replace=replace)
 
 
@@ -185,6 +191,7 @@ def _bundled(
     made_by = {**result.made_by, **_kept(result), **marks}
     if plan.source:
         made_by["fine_tuned_from"] = plan.source.checkpoint.sha256
+        made_by |= seen_before(plan.source)
     draft = Draft(
         format="checkpoint",
         precision="fp32",

@@ -19,6 +19,7 @@ from vgg_deploy.errors import (
 from vgg_deploy.gates import Gate, parse_gates
 from vgg_deploy.pipeline.cells import Cell, plan, results_key
 from vgg_deploy.pipeline.images import Images, images_for, seen_by
+from vgg_deploy.pipeline.unseen import without_seen
 from vgg_deploy.pipeline.verify_cells import VerifyOptions, judge_cells, prepare
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.results import (
@@ -71,9 +72,12 @@ def verify_bundle(
     bundle.check()
     _refuse_orphans(bundle, cells)
     images = images_for(bundle.card, options.data, options.data_dir, seen_by(bundle))
+    images = without_seen(images, bundle)
     _refuse_gates(options, images, cells, bundle.card.spec.classes)
     tolerances = repr((TOLERANCES, SIZES_RATIO))
     judged_by = {"images": images.dataset.fingerprint(), "tolerances": tolerances}
+    if images.unseen is not None:
+        judged_by["tested"] = " ".join(origin.sha256 for origin in images.tested.origins)
     key = results_key(cells, options, judged_by)
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say("verify: reused, no file, option or version has changed")

@@ -115,11 +115,13 @@ def prepare(
         count=options.images,
         seed=options.seed,
         resized=resized,
+        files=[origin.file for origin in images.dataset.test.origins],
     )
     accuracy = options.accuracy and not images.no_accuracy
     if options.accuracy and not accuracy:
         watch.say(f"verify: accuracy not compared, {images.no_accuracy}")
-    for remark in (*images.dataset.remarks, *filter(None, [accuracy and images.remark])):
+    told = (*filter(None, [images.remark]), *images.doubts) if accuracy else ()
+    for remark in (*images.dataset.remarks, *told):
         watch.say(f"verify: {remark}")
     precisions: list[Precision] = ["fp32", *(c.subject.precision for c in cells if not c.missing)]
     yard = yardstick(
@@ -232,7 +234,7 @@ def _row(cell: Cell, found: Judgement, run: Run) -> Comparison:
 
 def _with_accuracy(row: Comparison, artifact: Artifact, session: Session, run: Run) -> Comparison:
     """The row with accuracy on the whole test split, where it is needed or can be told."""
-    yard, test = run.yard, run.images.dataset.test
+    yard, test = run.yard, run.images.tested
     eager = yard.rounded if takes_one_size(artifact.input) else yard.answers
     tolerance = run.options.tolerance(row.subject.precision)
     if row.verdict != "equivalent":
@@ -259,7 +261,7 @@ def _with_accuracy(row: Comparison, artifact: Artifact, session: Session, run: R
         test.labels,
         run.bundle.card.spec.classes,
         run.images.dataset.name,
-        split=run.images.split,
+        split=run.images.tested_split,
         available=run.images.dataset.count,
     )
     verdict, reason = accuracy_verdict(accuracy, tolerance)

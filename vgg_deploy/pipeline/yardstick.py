@@ -124,7 +124,7 @@ def _answers(
     """What torch eager answers, added to the arrays where it is not among them."""
     first, in_top = ("first_rounded", "in_top_rounded") if rounded else ("first", "in_top")
     if first not in arrays:
-        test = images.dataset.test
+        test = images.tested
         watch.begin("accuracy of torch eager", len(test), "images")
         with get_backend("torch").open(bundle.checkpoint, bundle.root) as session:
             found = answers(
@@ -142,7 +142,7 @@ def _answers(
 
 def _key(bundle: Bundle, inputs: Inputs, images: Images) -> str:
     """Digest of all that the arrays depend on."""
-    test = images.dataset.test
+    test = images.tested
     pixels = hashlib.sha256(np.ascontiguousarray(test.images).data)
     pixels.update(np.ascontiguousarray(test.labels).data)
     parts = {

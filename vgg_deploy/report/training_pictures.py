@@ -27,6 +27,7 @@ _MORE_FONTS = (
     "WenQuanYi Micro Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans GB",
     "Microsoft YaHei", "SimHei", "Arial Unicode MS",
 )  # fmt: skip
+_LONGEST = 26  # signs of a file's name below an image
 _COLUMNS = 6  # images side by side in the gallery
 
 
@@ -55,6 +56,15 @@ def _families() -> list[str]:
 def drawn_names(labels: Sequence[str]) -> list[str]:
     """Class names as a picture can show them: by number where no font here has their signs."""
     require_matplotlib()
+    drawable = _drawable()
+    return [
+        name if all(map(drawable, name)) else f"class {number}"
+        for number, name in enumerate(labels)
+    ]
+
+
+def _drawable() -> Callable[[str], bool]:
+    """Says of a sign whether some font here has it."""
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
@@ -64,8 +74,14 @@ def drawn_names(labels: Sequence[str]) -> list[str]:
     def has(sign: str) -> bool:
         return sign.isspace() or any(font.get_char_index(ord(sign)) for font in fonts)
 
-    shown = enumerate(labels)
-    return [name if all(map(has, name)) else f"class {number}" for number, name in shown]
+    return has
+
+
+def _file_names(files: Sequence[str]) -> list[str]:
+    """The ends of their names, on one line, with a sign in the place of those no font has."""
+    drawable = _drawable()
+    short = (name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}" for name in files)
+    return ["".join(s if s.isprintable() and drawable(s) else "?" for s in name) for name in short]
 
 
 @_drawn
@@ -154,15 +170,22 @@ def mistakes_png(
     images: NDArray[np.uint8],
     captions: Sequence[tuple[str, str]],
     title: str = "",
+    files: Sequence[str] = (),
 ) -> None:
-    """A gallery of uint8 ``[N, H, W, C]``, each with what it is and what it was taken for."""
+    """A gallery of uint8 ``[N, H, W, C]``, each with what it is and what it was taken for.
+
+    ``files`` names them, where they have names.
+    """
     rows = -(-len(images) // _COLUMNS)
-    figure = _figure(1.5 * _COLUMNS, 1.95 * rows)
-    for place, (image, (truth, said)) in enumerate(zip(images, captions, strict=True), start=1):
+    names = _file_names(files) if any(files) else [""] * len(images)
+    figure = _figure(1.5 * _COLUMNS, (2.1 if any(names) else 1.95) * rows)
+    several = zip(images, captions, names, strict=True)
+    for place, (image, (truth, said), name) in enumerate(several, start=1):
         axes = figure.add_subplot(rows, _COLUMNS, place)
         axes.imshow(image[..., 0] if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
-        axes.set_title(f"{truth}\nas {said}", fontsize=7, color=_INK)
+        text = f"{truth}\nas {said}" + (f"\n{name}" if name else "")
+        axes.set_title(text, fontsize=7, color=_INK)
     figure.suptitle(title, x=0.01, ha="left", fontsize=8, color=_MUTED)
     _saved(figure, path)
 

@@ -29,6 +29,7 @@ def save_evaluation(
             truth=int(truth[index]),
             predicted=int(tested.predicted[index]),
             probability=float(tested.probability[index]),
+            file=test.files[index] if test.files else "",
         )
         for index in wrong[order][:_MOST].tolist()
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from vgg_deploy.data.dataset import Dataset, held_out
+from vgg_deploy.data.dataset import Dataset, Split, held_out
 from vgg_deploy.errors import Interrupted, UsageError
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.auto_batch import fitting, refused
@@ -88,7 +88,7 @@ def train(
         run = Run(
             trainer=trainer,
             data=data,
-            test=Images(*place(dataset.test, card, device)),
+            test=Images(*place(dataset.test, card, device), files=_files(dataset.test)),
             validation=held,
             identity=identity,
             folder=folder,
@@ -133,6 +133,10 @@ def shown_and_held(
         return shown, Images(*place(own, card, device)) if own else None
     held = torch.from_numpy(held_out(split, options.validation, dataset.labels)).to(device)
     return shown.where(~held), shown.where(held)
+
+
+def _files(split: Split) -> tuple[str, ...]:
+    return tuple(origin.file for origin in split.origins)
 
 
 def _require_enough(images: int, world: World) -> None:

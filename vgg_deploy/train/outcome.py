@@ -116,6 +116,7 @@ class Mistake:
     truth: int
     predicted: int
     probability: float  # of the class predicted
+    file: str = ""  # below the data set's folder; empty where images have no files
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ class Images:
     pixels: torch.Tensor
     labels: torch.Tensor
     places: torch.Tensor | None = None  # int64 [N]: where in ``pixels`` each image is
+    files: tuple[str, ...] = ()  # names of test images that are files
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,7 +41,7 @@ class Images:
     def first(self, count: int) -> Images:
         """The first so many images, without a copy of them."""
         places = None if self.places is None else self.places[:count]
-        return Images(self.pixels, self.labels[:count], places)
+        return Images(self.pixels, self.labels[:count], places, self.files[:count])
 
     def where(self, marked: torch.Tensor) -> Images:
         """The images that are marked (bool ``[N]``), in their order, without a copy of them."""

@@ -95,11 +95,13 @@ def make_inputs(
     count: int,
     seed: int,
     resized: bool = False,
+    files: Sequence[str] = (),
 ) -> Inputs:
     """``count`` images drawn from ``images`` ``[N, H, W, C]``, noise, all 0, all 255, other sizes.
 
     With ``resized`` also those that have another size than the network, as an app would give
-    them to a file that does not resize: at the network's size, rounded to uint8.
+    them to a file that does not resize: at the network's size, rounded to uint8. Images are named
+    by ``files``, or without them by their index.
 
     Raises ``RefusedInput`` for images that cannot support a verdict: too few, all alike, or
     preprocessed to values that the model's card does not allow.
@@ -113,7 +115,7 @@ def make_inputs(
     kinds = [f"noise {index}" for index in range(NOISE_IMAGES)] + ["all 0", "all 255"]
     sizes = [_group(one, [name], p) for name, one in _sizes(p).items()]
     groups = [
-        _group(real, [f"{source} #{index}" for index in chosen], p, real=True),
+        _group(real, [files[i] if files else f"{source} #{i}" for i in chosen], p, real=True),
         _group(synthetic, kinds, p),
         *sizes,
     ]

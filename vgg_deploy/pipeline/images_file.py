@@ -1,0 +1,116 @@
+"""``training/images.csv``: which images of a folder a network was trained, chosen or tested with.
+
+Images are known by their content, so the record holds wherever the folder or the bundle goes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from vgg_deploy.bundle import Bundle
+from vgg_deploy.data.dataset import Dataset, Split, held_out
+from vgg_deploy.errors import os_errors
+from vgg_deploy.files import sha256_of, shown, write_text
+from vgg_deploy.replacing import TRAINING
+from vgg_deploy.train.options import TrainOptions
+
+IMAGES_FILE = "images.csv"
+KEY = "images_file"  # in made_by: the file's SHA-256
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+UNUSED = "unused"  # beyond --max-images
+OF_THE_WEIGHTS = "train of the weights"  # that a fine-tuned network began with
+SEEN = (TRAIN, VALIDATION, OF_THE_WEIGHTS)  # those that accuracy must not be told on
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRow:
+    """A line of the file."""
+
+    file: str
+    label: str
+    part: str
+    sha256: str  # the first 16 digits
+
+
+_HEADER = tuple({"label": "class"}.get(f.name, f.name) for f in fields(ImageRow))
+
+
+def rows_of(dataset: Dataset, options: TrainOptions) -> list[ImageRow]:
+    """A row for every image of a data set that is trained with; none where images have no files."""
+    shown_images, own = dataset.train.take(options.max_images), dataset.validation
+    parts = [TRAIN] * len(shown_images) + [UNUSED] * (len(dataset.train) - len(shown_images))
+    if options.validation and own is None:
+        for index in held_out(shown_images, options.validation, dataset.labels).nonzero()[0]:
+            parts[index] = VALIDATION
+    rows = [*_rows(dataset.train, parts, dataset.labels)]
+    for split, part in ((own, VALIDATION), (dataset.test, TEST)):
+        if split:
+            rows += _rows(split, [part] * len(split), dataset.labels)
+    return rows
+
+
+def _rows(split: Split, parts: Sequence[str], labels: Sequence[str]) -> Iterator[ImageRow]:
+    if split.origins:
+        for origin, label, part in zip(split.origins, split.labels, parts, strict=True):
+            yield ImageRow(
+                file=origin.file, label=shown(labels[label]), part=part, sha256=origin.sha256
+            )
+
+
+def inherited(source: Bundle | None) -> tuple[ImageRow, ...]:
+    """What the weights of a bundle have seen, as rows of a network that begins with them."""
+    known = (record_of(source) if source else None) or ()
+    rows = (row for row in known if row.part in SEEN)
+    return tuple(
+        ImageRow(file=row.file, label=row.label, part=OF_THE_WEIGHTS, sha256=row.sha256)
+        for row in {row.sha256: row for row in rows}.values()
+    )
+
+
+def copies(dataset: Dataset, options: TrainOptions, before: Sequence[ImageRow]) -> Iterator[str]:
+    """For people: test images that are trained on, too, or were before."""
+    shown_images = dataset.train.take(options.max_images)
+    for digests, what in (
+        ({origin.sha256 for origin in shown_images.origins}, "are training images, too"),
+        ({row.sha256 for row in before}, "were training images of the weights to begin with"),
+    ):
+        both = [origin.file for origin in dataset.test.origins if origin.sha256 in digests]
+        if both:
+            yield f"{len(both):,} of {len(dataset.test):,} test images {what}: first {both[0]}"
+
+
+def write_images(root: Path, rows: Sequence[ImageRow]) -> str:
+    """Write the file of a bundle and give its SHA-256; without rows none stays, and it is empty."""
+    path = root / TRAINING / IMAGES_FILE
+    if not rows:
+        with os_errors(f"remove {path}"):
+            path.unlink(missing_ok=True)
+        return ""
+    held = io.StringIO()
+    odd = any("\r" in row.file + row.label for row in rows)  # csv reads it as a line's end
+    writer = csv.writer(
+        held, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
+    )
+    writer.writerows([_HEADER, *map(astuple, rows)])
+    write_text(path, held.getvalue())
+    return sha256_of(path)
+
+
+def record_of(bundle: Bundle) -> tuple[ImageRow, ...] | None:
+    """The rows of a bundle's own file; None where it has none, or not the one it was made with."""
+    path, wanted = bundle.root / TRAINING / IMAGES_FILE, bundle.checkpoint.made_by.get(KEY)
+    if not wanted or not path.is_file():
+        return None
+    with os_errors(f"read {path}"):
+        if sha256_of(path) != wanted:
+            return None
+        with path.open(encoding="utf-8", newline="") as file:
+            _, *lines = csv.reader(file)
+    return tuple(
+        ImageRow(file=name, label=label, part=part, sha256=digest)
+        for name, label, part, digest in lines
+    )
