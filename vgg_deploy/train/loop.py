@@ -60,9 +60,9 @@ def train(
 
     Best is by accuracy on the validation split or on the images that ``options.validation``
     holds out; without either on the test split, as the book reports it, whose figure is then
-    slightly optimistic. Each file is replaced whole after an epoch. A signal saves a checkpoint
-    after the current step and raises ``Interrupted``, a time limit ``ResourceLimit``;
-    ``control.resume`` goes on from there.
+    slightly optimistic; a lower loss on the same images decides a tie. Each file is replaced
+    whole after an epoch. A signal saves a checkpoint after the current step and raises
+    ``Interrupted``, a time limit ``ResourceLimit``; ``control.resume`` goes on from there.
 
     The same options, seed, device, thread count and torch give the same weights on a CPU,
     whether or not the run was stopped in between; on a GPU, and where three or more processes
