@@ -70,6 +70,9 @@ def test_a_signal_to_one_stops_all_and_another_number_goes_on(tmp_path: Path, al
     assert stopped.wait() == [130, 130]
     assert "another process" in stopped.error(1)
     assert Ranks(4, tmp_path, control=MUST).wait() == [0] * 4
+    found = Store(tmp_path / "run").newest()
+    assert found is not None
+    assert [context["processes"] for context in found[0].contexts] == ["2", "4"]
     assert losses(tmp_path) == pytest.approx(losses(alone), rel=1e-5)
     assert_same(tmp_path, alone)
 

@@ -76,7 +76,7 @@ def _train(bundle: Bundle, checkpoint: Artifact, name: str) -> str:
         return untold(f"trained with {COMMAND} train", missing)
     words = ["--arch", spec.arch, "--width", _number(spec.width), "--size", str(spec.size)]
     for key, option in _OPTIONS.items():
-        if (value := made_by.get(key)) and (key, value) != ("accumulate", "1"):
+        if (value := _last(made_by.get(key, ""))) and (key, value) != ("accumulate", "1"):
             words += [option, value]
     words += _flips(made_by)
     words += [f"--{name}" for name in ("deterministic", "compile") if made_by.get(name) == "True"]
@@ -102,10 +102,15 @@ def _flips(made_by: Mapping[str, str]) -> list[str]:
 
 def _launched(made_by: Mapping[str, str]) -> list[str]:
     """How the processes of a run are started; on how many machines is not on record."""
-    processes = made_by.get("processes", "1")
+    processes = _last(made_by.get("processes", "1"))
     if processes == "1":
         return [COMMAND, "train"]
     return ["torchrun", "--standalone", "--nproc-per-node", processes, "-m", "vgg_deploy.train"]
+
+
+def _last(value: str) -> str:
+    """What a run ended with: ``"2, then 1"`` says that it was gone on with another number."""
+    return value.rpartition(", then ")[2]
 
 
 def _number(value: float) -> str:

@@ -111,7 +111,13 @@ def train(
             last_path=folder / LAST_FILE,
             card=run.identity.card,
             made_by=made_by(
-                run.trainer, card, dataset, options, len(data), len(held) if held else 0
+                run.trainer,
+                run.contexts,
+                card,
+                dataset,
+                options,
+                len(data),
+                len(held) if held else 0,
             ),
         )
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import torch
 from torch import nn
 
-from vgg_deploy import environment
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import UsageError
 from vgg_deploy.spec import ModelCard
@@ -16,6 +15,7 @@ from vgg_deploy.train.averages import Averages
 from vgg_deploy.train.compiled import compiled
 from vgg_deploy.train.distributed import World, parallel
 from vgg_deploy.train.hardware import choose_precision
+from vgg_deploy.train.identity import VERSIONS, in_turn
 from vgg_deploy.train.options import TrainOptions
 from vgg_deploy.train.phases import Phases
 from vgg_deploy.train.setup import begin_with, initial_model, make_optimiser
@@ -73,13 +73,14 @@ def make_trainer(
 
 def made_by(
     trainer: Trainer,
+    contexts: Sequence[Mapping[str, str]],
     card: ModelCard,
     dataset: Dataset,
     options: TrainOptions,
     images: int,
     validation: int,
 ) -> Mapping[str, str]:
-    """Every option that shaped the weights, as text."""
+    """Every option that shaped the weights, as text; ``contexts`` are those of the run in turn."""
     recipe = {f"recipe_{k}": str(v) for k, v in asdict(trainer.recipe).items() if k != "name"}
     chosen = {
         "command": "train",
@@ -89,10 +90,10 @@ def made_by(
         "accumulate": str(trainer.accumulate),
         "lr": str(trainer.peak_lr),
         "seed": str(options.seed),
-        "device": trainer.device.type,
-        "training_precision": trainer.precision,
-        "threads": str(torch.get_num_threads()),
-        "processes": str(trainer.world.size),
+        "device": in_turn(contexts, "device"),
+        "training_precision": in_turn(contexts, "precision"),
+        "threads": in_turn(contexts, "threads"),
+        "processes": in_turn(contexts, "processes"),
         "deterministic": str(options.deterministic),
         "dataset": dataset.name,
         "train_images": str(images),
@@ -113,4 +114,5 @@ def made_by(
         chosen["ema"] = str(options.ema)
     for replaced in ("recipe_lr", "recipe_batch", "recipe_dropout"):  # by what was really used
         del recipe[replaced]
-    return {**recipe, **chosen, **environment.versions("vgg-deploy", "numpy", "torch")}
+    versions = {name: found for name in VERSIONS if (found := in_turn(contexts, name))}
+    return {**recipe, **chosen, **versions}

@@ -29,6 +29,7 @@ class TrainState:
 
     schema_version: int
     identity: Identity
+    contexts: tuple[Mapping[str, str], ...]  # what its bits depend on, too, in turn; see identity
     progress: Progress
     accumulate: int
     rows: tuple[EpochRow, ...]
