@@ -137,9 +137,8 @@ assert network.module.weight.grad is not None
 
 def test_what_torch_warns_of_deterministic_processes_is_not_seen() -> None:
     """It comes from C++, once a process; what follows it is seen."""
-    done = subprocess.run(
-        [sys.executable, "-c", _FORWARD_AND_BACKWARD], capture_output=True, text=True, timeout=120, check=True
-    )
+    command = [sys.executable, "-c", _FORWARD_AND_BACKWARD]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "find_unused_parameters" not in done.stderr
     assert "what is for the user" in done.stderr
 

@@ -81,7 +81,8 @@ def train(
     ):
         listener = (listener if world.main else None) or Silent()
         torch.manual_seed(options.seed)
-        trainer = make_trainer(card, options, device, world, start.state if start else None)
+        state = start.state if start else None
+        trainer = make_trainer(card, options, device, world, state, profiled=control.profile)
         data, held = shown_and_held(card, dataset, options, device)
         _require_enough(len(data), world)
         identity = _identity(trainer, card, dataset, options, start)

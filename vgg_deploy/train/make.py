@@ -30,6 +30,8 @@ def make_trainer(
     device: torch.device,
     world: World | None = None,
     start: Mapping[str, torch.Tensor] | None = None,
+    *,
+    profiled: bool = False,
 ) -> Trainer:
     """Network, optimiser and settings of a run; initial weights from torch's random numbers.
 
@@ -51,7 +53,7 @@ def make_trainer(
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     view: nn.Module = TrainingView(model, frozen=options.freeze == "features")
     if options.compile:
-        view = compiled(view)
+        view = compiled(view, profiled=profiled and device.type == "cpu")
     return Trainer(
         model=model,
         network=parallel(view, world, device, deterministic=options.deterministic),

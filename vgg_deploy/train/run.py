@@ -64,7 +64,12 @@ class Run:
         self._begun = 0  # the step that this process began after
         self._profiler = None
         if self.control.profile:
-            self._profiler = StepProfiler(self.trainer, self.folder, self.listener.on_note)
+            self._profiler = StepProfiler(
+                self.trainer,
+                self.folder,
+                self.listener.on_note,
+                compiled=self.identity.options.compile,
+            )
 
     @property
     def done_images(self) -> int:
