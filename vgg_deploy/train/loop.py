@@ -210,6 +210,7 @@ def _plan(run: Run) -> RunPlan:
         parameters=sum(p.numel() for p in parameters),
         trained_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         done_images=run.done_images,
+        rows=tuple(run.rows),
         ema=trainer.averages.decay if trainer.averages else 0.0,
         compiled=run.identity.options.compile,
     )

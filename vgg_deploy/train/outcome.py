@@ -62,6 +62,7 @@ class RunPlan:
     trained_parameters: int
     done_images: int  # by the run that is resumed
     ema: float  # decay of the averages that are tested and saved; 0: the weights themselves
+    rows: tuple[EpochRow, ...] = ()  # of the epochs done by the run that is resumed
     compiled: bool  # the first step of every shape of batch waits for it
 
 
