@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ from vgg_deploy.train.outcome import EpochRow, best_of
 
 TEST = (0.81, 0.88, 0.88, 0.87)
 HELD = (0.80, 0.79, 0.83, 0.83)
+TEST_LOSS = (0.5, 0.4, 0.4, 0.3)  # of the equally good 2 and 3 neither is better
+HELD_LOSS = (0.1, 0.6, 0.5, 0.4)
 
 
 def metrics(held: bool) -> list[dict[str, object]]:
@@ -30,11 +33,13 @@ def metrics(held: bool) -> list[dict[str, object]]:
             "epoch": epoch,
             "loss": 1 / epoch,
             "train_accuracy": 0.8,
-            "test_loss": 0.5,
+            "test_loss": TEST_LOSS[epoch - 1],
             "test_accuracy": test,
-            **({"validation_accuracy": other} if held else {}),
+            **({"validation_loss": loss, "validation_accuracy": other} if held else {}),
         }
-        for epoch, (test, other) in enumerate(zip(TEST, HELD, strict=True), start=1)
+        for epoch, (test, other, loss) in enumerate(
+            zip(TEST, HELD, HELD_LOSS, strict=True), start=1
+        )
     ]
 
 
@@ -44,9 +49,9 @@ def metrics(held: bool) -> list[dict[str, object]]:
         (False, 2, "epoch 2 of 4, the best on the test images: test accuracy 88.00 %"),
         (
             True,
-            3,
-            "epoch 3 of 4, the best on the validation images: validation accuracy 83.00 %, "
-            "test accuracy 88.00 %",
+            4,
+            "epoch 4 of 4, the best on the validation images: validation accuracy 83.00 %, "
+            "test accuracy 87.00 %",
         ),
     ],
 )
@@ -55,8 +60,9 @@ def test_it_is_the_epoch_that_training_chose(held: bool, epoch: int, said: str) 
     chosen = best_of(
         tuple(
             EpochRow(
-                epoch=e, loss=1, train_accuracy=0.8, test_loss=1, test_accuracy=test,
+                epoch=e, loss=1, train_accuracy=0.8, test_loss=TEST_LOSS[e - 1], test_accuracy=test,
                 examples_per_second=1, seconds=1, lr=1,
+                validation_loss=HELD_LOSS[e - 1] if held else None,
                 validation_accuracy=other if held else None,
             )
             for e, (test, other) in enumerate(zip(TEST, HELD, strict=True), start=1)
@@ -86,13 +92,27 @@ def test_an_upright_line_stands_at_the_epoch_that_was_kept(
 ) -> None:
     figures: list[Figure] = []
     monkeypatch.setattr(training_pictures, "_saved", lambda figure, _path: figures.append(figure))
-    curves_png(tmp_path / "x.png", [{**row, "validation_loss": 0.5} for row in metrics(held=True)])
+    curves_png(tmp_path / "x.png", metrics(held=True))
     for axes in figures[0].axes:
         places = [np.unique(np.asarray(line.get_xdata())).tolist() for line in axes.lines]
-        assert [3] in places
+        assert [4] in places
         assert all(tick == int(tick) and tick <= 4 for tick in axes.get_xticks())
-    assert "epoch 3 of 4" in figures[0].get_suptitle()
+    assert "epoch 4 of 4" in figures[0].get_suptitle()
     assert "label smoothing" in figures[0].get_suptitle()
+
+
+@pytest.mark.parametrize(("recorded", "told"), [("3", 3), ("", 4)])
+def test_a_report_marks_the_epoch_on_record(sample: Bundle, recorded: str, told: int) -> None:
+    """An earlier version kept the first of equally good ones."""
+    folder = sample.root / "training"
+    folder.mkdir(exist_ok=True)
+    lines = [json.dumps(row) + "\n" for row in metrics(held=True)]
+    (folder / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
+    made_by = {**sample.checkpoint.made_by, **({"best_epoch": recorded} if recorded else {})}
+    others = [a for a in sample.artifacts if a.format != "checkpoint"]
+    artifacts = (replace(sample.checkpoint, made_by=made_by), *others)
+    marked = gather(replace(sample, manifest=replace(sample.manifest, artifacts=artifacts)))
+    assert kept_text(marked.metrics).startswith(f"epoch {told} of 4")
 
 
 @pytest.mark.parametrize(

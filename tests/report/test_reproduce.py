@@ -171,6 +171,11 @@ def test_commands_follow_the_records(sample: Bundle) -> None:
             "--width 0.25 --size 64 --data sample --batch 64 -o 'my bundle'",
         ),
         (
+            {"command": "train", "training_precision": "bf16, then fp32", "processes": "1, then 2"},
+            "torchrun --standalone --nproc-per-node 2 -m vgg_deploy.train --arch vgg11 "
+            "--width 0.25 --size 64 --precision fp32 -o 'my bundle'",
+        ),
+        (
             {"command": "train", "dataset": "sample", "processes": "1"},
             "vgg-deploy train --arch vgg11 --width 0.25 --size 64 --data sample -o 'my bundle'",
         ),

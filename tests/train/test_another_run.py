@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,3 +182,44 @@ def test_another_processor_matters_where_bits_do(
     monkeypatch.setattr(environment, "capture", lambda: replace(here, cpu="another one"))
     with pytest.raises(RefusedInput, match=r"cpu: .* before, another one now"):
         train(card, few, quick(deterministic=True), tmp_path, control=MUST)
+
+
+@pytest.fixture
+def allow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Limits the threads of runs from then on, as a container does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield lambda number: monkeypatch.setattr(environment, "threads", lambda: number)
+    torch.set_num_threads(before)
+
+
+def test_another_number_of_threads_is_told_and_kept_on_record(
+    tmp_path: Path, card: ModelCard, few: Dataset, allow: Callable[[int], None]
+) -> None:
+    """Interrupted twice, and gone on with the second time as before: there is nothing to tell."""
+    allow(1)
+    stop_after(tmp_path, card, few, 2)
+    allow(2)
+    watches = [Signalled(1), Signalled(0)]
+    with pytest.raises(Interrupted):
+        train(card, few, quick(), tmp_path, watches[0], MUST)
+    result = train(card, few, quick(), tmp_path, watches[1], MUST)
+    assert watches[0].notes == [
+        "resumed in epoch 1 after step 2",
+        "threads: 1 before, 2 now: do not expect the bits of a run that was left alone",
+    ]
+    assert watches[1].notes == ["resumed in epoch 1 after step 3"]
+    assert result.made_by["threads"] == "1, then 2"
+    assert result.made_by["processes"] == "1"
+
+
+def test_threads_that_made_no_step_are_not_on_record(
+    tmp_path: Path, card: ModelCard, few: Dataset, allow: Callable[[int], None]
+) -> None:
+    allow(1)
+    train(card, few, quick(), tmp_path)
+    allow(2)
+    watch = Signalled(0)
+    result = train(card, few, quick(), tmp_path, watch, MUST)
+    assert watch.notes == ["resumed after the last epoch"]
+    assert result.made_by["threads"] == "1"

@@ -11,9 +11,11 @@ import torch
 from torch._dynamo.utils import counters
 
 from tests.train.ranks import Ranks
+from tests.train.test_auto_batch import Notes
 from tests.train.test_distributed import assert_same
 from tests.train.test_loop import quick
 from tests.train.test_restart import MUST, Signalled, final, stop_after
+from vgg_deploy import jsonio
 from vgg_deploy.compiler import lacking
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import BackendNotAvailable, ResourceLimit, UsageError
@@ -22,8 +24,9 @@ from vgg_deploy.model.checkpoint import load_state
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.loop import train
 from vgg_deploy.train.make import make_trainer
-from vgg_deploy.train.options import TrainOptions
+from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import RunPlan, Silent
+from vgg_deploy.train.profile import StepProfile
 from vgg_deploy.train.step import Trainer
 
 compiles = pytest.mark.skipif(lacking() is not None, reason=str(lacking()))
@@ -93,6 +96,18 @@ def test_a_whole_run(tmp_path: Path, steady: ModelCard, few: Dataset) -> None:
     assert made.made_by["compile"] == "True"
     assert "compile" not in plain.made_by
     assert [plan.compiled for plan in plans] == [True]
+
+
+@compiles
+@pytest.mark.slow
+def test_a_profile_knows_compiled_kernels(tmp_path: Path, card: ModelCard, few: Dataset) -> None:
+    """On the CPU they have names only where they were made with them."""
+    watch, options = Notes(), quick(batch=8, epochs=1, compile=True)
+    train(card, few, options, tmp_path, watch, RunControl(profile=True))
+    found = jsonio.load(StepProfile, tmp_path / "profile.json")
+    assert found.kinds["fused by inductor"] > 0
+    assert (found.precision, found.compiled) == ("fp32", True)
+    assert " ms in fp32, compiled: " in watch.notes[0]
 
 
 @compiles

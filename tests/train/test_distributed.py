@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -70,6 +72,9 @@ def test_a_signal_to_one_stops_all_and_another_number_goes_on(tmp_path: Path, al
     assert stopped.wait() == [130, 130]
     assert "another process" in stopped.error(1)
     assert Ranks(4, tmp_path, control=MUST).wait() == [0] * 4
+    found = Store(tmp_path / "run").newest()
+    assert found is not None
+    assert [context["processes"] for context in found[0].contexts] == ["2", "4"]
     assert losses(tmp_path) == pytest.approx(losses(alone), rel=1e-5)
     assert_same(tmp_path, alone)
 
@@ -113,6 +118,29 @@ def test_the_best_epoch_is_tested_again_by_all(tmp_path: Path) -> None:
         file.unlink()
     assert Ranks(2, tmp_path, epochs=1, control=MUST).wait() == [0, 0]
     assert [file.read_text() for file in files] == ["20\n", "20\n"]
+
+
+_FORWARD_AND_BACKWARD = """
+import os
+import torch
+from torch import distributed as dist
+from vgg_deploy.train.distributed import World, parallel
+
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+cpu = torch.device("cpu")
+network = parallel(torch.nn.Linear(2, 2), World(size=2), cpu, deterministic=True)
+network(torch.ones(1, 2)).sum().backward()
+os.write(2, b"what is for the user")
+assert network.module.weight.grad is not None
+"""
+
+
+def test_what_torch_warns_of_deterministic_processes_is_not_seen() -> None:
+    """It comes from C++, once a process; what follows it is seen."""
+    command = [sys.executable, "-c", _FORWARD_AND_BACKWARD]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "find_unused_parameters" not in done.stderr
+    assert "what is for the user" in done.stderr
 
 
 @pytest.mark.slow

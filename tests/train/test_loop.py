@@ -26,7 +26,7 @@ from vgg_deploy.train.hardware import has_bf16
 from vgg_deploy.train.loop import shown_and_held, train
 from vgg_deploy.train.make import make_trainer
 from vgg_deploy.train.meter import Meter
-from vgg_deploy.train.options import TrainOptions
+from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import EpochRow, Evaluation, RunPlan, Silent, TrainResult
 from vgg_deploy.train.recipes import RECIPES
 from vgg_deploy.train.setup import place
@@ -45,9 +45,9 @@ def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.name != "checkpoints")
 
 
-def of_accuracy(accuracy: float) -> Classified:
+def of_accuracy(accuracy: float, loss: float = 1.0) -> Classified:
     nothing = torch.zeros(40, dtype=torch.int64)
-    return Classified(loss=1.0, accuracy=accuracy, predicted=nothing, probability=nothing.double())
+    return Classified(loss=loss, accuracy=accuracy, predicted=nothing, probability=nothing.double())
 
 
 class Recorder(Silent):
@@ -121,6 +121,33 @@ def test_images_held_out_choose_the_epoch(
     result = train(card, few, quick(epochs=3, validation=0.1), tmp_path)
     assert (result.best.epoch, result.best.validation_accuracy) == (2, 0.6)
     assert result.best.test_accuracy == 0.5
+
+
+@pytest.mark.parametrize("held", [0.0, 0.1])
+def test_of_equally_accurate_epochs_the_one_of_lower_loss(
+    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch, held: float
+) -> None:
+    """Of the same images; where those are equal, too, the first; and the same when gone on with."""
+    chosen = [(0.6, 0.9), (0.6, 0.4), (0.6, 0.4), (0.6, 0.5), (0.5, 0.1)]
+    told = [(0.9, 0.2), (0.9, 0.3), (0.9, 0.1), (0.9, 0.4), (0.9, 0.5)]
+    pairs = [pair for both in zip(told, chosen, strict=True) for pair in both]
+    found = iter(pairs if held else chosen)
+    monkeypatch.setattr(run_module, "evaluate", lambda *a: of_accuracy(*next(found)))
+    digests: list[str] = []
+
+    class Watch(Silent):
+        def on_epoch(self, row: EpochRow, /) -> None:
+            digests.append(sha256_of(tmp_path / "last.safetensors"))
+            if row.epoch == 3:
+                raise KeyboardInterrupt
+
+    options = quick(epochs=5, validation=held)
+    with pytest.raises(KeyboardInterrupt):
+        train(card, few, options, tmp_path, Watch())
+    result = train(card, few, options, tmp_path, Watch(), RunControl(resume="must"))
+    assert result.best.epoch == 2
+    assert sha256_of(result.best_path) == digests[1]
+    assert len(set(digests)) == 5
 
 
 def test_images_held_out_are_not_trained_with(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,14 +11,14 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]  # torch's o
 from tests.train.test_auto_batch import Notes
 from tests.train.test_loop import quick
 from tests.train.test_restart import Signalled
-from vgg_deploy import jsonio
+from vgg_deploy import environment, jsonio
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import Interrupted
 from vgg_deploy.files import sha256_of
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.loop import train
 from vgg_deploy.train.options import RunControl
-from vgg_deploy.train.profile import StepProfile, _by_kind
+from vgg_deploy.train.profile import StepProfile, _by_kind, told
 
 
 @pytest.mark.parametrize(("ema", "more"), [(0.0, set()), (0.9, {"averages"})])
@@ -37,7 +39,8 @@ def test_where_a_step_goes(
     assert sum(found.kinds.values()) == pytest.approx(1)
     assert {"convolution", "ReLU", "pooling", "fully connected"} | more <= set(found.kinds)
     (line,) = watch.notes
-    assert line.startswith("a step takes ")
+    assert re.match(r"a step takes [\d.]+ ms in fp32: ", line)
+    assert (found.precision, found.compiled) == ("fp32", False)
     assert capfd.readouterr().err == ""  # torch's profiler is kept quiet
     train(card, few, options, tmp_path / "plain")
     names = ("last.safetensors", "plain/last.safetensors")
@@ -93,18 +96,38 @@ def test_a_kernel_is_counted_once() -> None:
     assert found == {"convolution": 0.75, "ReLU": 0.25, "other": 0.0}
 
 
-def test_what_inductor_fused_is_no_convolution() -> None:
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [
+        ("cuda", "triton_poi_fused_convolution_max_pool2d_with_indices_relu_3"),
+        ("cpu", "graph_0_cpp_fused_convolution_backward_max_pool2d_with_indices_backward_6"),
+    ],
+)
+def test_what_inductor_fused_is_no_convolution(device: str, name: str) -> None:
     """Its kernels are named after all that they do beside the convolution."""
-    device = DeviceType.CPU
 
-    def event(key: str, on_device: float) -> SimpleNamespace:
-        return SimpleNamespace(
-            key=key, device_type=device, self_device_time_total=on_device, self_cpu_time_total=9.0
-        )
+    def event(key: str, time: float) -> SimpleNamespace:
+        spent = {"self_cpu_time_total": time, "self_device_time_total": time * (device == "cuda")}
+        return SimpleNamespace(key=key, device_type=DeviceType.CPU, **spent)
 
     events = [
-        event("aten::cudnn_convolution", 30.0),
-        event("triton_poi_fused_convolution_max_pool2d_with_indices_relu_3", 10.0),
+        event("aten::convolution", 30.0),
+        event(name, 8.0),
+        event("## Call CompiledFxGraph foxv5mkaor ##", 1.0),
+        event("CompiledFunctionBackward", 1.0),
     ]
     found = _by_kind(SimpleNamespace(key_averages=lambda: events))
-    assert found == {"convolution": 0.75, "fused by inductor": 0.25}
+    assert found == {"convolution": 0.75, "fused by inductor": 0.2, "compiled code": 0.05}
+
+
+def test_a_profile_of_an_earlier_version_is_told() -> None:
+    """It says neither in which precision it was nor whether compiled."""
+    here = environment.capture()
+    found = StepProfile(
+        environment=here, steps=4, batch=8, step_ms=2.0, phases_ms={"rest": 2.0}, overhead=1.0,
+        kinds={"other": 1.0},
+    )  # fmt: skip
+    older = json.loads(jsonio.dumps(found))
+    del older["precision"], older["compiled"]
+    read = jsonio.loads(StepProfile, json.dumps(older), source="profile.json")
+    assert told(read) == "a step takes 2.0 ms: rest 100%; by kind: other 100%"

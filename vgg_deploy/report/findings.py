@@ -16,6 +16,7 @@ from vgg_deploy.errors import os_errors
 from vgg_deploy.files import sha256_of
 from vgg_deploy.report.asked import is_partial, qualifying
 from vgg_deploy.report.judged import digests, is_stale
+from vgg_deploy.report.learning import with_kept
 from vgg_deploy.report.quantities import count, listed
 from vgg_deploy.report.standing import difference, with_verdicts
 from vgg_deploy.report.table import RowStatus
@@ -141,12 +142,17 @@ def gather(bundle: Bundle, hashed: Callable[[], object] = lambda: None) -> Findi
         bundle=bundle,
         verify=verify,
         bench=bench and with_verdicts(bench, verify),
-        metrics=() if withheld else metrics,
+        metrics=() if withheld else _marked(metrics, bundle),
         problems=problems,
         current=digests(bundle),
         compared=compared and with_verdicts(compared, verify),
         withheld=withheld,
     )
+
+
+def _marked(metrics: Metrics, bundle: Bundle) -> Metrics:
+    checkpoint = bundle.find("checkpoint")
+    return with_kept(metrics, checkpoint.made_by.get("best_epoch")) if checkpoint else metrics
 
 
 def _other_training(bundle: Bundle) -> str:

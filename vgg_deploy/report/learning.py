@@ -12,6 +12,7 @@ from vgg_deploy.report.table import Column, RowStatus, Table, simple_table
 
 Metrics = Sequence[Mapping[str, object]]
 _WIDTH = 720.0
+KEPT = "kept"  # marks the row whose weights became the bundle
 _SPLITS = ("train", "validation", "test")
 
 
@@ -24,12 +25,31 @@ def number(row: Mapping[str, object], key: str) -> float | None:
 
 
 def kept_epoch(metrics: Metrics) -> Mapping[str, object] | None:
-    """The row whose weights became the bundle: as training chose it, of equals the first."""
+    """The row whose weights became the bundle: the one marked, else as training chooses it."""
+    for row in metrics:
+        if row.get(KEPT) is True:
+            return row
     held = any(number(row, "validation_accuracy") is not None for row in metrics)
     split = "validation" if held else "test"
-    judged = [(number(row, f"{split}_accuracy"), row) for row in metrics]
-    known = [(value, row) for value, row in judged if value is not None and math.isfinite(value)]
-    return max(known, key=lambda pair: pair[0])[1] if known else None
+    judged = [(_finite(row, f"{split}_accuracy"), row) for row in metrics]
+    known = [(value, row) for value, row in judged if value is not None]
+    return max(known, key=lambda pair: (pair[0], _low(pair[1], split)))[1] if known else None
+
+
+def with_kept(metrics: Metrics, epoch: str | None) -> tuple[Mapping[str, object], ...]:
+    """The rows, marked that of the epoch on record: an earlier version chose otherwise."""
+    return tuple({**row, KEPT: True} if str(row.get("epoch")) == epoch else row for row in metrics)
+
+
+def _finite(row: Mapping[str, object], key: str) -> float | None:
+    value = number(row, key)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _low(row: Mapping[str, object], split: str) -> float:
+    """More for a lower loss, by which equal accuracies are told apart."""
+    loss = _finite(row, f"{split}_loss")
+    return -math.inf if loss is None else -loss
 
 
 def kept_text(metrics: Metrics) -> str:

@@ -87,7 +87,7 @@ def _train(bundle: Bundle, checkpoint: Artifact, name: str) -> str:
     if freeze := made_by.get("freeze"):
         words += ["--freeze", freeze]
     for key, option in _OPTIONS.items():
-        if (value := made_by.get(key)) and (key, value) != ("accumulate", "1"):
+        if (value := _last(made_by.get(key, ""))) and (key, value) != ("accumulate", "1"):
             words += [option, PATH if key == "dataset" and PATH in missing else value]
     words += _flips(made_by)
     words += [f"--{name}" for name in ("deterministic", "compile") if made_by.get(name) == "True"]
@@ -149,11 +149,16 @@ def _launched(made_by: Mapping[str, str]) -> list[str]:
     """
     exact = _is_exact(made_by) and made_by.get("device") == "cpu"
     threads = [f"OMP_NUM_THREADS={made_by['threads']}"] if exact and "threads" in made_by else []
-    processes = made_by.get("processes", "1")
+    processes = _last(made_by.get("processes", "1"))
     if processes == "1":
         return [*threads, COMMAND, "train"]
     torchrun = ["torchrun", "--standalone", "--nproc-per-node", processes]
     return [*threads, *torchrun, "-m", "vgg_deploy.train"]
+
+
+def _last(value: str) -> str:
+    """What a run ended with: ``"2, then 1"`` says that it was gone on with another number."""
+    return value.rpartition(", then ")[2]
 
 
 def _number(value: float) -> str:

@@ -16,15 +16,15 @@ class CompiledNetwork(nn.Module):
     """A network whose forward and backward pass are compiled, once for every shape it meets.
 
     Same parameters, gradients within rounding. A graph that cannot be compiled as a whole is an
-    error: dynamo would run it eager without a word.
+    error: dynamo would run it eager without a word. With ``profiled`` its kernels for the CPU tell
+    torch's profiler their names, which has to be known before they are made.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, *, profiled: bool = False) -> None:
         super().__init__()
         self.network = network
-        self._compiled = torch.compile(
-            self._run, fullgraph=True, dynamic=False, options=for_inductor()
-        )
+        options = for_inductor() | ({"cpp.enable_kernel_profile": True} if profiled else {})
+        self._compiled = torch.compile(self._run, fullgraph=True, dynamic=False, options=options)
         self._known: set[tuple[torch.Size, bool]] = set()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -46,9 +46,9 @@ class CompiledNetwork(nn.Module):
         return logits
 
 
-def compiled(network: nn.Module) -> CompiledNetwork:
+def compiled(network: nn.Module, *, profiled: bool = False) -> CompiledNetwork:
     """Compiled when it first sees images; ``BackendNotAvailable`` without a compiler."""
     if found := lacking():
         reason, remedy = found
         raise BackendNotAvailable(f"--compile: {reason}", f"{remedy}; or {_EAGER}")
-    return CompiledNetwork(network)
+    return CompiledNetwork(network, profiled=profiled)

@@ -229,12 +229,40 @@ def parallel(
         return view
     from torch.nn.parallel import DistributedDataParallel
 
+    if deterministic:
+        _warned_already(device)
     return DistributedDataParallel(
         view,
         device_ids=[device.index] if device.type == "cuda" else None,
         gradient_as_bucket_view=True,
         find_unused_parameters=deterministic,
     )
+
+
+def _warned_already(device: torch.device) -> None:
+    """Let torch warn unseen, as it does once, that no parameter lacks a gradient here.
+
+    The reducer writes that to stderr itself, past Python's warnings.
+    """
+    from torch.nn.parallel import DistributedDataParallel
+
+    small = nn.PReLU(device=device)  # begins with no random number
+    network = DistributedDataParallel(small, find_unused_parameters=True)
+    with _no_stderr(), torch.enable_grad():
+        network(torch.zeros(1, device=device))
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """What is written to the process's stderr meanwhile, by whatever language, is lost."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def local_device(device: torch.device) -> torch.device:

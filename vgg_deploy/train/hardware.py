@@ -111,11 +111,7 @@ def _same_bits() -> Iterator[None]:
     memory.fill_uninitialized_memory = False  # nothing here reads any
     try:
         with warnings.catch_warnings():
-            for message in (
-                "max_pool2d_with_indices_backward",
-                "adaptive_avg_pool2d_backward",
-                "find_unused_parameters=True",
-            ):
+            for message in ("max_pool2d_with_indices_backward", "adaptive_avg_pool2d_backward"):
                 warnings.filterwarnings("ignore", message=message)
             yield
     finally:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -33,6 +34,8 @@ _FOLLOW: Mapping[str, tuple[str, ...]] = {
 _OPTIONS_OF_SPEC = ("arch", "width", "size", "head", "fc_width", "hidden", "ceil_mode")
 _OF_THE_RECIPE = ("options.lr", "options.batch", "options.flip")  # where nobody chose them
 _NAMES = {"data": "--data", "start": "--from", "card.labels": "classes"}
+THEN = ", then "
+VERSIONS = ("vgg-deploy", "numpy", "torch")
 _DIGITS = 12  # of a digest
 
 
@@ -48,7 +51,7 @@ class Identity:
 
 
 def exact_context(trainer: Trainer) -> dict[str, str]:
-    """What the same bits depend on beside the options, for deterministic runs."""
+    """What the same bits depend on beside the options; of deterministic runs part of what it is."""
     return {
         "device": trainer.device.type,
         "precision": trainer.precision,
@@ -56,7 +59,7 @@ def exact_context(trainer: Trainer) -> dict[str, str]:
         "processes": str(trainer.world.size),
         "machine": platform.machine(),
         **_processor(trainer.device),
-        **versions("vgg-deploy", "numpy", "torch"),
+        **versions(*VERSIONS),
     }
 
 
@@ -69,6 +72,18 @@ def _processor(device: torch.device) -> dict[str, str]:
         "cuda": str(torch.version.cuda),
         "cudnn": str(torch.backends.cudnn.version()),
     }
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What differs between two contexts, in a line; empty where nothing does."""
+    pairs = {key: (before.get(key, "none"), now.get(key, "none")) for key in (*before, *now)}
+    return "; ".join(f"{key}: {a} before, {b} now" for key, (a, b) in pairs.items() if a != b)
+
+
+def in_turn(contexts: Sequence[Mapping[str, str]], key: str) -> str:
+    """What a run had of something: ``"2"``, or ``"2, then 1"`` where it was gone on with others."""
+    found = (context[key] for context in contexts if key in context)
+    return THEN.join(value for value, _ in groupby(found))
 
 
 def require_same(stored: Identity, wanted: Identity) -> None:

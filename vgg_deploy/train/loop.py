@@ -60,9 +60,9 @@ def train(
 
     Best is by accuracy on the validation split or on the images that ``options.validation``
     holds out; without either on the test split, as the book reports it, whose figure is then
-    slightly optimistic. Each file is replaced whole after an epoch. A signal saves a checkpoint
-    after the current step and raises ``Interrupted``, a time limit ``ResourceLimit``;
-    ``control.resume`` goes on from there.
+    slightly optimistic; a lower loss on the same images decides a tie. Each file is replaced
+    whole after an epoch. A signal saves a checkpoint after the current step and raises
+    ``Interrupted``, a time limit ``ResourceLimit``; ``control.resume`` goes on from there.
 
     The same options, seed, device, thread count and torch give the same weights on a CPU,
     whether or not the run was stopped in between; on a GPU, and where three or more processes
@@ -81,7 +81,8 @@ def train(
     ):
         listener = (listener if world.main else None) or Silent()
         torch.manual_seed(options.seed)
-        trainer = make_trainer(card, options, device, world, start.state if start else None)
+        state = start.state if start else None
+        trainer = make_trainer(card, options, device, world, state, profiled=control.profile)
         data, held = shown_and_held(card, dataset, options, device)
         _require_enough(len(data), world)
         identity = _identity(trainer, card, dataset, options, start)
@@ -111,7 +112,13 @@ def train(
             last_path=folder / LAST_FILE,
             card=run.identity.card,
             made_by=made_by(
-                run.trainer, card, dataset, options, len(data), len(held) if held else 0
+                run.trainer,
+                run.contexts,
+                card,
+                dataset,
+                options,
+                len(data),
+                len(held) if held else 0,
             ),
         )
 
@@ -207,6 +214,7 @@ def _plan(run: Run) -> RunPlan:
         parameters=sum(p.numel() for p in parameters),
         trained_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         done_images=run.done_images,
+        rows=tuple(run.rows),
         ema=trainer.averages.decay if trainer.averages else 0.0,
         compiled=run.identity.options.compile,
     )

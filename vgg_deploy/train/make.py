@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 import torch
 from torch import nn
 
-from vgg_deploy import environment
 from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.errors import UsageError
 from vgg_deploy.model.vgg import VGG
@@ -17,6 +16,7 @@ from vgg_deploy.train.averages import Averages
 from vgg_deploy.train.compiled import compiled
 from vgg_deploy.train.distributed import World, parallel
 from vgg_deploy.train.hardware import choose_precision
+from vgg_deploy.train.identity import VERSIONS, in_turn
 from vgg_deploy.train.options import TrainOptions
 from vgg_deploy.train.phases import Phases
 from vgg_deploy.train.recipes import Recipe
@@ -32,6 +32,8 @@ def make_trainer(
     device: torch.device,
     world: World | None = None,
     start: Mapping[str, torch.Tensor] | None = None,
+    *,
+    profiled: bool = False,
 ) -> Trainer:
     """Network, optimiser and settings of a run; initial weights from torch's random numbers.
 
@@ -53,7 +55,7 @@ def make_trainer(
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     view: nn.Module = TrainingView(model, frozen=options.freeze == "features")
     if options.compile:
-        view = compiled(view)
+        view = compiled(view, profiled=profiled and device.type == "cpu")
     return Trainer(
         model=model,
         network=parallel(view, world, device, deterministic=options.deterministic),
@@ -98,13 +100,17 @@ def _init(model: VGG, recipe: Recipe, start: Mapping[str, torch.Tensor] | None) 
 
 def made_by(
     trainer: Trainer,
+    contexts: Sequence[Mapping[str, str]],
     card: ModelCard,
     dataset: Dataset,
     options: TrainOptions,
     images: int,
     validation: int,
 ) -> Mapping[str, str]:
-    """Every option that shaped the weights, as text; of the recipe what was done."""
+    """Every option that shaped the weights, as text; of the recipe what was done.
+
+    ``contexts`` are those of the run in turn.
+    """
     recipe = {f"recipe_{k}": str(v) for k, v in asdict(trainer.recipe).items() if k != "name"}
     recipe["recipe_init"] = trainer.init
     chosen = {
@@ -115,10 +121,10 @@ def made_by(
         "accumulate": str(trainer.accumulate),
         "lr": str(trainer.peak_lr),
         "seed": str(options.seed),
-        "device": trainer.device.type,
-        "training_precision": trainer.precision,
-        "threads": str(torch.get_num_threads()),
-        "processes": str(trainer.world.size),
+        "device": in_turn(contexts, "device"),
+        "training_precision": in_turn(contexts, "precision"),
+        "threads": in_turn(contexts, "threads"),
+        "processes": in_turn(contexts, "processes"),
         "deterministic": str(options.deterministic),
         "dataset": dataset.name,
         "train_images": str(images),
@@ -139,4 +145,5 @@ def made_by(
         chosen["ema"] = str(options.ema)
     for replaced in ("recipe_lr", "recipe_batch", "recipe_dropout"):  # by what was really used
         del recipe[replaced]
-    return {**recipe, **chosen, **environment.versions("vgg-deploy", "numpy", "torch")}
+    versions = {name: found for name in VERSIONS if (found := in_turn(contexts, name))}
+    return {**recipe, **chosen, **versions}

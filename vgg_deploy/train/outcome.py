@@ -38,10 +38,11 @@ class EpochRow:
     validation_accuracy: float | None = None
 
     @property
-    def chosen_by(self) -> float:
-        """The accuracy that tells the best epoch, 0..1: of the images held out, else the test's."""
-        held = self.validation_accuracy
-        return self.test_accuracy if held is None else held
+    def chosen_by(self) -> tuple[float, float]:
+        """Accuracy and negative loss on the images held out, else on the test's."""
+        if self.validation_accuracy is None or self.validation_loss is None:
+            return self.test_accuracy, -self.test_loss
+        return self.validation_accuracy, -self.validation_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,7 @@ class RunPlan:
     trained_parameters: int
     done_images: int  # by the run that is resumed
     ema: float  # decay of the averages that are tested and saved; 0: the weights themselves
+    rows: tuple[EpochRow, ...] = ()  # of the epochs done by the run that is resumed
     compiled: bool  # the first step of every shape of batch waits for it
 
 
@@ -130,5 +132,8 @@ class Evaluation:
 
 
 def best_of(rows: tuple[EpochRow, ...]) -> EpochRow:
-    """The row of the highest accuracy on the images that choose, of equals the first."""
+    """The row of the highest accuracy on the images that choose, of equals that of the lowest loss.
+
+    Where the losses are equal, too, the first.
+    """
     return max(rows, key=lambda row: row.chosen_by)

@@ -26,10 +26,11 @@ _NEEDED = _WARM_UP + 2 * _STEPS
 # first match counts; names of aten operators and CUDA kernels
 _KINDS: Mapping[str, tuple[str, ...]] = {
     # of --compile: "triton_poi_fused_convolution_relu_3" adds a bias and cuts off, it convolves not
-    "fused by inductor": ("triton_",),
+    "fused by inductor": ("triton_", "cpp_fused_"),
+    "compiled code": ("compiledf", "torch-compiled", "torchdynamo"),  # what has no better name
     "convolution": ("conv", "cudnn", "implicit_gemm", "wgrad", "dgrad"),
     "fully connected": ("addmm", "aten::mm", "aten::linear", "gemm", "cutlass"),
-    "pooling": ("max_pool", "avg_pool"),
+    "pooling": ("max_pool", "avg_pool", "scatter_reduce"),  # the last: a gradient, compiled
     "ReLU": ("relu", "clamp_min", "threshold"),
     "batch norm": ("batch_norm", "bn_"),
     "optimiser": ("sgd", "optimizer.step"),
@@ -52,13 +53,18 @@ class StepProfile:
     phases_ms: Mapping[str, float]  # forward with the loss, backward, optimiser, averages, the rest
     overhead: float  # share of the rest
     kinds: Mapping[str, float]  # shares by kind of operation, from torch's profiler
+    precision: str = ""  # not on record in earlier files, nor is ``compiled``
+    compiled: bool = False
 
 
 class StepProfiler:
     """Watches the first steps of an epoch and writes ``profile.json`` once."""
 
-    def __init__(self, trainer: Trainer, folder: Path, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, trainer: Trainer, folder: Path, tell: Callable[[str], None], *, compiled: bool
+    ) -> None:
         self._trainer, self._path, self._tell = trainer, folder / PROFILE_FILE, tell
+        self._compiled = compiled
         self._count = 0
         self._phases: Mapping[str, float] = {}
         self._profile: Any = None
@@ -115,6 +121,8 @@ class StepProfiler:
                 phases_ms={**phases, "rest": rest},
                 overhead=rest / step,
                 kinds=self._kinds,
+                precision=self._trainer.precision,
+                compiled=self._compiled,
             )
             jsonio.save(self._path, result)
             self._tell(told(result))
@@ -124,7 +132,8 @@ def told(profile: StepProfile) -> str:
     """The profile as one line."""
     phases = ", ".join(f"{k} {v / profile.step_ms:.0%}" for k, v in profile.phases_ms.items())
     kinds = ", ".join(f"{k} {v:.0%}" for k, v in profile.kinds.items() if v >= 0.01)
-    return f"a step takes {profile.step_ms:.1f} ms: {phases}; by kind: {kinds}"
+    how = f" in {profile.precision}" * bool(profile.precision) + ", compiled" * profile.compiled
+    return f"a step takes {profile.step_ms:.1f} ms{how}: {phases}; by kind: {kinds}"
 
 
 def _profiler(device: torch.device) -> Any:

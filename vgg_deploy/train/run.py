@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from vgg_deploy.train.epoch import (
     train_epoch,
 )
 from vgg_deploy.train.evaluation import save_evaluation
-from vgg_deploy.train.identity import Identity
+from vgg_deploy.train.identity import Identity, changes, exact_context
 from vgg_deploy.train.meter import Meter, StepFigures
 from vgg_deploy.train.options import RunControl
 from vgg_deploy.train.outcome import BEST_FILE, LAST_FILE, METRICS_FILE, EpochRow, Listener, best_of
@@ -59,10 +60,16 @@ class Run:
         self._steps = Steps(
             stop=self._wishes_to_stop, arrived=self._arrived, saves=self._saves, after=self._after
         )
+        self.contexts: tuple[Mapping[str, str], ...] = (exact_context(self.trainer),)
         self._begun = 0  # the step that this process began after
         self._profiler = None
         if self.control.profile:
-            self._profiler = StepProfiler(self.trainer, self.folder, self.listener.on_note)
+            self._profiler = StepProfiler(
+                self.trainer,
+                self.folder,
+                self.listener.on_note,
+                compiled=self.identity.options.compile,
+            )
 
     @property
     def done_images(self) -> int:
@@ -78,6 +85,17 @@ class Run:
         self.identity = replace(self.identity, card=card)  # its best epoch has the same
         self.accumulate(state.accumulate)
         self.listener.on_note(f"resumed {self._place()}")
+        self._continue(state.contexts)
+
+    def _continue(self, before: tuple[Mapping[str, str], ...]) -> None:
+        """Note what the bits of the steps to come depend on, and say where it has changed."""
+        before = before or self.contexts
+        changed = changes(before[-1], self.contexts[-1])
+        if not changed or self.progress.epoch == self.trainer.epochs:
+            self.contexts = before
+            return
+        self.contexts = (*before, self.contexts[-1])
+        self.listener.on_note(f"{changed}: do not expect the bits of a run that was left alone")
 
     def _place(self) -> str:
         if self.progress.epoch == self.trainer.epochs:
@@ -196,6 +214,7 @@ class Run:
         return TrainState(
             schema_version=SCHEMA_VERSION,
             identity=self.identity,
+            contexts=self.contexts,
             progress=self.progress,
             accumulate=self.trainer.accumulate,
             rows=tuple(self.rows),

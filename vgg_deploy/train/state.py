@@ -13,7 +13,9 @@ from vgg_deploy.train.identity import Identity
 from vgg_deploy.train.outcome import EpochRow
 from vgg_deploy.train.step import Trainer
 
-SCHEMA_VERSION = 3  # 1: the rate of a step was that at its start; 2: "modern" did not standardise
+# 1: the rate of a step was that at its start; 2: "modern" did not standardise; 3: of equally
+# accurate epochs the first was kept, and the threads of a run were not on record
+SCHEMA_VERSION = 4
 _MODEL, _OPTIMISER, _AVERAGES = "model.", "optimiser.", "averages."
 
 
@@ -27,6 +29,7 @@ class TrainState:
 
     schema_version: int
     identity: Identity
+    contexts: tuple[Mapping[str, str], ...]  # what its bits depend on, too, in turn; see identity
     progress: Progress
     accumulate: int
     rows: tuple[EpochRow, ...]
