@@ -17,6 +17,7 @@ from vgg_deploy.data.preprocess import preprocess_torch
 from vgg_deploy.model.checkpoint import load_model
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import ModelCard, ModelSpec
+from vgg_deploy.train.identity import exact_context
 from vgg_deploy.train.loop import Start, train
 from vgg_deploy.train.make import made_by, make_trainer
 from vgg_deploy.train.recipes import RECIPES
@@ -136,7 +137,7 @@ def test_when_it_is_done(few: Dataset, recipe: str, arch: str, begun: bool, coun
     options = quick(recipe=recipe)
     trainer = make_trainer(card, options, CPU, start=start)
     assert len(standardised(trainer.model)) == count
-    made = made_by(trainer, card, few, options, 1, 0)
+    made = made_by(trainer, [exact_context(trainer)], card, few, options, 1, 0)
     assert made["recipe_standardise"] == str(count > 0)
 
 
@@ -161,7 +162,7 @@ def test_where_weights_and_inputs_began_is_on_record(
         state = {k: v for k, v in state.items() if not k.startswith(LAST_LAYER)}
     options = quick(recipe=recipe)
     trainer = make_trainer(plain_card, options, CPU, start=state if begun else None)
-    made = made_by(trainer, plain_card, few, options, 1, 0)
+    made = made_by(trainer, [exact_context(trainer)], plain_card, few, options, 1, 0)
     assert (made["recipe_init"], made["recipe_normalise"]) == (init, normalised)
 
 
