@@ -132,7 +132,6 @@ def test_images_of_no_class_are_looked_for_as_those_of_classes_are(tmp_path: Pat
     assert f"the class folder {tmp_path / 'empty'} is empty: left out" in told
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
 @pytest.mark.parametrize("outer", ["letters", "export/my letters"])
 @pytest.mark.parametrize("splits", [(), ("train", "test")])
 def test_a_folder_around_a_data_set(tmp_path: Path, outer: str, splits: tuple[str, ...]) -> None:
@@ -171,6 +170,7 @@ def test_an_archive_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
             load_image_folder(other, RGB)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     root = tree(tmp_path / "data")
     good = (root / "cat" / "000.png").read_bytes()

@@ -42,6 +42,12 @@ def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return train_bundle(tmp_path_factory.mktemp("b") / "bundle", request)
 
 
+@pytest.fixture
+def own(trained: Bundle, tmp_path: Path) -> Bundle:
+    """A copy of the trained bundle, elsewhere."""
+    return open_bundle(shutil.copytree(trained.root, tmp_path / "own"))
+
+
 @pytest.fixture(scope="package")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """fp32 and fp16 ONNX, a script and a program of one lively network; never write to it."""

@@ -34,6 +34,7 @@ def contents(folder: Path) -> dict[str, str]:
         "last.safetensors",
         "evaluation.json",
         "profile.json",
+        "images.csv",
         "curves.png",
         "checkpoints/job.json",
         "checkpoints/best-0123456789abcdef/weights",

@@ -2,82 +2,43 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
 import sys
+import tracemalloc
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from tests.pipeline.training import OPTIONS, SAMPLE, Heard
+from tests.pipeline.records import SHORT, accuracy_of, lines_of, pictures, verified, with_notes
+from tests.pipeline.training import SAMPLE, Heard
 from vgg_deploy import jsonio
-from vgg_deploy.artifact import Artifact
+from vgg_deploy.backends.base import Array
 from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.data.dataset import Dataset, Origin, Split
 from vgg_deploy.data.image_folder import load_image_folder
 from vgg_deploy.data.sources import geometry_of
+from vgg_deploy.errors import RefusedInput
 from vgg_deploy.files import sha256_of
 from vgg_deploy.pipeline.cells import Selection, plan
-from vgg_deploy.pipeline.images import images_for, seen_by
-from vgg_deploy.pipeline.images_file import KEY, ImageRow, record_of, rows_of, write_images
+from vgg_deploy.pipeline.images import Images, images_for
+from vgg_deploy.pipeline.images_file import KEY, copies, record_of, rows_of, write_images
 from vgg_deploy.pipeline.request import TrainRequest
 from vgg_deploy.pipeline.train import train_bundle
-from vgg_deploy.pipeline.unseen import WEIGHTS_DATASET
-from vgg_deploy.pipeline.verify import VerifyOptions, verify_bundle
+from vgg_deploy.pipeline.unseen import without_seen
+from vgg_deploy.pipeline.verify import VerifyOptions, gates_of, verify_bundle
 from vgg_deploy.pipeline.verify_cells import prepare
-from vgg_deploy.results import Accuracy, Comparison
+from vgg_deploy.pipeline.yardstick import _key
 from vgg_deploy.train.loop import shown_and_held
 from vgg_deploy.train.options import TrainOptions
 from vgg_deploy.train.outcome import Evaluation
-
-SHORT = replace(OPTIONS, epochs=1, batch=16)
-
-
-def pictures(root: Path, count: int, seed: int) -> Path:
-    """Images of the photos' three classes that are none of them."""
-    random = np.random.default_rng(seed)
-    for channel, name in enumerate(("blue", "green", "red")):
-        (root / name).mkdir(parents=True, exist_ok=True)
-        for index in range(count):
-            pixels = random.integers(0, 120, (30, 24, 3), np.uint8)
-            pixels[..., 2 - channel] += 120
-            Image.fromarray(pixels).save(root / name / f"new{seed}-{index}.png")
-    return root
-
-
-def lines_of(bundle: Bundle) -> list[dict[str, str]]:
-    path = bundle.root / "training" / "images.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def verified(bundle: Bundle, data: Path) -> tuple[Comparison, list[str]]:
-    told = Heard()
-    options = VerifyOptions(selection=Selection(backends=("torch",)), images=8, data=str(data))
-    return verify_bundle(bundle, options, told).rows[0], told.lines
-
-
-def accuracy_of(row: Comparison) -> Accuracy:
-    assert row.accuracy is not None
-    return row.accuracy
-
-
-def with_notes(bundle: Bundle, notes: Mapping[str, str], drop: str = "") -> Bundle:
-    """The bundle as if its checkpoint said other things of itself."""
-
-    def changed(one: Artifact) -> Artifact:
-        kept = {key: value for key, value in one.made_by.items() if key != drop}
-        return replace(one, made_by={**kept, **notes})
-
-    artifacts = tuple(map(changed, bundle.artifacts))
-    return replace(bundle, manifest=replace(bundle.manifest, artifacts=artifacts))
+from vgg_deploy.verify.accuracy import answers
+from vgg_deploy.verify.inputs import make_inputs
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +48,6 @@ def tuned(trained: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     data = pictures(root / "others", 10, 1)
     request = TrainRequest(start=trained.root, data=str(data), options=SHORT)
     return train_bundle(root / "bundle", request)
-
-
-@pytest.fixture
-def own(trained: Bundle, tmp_path: Path) -> Bundle:
-    """A copy of the trained bundle, elsewhere."""
-    return open_bundle(shutil.copytree(trained.root, tmp_path / "own"))
 
 
 def test_every_image_is_on_record(trained: Bundle, photos: Path) -> None:
@@ -132,13 +87,8 @@ def test_a_split_of_its_own_to_choose_with(trained: Bundle, tmp_path: Path) -> N
     rows = rows_of(data, TrainOptions())
     assert Counter(row.part for row in rows) == {"train": 6, "test": 9, "validation": 12}
     assert {row.file.split("/")[0] for row in rows if row.part == "validation"} == {"val"}
-
-
-def test_any_file_name(own: Bundle) -> None:
-    names = ['a,b "c".png', "two\nlines.png", "\r.png", " 猫.png", "=1+1.png"]
-    rows = [ImageRow(file=n, label="x, y", part="train", sha256="0" * 16) for n in names]
-    digest = write_images(own.root, rows)
-    assert record_of(with_notes(own, {KEY: digest})) == tuple(rows)
+    (told,) = copies(replace(data, test=data.validation or data.test), TrainOptions(), ())
+    assert told.startswith("12 of 12 test images are images to train or choose with, too: first")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode elsewhere")
@@ -205,6 +155,46 @@ def test_where_nothing_else_is_left_there_is_no_accuracy(
     assert (row.verdict, row.accuracy) == ("equivalent", None)
     said = "verify: accuracy not compared, all 72 images of folder seen were trained on"
     assert said in told
+    gates = gates_of(["top1_drop>0.3"])
+    with pytest.raises(RefusedInput, match="all 72 images of folder seen were") as caught:
+        verify_bundle(trained, VerifyOptions(data=str(tmp_path / "seen"), gates=gates))
+    said = "verify with labelled images of its classes that it was not trained on"
+    assert caught.value.remedy == said
+
+
+def test_leaving_images_out_takes_no_copy_of_the_others(trained: Bundle, photos: Path) -> None:
+    p, spec, count = trained.card.preprocessing, trained.checkpoint.input, 3_000
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (count, p.size, p.size, 3), np.uint8)
+    labels = random.integers(0, 3, count)
+    new = [Origin(f"{index}.png", f"{index:016}") for index in range(1, count)]
+    seen, *_ = load_image_folder(photos, geometry_of(p)).train.origins
+    whole = folder(Split(pixels, labels, (seen, *new)))
+    inputs = make_inputs(pixels[:8], "x", p, count=8, seed=0)
+    sums: list[float] = []
+
+    def run(batch: Array) -> Array:
+        sums.append(float(batch.sum()))
+        return np.tile(np.arange(3.0), (len(batch), 1))
+
+    tracemalloc.start()
+    images = without_seen(whole, trained)
+    key = _key(trained, inputs, images)
+    found = answers(run, pixels, labels, p, spec, chosen=images.tested, batch=10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < pixels.nbytes / 2
+    assert images.tested.tolist() == list(range(1, count))
+    same = folder(Split(pixels[1:], labels[1:], tuple(new)))
+    assert key == _key(trained, inputs, same) != _key(trained, inputs, whole)
+    apart = answers(run, pixels[1:], labels[1:], p, spec, batch=10)
+    assert sums[:300] == sums[300:]
+    assert len(found.first) == count - 1
+    assert np.array_equal(found.first, apart.first)
+
+
+def folder(test: Split) -> Images:
+    return Images(Dataset("folder x", "", test, test, ("blue", "green", "red")), "")
 
 
 def test_images_that_chose_the_epoch_are_left_out(trained: Bundle, tmp_path: Path) -> None:
@@ -219,45 +209,6 @@ def test_images_that_chose_the_epoch_are_left_out(trained: Bundle, tmp_path: Pat
     assert f"verify: 24 of 33 images were {how}: left out of the accuracy" in told
 
 
-def test_an_older_bundle_says_that_its_folder_has_changed(
-    own: Bundle, photos: Path, tmp_path: Path
-) -> None:
-    (own.root / "training" / "images.csv").unlink()
-    older = with_notes(own, {}, drop=KEY)
-    said = f"images were added to folder {photos.name} or removed since: some of those tested may"
-    _, told = verified(older, photos)
-    assert not any("may have" in line for line in told)
-    more = pictures(shutil.copytree(photos, tmp_path / photos.name), 15, 5)
-    row, told = verified(older, more)
-    assert accuracy_of(row).total == 27
-    assert any(said in line for line in told)
-
-
-@pytest.mark.parametrize("edited", [True, False])
-def test_a_record_that_was_lost_is_told(own: Bundle, photos: Path, edited: bool) -> None:
-    path = own.root / "training" / "images.csv"
-    if edited:
-        path.write_text(path.read_text().replace(",train,", ",test,"))
-    else:
-        path.unlink()
-    row, told = verified(own, photos)
-    assert accuracy_of(row).total == 18
-    assert any("training/images.csv is gone or was changed" in line for line in told)
-
-
-def test_weights_of_an_older_bundle_are_known_by_their_folder(
-    own: Bundle, photos: Path, tmp_path: Path
-) -> None:
-    (own.root / "training" / "images.csv").unlink()
-    data = pictures(tmp_path / "others", 10, 1)
-    request = TrainRequest(start=own.root, data=str(data), options=SHORT)
-    bundle = train_bundle(tmp_path / "b", request)
-    assert own.checkpoint.made_by["dataset_files"] in seen_by(bundle)
-    assert bundle.checkpoint.made_by[WEIGHTS_DATASET] == f"folder {photos.name}"
-    row, _ = verified(bundle, photos)
-    assert accuracy_of(row).total == 18
-
-
 def test_copies_among_the_test_images_are_told(
     trained: Bundle, photos: Path, tmp_path: Path
 ) -> None:
@@ -270,7 +221,10 @@ def test_copies_among_the_test_images_are_told(
     shutil.copy(data / train, data / test)
     heard, tuning = Heard(), Heard()
     train_bundle(tmp_path / "a", replace(SAMPLE, data=str(data), options=SHORT), heard)
-    assert f"train: 1 of 18 test images are training images, too: first {test}" in heard.lines
+    assert (
+        f"train: 1 of 18 test images are images to train or choose with, too: first {test}"
+        in heard.lines
+    )
     others = pictures(tmp_path / "others", 10, 1)
     shutil.copy(photos / train, min((others / "blue").iterdir()))
     data = Path(shutil.copytree(others / "blue", tmp_path / "own" / "test" / "blue")).parent.parent
@@ -281,7 +235,7 @@ def test_copies_among_the_test_images_are_told(
     request = TrainRequest(start=trained.root, data=str(data), options=SHORT)
     train_bundle(tmp_path / "b", request, tuning)
     told = [line for line in tuning.lines if "test images" in line and "first" in line]
-    assert "train: 30 of 30 test images are training images, too: first" in told[0]
+    assert f"train: 30 of 30 {said}" in told[0]
     assert "train: 1 of 30 test images were training images of the weights" in told[1]
 
 

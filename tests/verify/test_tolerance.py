@@ -141,8 +141,9 @@ def test_a_budget_needs_enough_images() -> None:
         require_labels(VerifyOptions(max_top1_drop=0).tolerance("int8"), 10_000, "")
     with pytest.raises(RefusedInput, match="take"):
         require_labels(int8, 500, "")
-    with pytest.raises(RefusedInput, match="no labels"):
-        require_labels(int8, None, "no labels")
+    with pytest.raises(RefusedInput, match="all were trained on") as caught:
+        require_labels(int8, None, "all were trained on")
+    assert "that it was not trained on, without --no-accuracy" in caught.value.remedy
 
 
 def test_a_budget_beside_a_model_that_learned_nothing_is_refused() -> None:

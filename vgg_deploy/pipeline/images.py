@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.data.dataset import Dataset, Split
+from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.data.sources import open_dataset
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.results.verified import wilson
@@ -27,7 +27,7 @@ class Images:
     no_accuracy: str  # why accuracy cannot be told; empty when it can
     remark: str = ""  # for people: how classes are matched where they are not the same
     own_order: tuple[str, ...] = ()  # the data set's labels, where it has them in another order
-    unseen: Split | None = None  # the test images not trained on; None: there is no difference
+    unseen: NDArray[np.intp] | None = None  # test images not trained on; None: no difference
     doubts: tuple[str, ...] = ()  # for people: what is or may be wrong with the accuracy
 
     @property
@@ -36,9 +36,14 @@ class Images:
         return "all" if self.dataset.is_whole else "test"
 
     @property
-    def tested(self) -> Split:
-        """The images that accuracy is told on."""
-        return self.dataset.test if self.unseen is None else self.unseen
+    def tested(self) -> NDArray[np.intp]:
+        """Which of the test images accuracy is told on."""
+        return np.arange(len(self.dataset.test)) if self.unseen is None else self.unseen
+
+    @property
+    def tested_labels(self) -> NDArray[np.int64]:
+        """The classes of ``tested``."""
+        return self.dataset.test.labels[self.tested]
 
     @property
     def tested_split(self) -> str:
@@ -86,7 +91,7 @@ def refuse_misnamed(images: Images, answers: NDArray[np.int64]) -> None:
     Only a network that is clearly right more often where the data set's order is taken for its own
     shows that: names that are known in another order are right otherwise.
     """
-    order, names, named = images.own_order, images.dataset.labels, images.tested.labels
+    order, names, named = images.own_order, images.dataset.labels, images.tested_labels
     if not order:
         return
     placed = np.array([order.index(name) for name in names])[named]

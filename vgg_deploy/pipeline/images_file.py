@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.data.dataset import Dataset, Split, held_out
 from vgg_deploy.errors import os_errors
-from vgg_deploy.files import sha256_of, shown, write_text
+from vgg_deploy.files import atomic, sha256_of, shown
 from vgg_deploy.replacing import TRAINING
 from vgg_deploy.train.options import TrainOptions
 
@@ -72,10 +72,12 @@ def inherited(source: Bundle | None) -> tuple[ImageRow, ...]:
 
 
 def copies(dataset: Dataset, options: TrainOptions, before: Sequence[ImageRow]) -> Iterator[str]:
-    """For people: test images that are trained on, too, or were before."""
-    shown_images = dataset.train.take(options.max_images)
+    """For people: test images that are trained or chosen with, too, or were before."""
+    here = dataset.train.take(options.max_images).origins
+    if dataset.validation:
+        here += dataset.validation.origins
     for digests, what in (
-        ({origin.sha256 for origin in shown_images.origins}, "are training images, too"),
+        ({origin.sha256 for origin in here}, "are images to train or choose with, too"),
         ({row.sha256 for row in before}, "were training images of the weights to begin with"),
     ):
         both = [origin.file for origin in dataset.test.origins if origin.sha256 in digests]
@@ -96,21 +98,35 @@ def write_images(root: Path, rows: Sequence[ImageRow]) -> str:
         held, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
     )
     writer.writerows([_HEADER, *map(astuple, rows)])
-    write_text(path, held.getvalue())
+    with atomic(path) as partial, os_errors(f"write {path}"):
+        partial.write_bytes(held.getvalue().encode())  # text has CRLF on Windows
     return sha256_of(path)
 
 
 def record_of(bundle: Bundle) -> tuple[ImageRow, ...] | None:
-    """The rows of a bundle's own file; None where it has none, or not the one it was made with."""
+    """The rows of a bundle's own file.
+
+    None where it has none, where that is not the one it was made with, and where it cannot be read.
+    """
     path, wanted = bundle.root / TRAINING / IMAGES_FILE, bundle.checkpoint.made_by.get(KEY)
-    if not wanted or not path.is_file():
+    if not wanted:
         return None
-    with os_errors(f"read {path}"):
-        if sha256_of(path) != wanted:
+    try:
+        if not path.is_file() or sha256_of(path) != wanted:
             return None
         with path.open(encoding="utf-8", newline="") as file:
-            _, *lines = csv.reader(file)
-    return tuple(
-        ImageRow(file=name, label=label, part=part, sha256=digest)
-        for name, label, part, digest in lines
-    )
+            return tuple(_read(file))
+    except (OSError, ValueError, csv.Error):
+        return None
+
+
+def _read(file: Iterable[str]) -> Iterator[ImageRow]:
+    """The columns by their names: a later version may have more of them."""
+    reader = csv.DictReader(file)
+    if not set(_HEADER) <= set(reader.fieldnames or ()):
+        raise ValueError("columns are missing")
+    for line in reader:
+        name, label, part, digest = (line[column] for column in _HEADER)
+        if None in (name, label, part, digest):
+            raise ValueError("a line is too short")
+        yield ImageRow(file=name, label=label, part=part, sha256=digest)

@@ -101,13 +101,14 @@ def train_process(
     if maker:
         _require_own(root, maker)
     with claimed(root, replace=replace):
-        data, before = plan.dataset, inherited(plan.source)  # another command may replace that
+        data = plan.dataset
+        before, folders = inherited(plan.source), seen_before(plan.source)  # it may be replaced
         flips = mirroring(request.options, data.name, data.labels)
         known = copies(data, request.options, before)
         for remark in filter(None, [*data.remarks, *known, flips]):
             watch.say(f"train: {remark}")
         result = _trained(plan, request, root, watch, control)
-        marks = {KEY: key, **({MAKER: maker} if maker else {})}
+        marks = {KEY: key, **({MAKER: maker} if maker else {}), **folders}
         if digest := write_images(root, [*rows_of(data, request.options), *before]):
             marks[images_file.KEY] = digest
         return _bundled(root, plan, result, marks, watch, replace=replace)
@@ -191,7 +192,6 @@ def _bundled(
     made_by = {**result.made_by, **_kept(result), **marks}
     if plan.source:
         made_by["fine_tuned_from"] = plan.source.checkpoint.sha256
-        made_by |= seen_before(plan.source)
     draft = Draft(
         format="checkpoint",
         precision="fp32",

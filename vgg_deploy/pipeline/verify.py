@@ -77,7 +77,8 @@ def verify_bundle(
     tolerances = repr((TOLERANCES, SIZES_RATIO))
     judged_by = {"images": images.dataset.fingerprint(), "tolerances": tolerances}
     if images.unseen is not None:
-        judged_by["tested"] = " ".join(origin.sha256 for origin in images.tested.origins)
+        origins = images.dataset.test.origins
+        judged_by["tested"] = " ".join(origins[index].sha256 for index in images.tested)
     key = results_key(cells, options, judged_by)
     if reuse and (earlier := _earlier(bundle, key)):
         watch.say("verify: reused, no file, option or version has changed")
@@ -192,7 +193,7 @@ def _refuse_gates(
         if gate.name in NEED_LABELS and why:
             raise RefusedInput(
                 f"{gate.text} cannot be told: {why}",
-                "verify with the labelled images that the model was trained for",
+                "verify with labelled images of its classes that it was not trained on",
             )
 
 

@@ -234,31 +234,33 @@ def _row(cell: Cell, found: Judgement, run: Run) -> Comparison:
 
 def _with_accuracy(row: Comparison, artifact: Artifact, session: Session, run: Run) -> Comparison:
     """The row with accuracy on the whole test split, where it is needed or can be told."""
-    yard, test = run.yard, run.images.tested
+    yard, test = run.yard, run.images.dataset.test
+    places, labels = run.images.tested, run.images.tested_labels
     eager = yard.rounded if takes_one_size(artifact.input) else yard.answers
     tolerance = run.options.tolerance(row.subject.precision)
     if row.verdict != "equivalent":
         return row
     why_not = run.images.no_accuracy or "--no-accuracy was given"
-    require_labels(tolerance, len(test) if eager else None, why_not)
+    require_labels(tolerance, len(labels) if eager else None, why_not)
     if eager is None:
         return row
     if tolerance.by_accuracy:
-        refuse_untrained(eager, test.labels, tolerance.top1_drop)
-    run.watch.begin(f"accuracy of {row.subject.id}", len(test), "images")
+        refuse_untrained(eager, labels, tolerance.top1_drop)
+    run.watch.begin(f"accuracy of {row.subject.id}", len(labels), "images")
     found = answers(
         session,
         test.images,
         test.labels,
         run.bundle.card.preprocessing,
         artifact.input,
+        chosen=places,
         batch=accuracy_batch(artifact),
         on_batch=run.watch.advance,
     )
     accuracy = accuracy_of(
         found,
         eager,
-        test.labels,
+        labels,
         run.bundle.card.spec.classes,
         run.images.dataset.name,
         split=run.images.tested_split,

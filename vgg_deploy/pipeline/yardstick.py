@@ -27,7 +27,7 @@ from vgg_deploy.errors import BackendNotAvailable, VggDeployError, os_errors
 from vgg_deploy.files import atomic
 from vgg_deploy.pipeline.images import Images
 from vgg_deploy.pipeline.watch import Watcher
-from vgg_deploy.verify.accuracy import Answers, answers
+from vgg_deploy.verify.accuracy import BATCH, Answers, answers
 from vgg_deploy.verify.compare import Errors, distances, errors
 from vgg_deploy.verify.inputs import Inputs, is_ready
 from vgg_deploy.verify.tolerance import TOLERANCES, Tolerance
@@ -124,8 +124,8 @@ def _answers(
     """What torch eager answers, added to the arrays where it is not among them."""
     first, in_top = ("first_rounded", "in_top_rounded") if rounded else ("first", "in_top")
     if first not in arrays:
-        test = images.tested
-        watch.begin("accuracy of torch eager", len(test), "images")
+        test = images.dataset.test
+        watch.begin("accuracy of torch eager", len(images.tested), "images")
         with get_backend("torch").open(bundle.checkpoint, bundle.root) as session:
             found = answers(
                 session,
@@ -133,6 +133,7 @@ def _answers(
                 test.labels,
                 bundle.card.preprocessing,
                 bundle.checkpoint.input,
+                chosen=images.tested,
                 on_batch=watch.advance,
                 rounded=rounded,
             )
@@ -142,9 +143,11 @@ def _answers(
 
 def _key(bundle: Bundle, inputs: Inputs, images: Images) -> str:
     """Digest of all that the arrays depend on."""
-    test = images.tested
-    pixels = hashlib.sha256(np.ascontiguousarray(test.images).data)
-    pixels.update(np.ascontiguousarray(test.labels).data)
+    test, places, pixels = images.dataset.test, images.tested, hashlib.sha256()
+    for start in range(0, len(places), BATCH):  # a copy of all of them may not fit into memory
+        part = test.images[places[start : start + BATCH]]
+        pixels.update(np.ascontiguousarray(part).data)
+    pixels.update(images.tested_labels.data)
     parts = {
         "checkpoint": bundle.checkpoint.sha256,
         "inputs": inputs.digest,

@@ -29,16 +29,28 @@ def kept_epoch(metrics: Metrics) -> Mapping[str, object] | None:
     for row in metrics:
         if row.get(KEPT) is True:
             return row
-    held = any(number(row, "validation_accuracy") is not None for row in metrics)
-    split = "validation" if held else "test"
-    judged = [(_finite(row, f"{split}_accuracy"), row) for row in metrics]
-    known = [(value, row) for value, row in judged if value is not None]
+    split, known = _judged(metrics)
     return max(known, key=lambda pair: (pair[0], _low(pair[1], split)))[1] if known else None
 
 
 def with_kept(metrics: Metrics, epoch: str | None) -> tuple[Mapping[str, object], ...]:
-    """The rows, marked that of the epoch on record: an earlier version chose otherwise."""
+    """The rows, marked that of the epoch on record.
+
+    The versions that recorded none kept the first of equally accurate ones.
+    """
+    if epoch is None:
+        _, known = _judged(metrics)
+        first = max(known, key=lambda pair: pair[0])[1] if known else None
+        return tuple({**row, KEPT: True} if row is first else row for row in metrics)
     return tuple({**row, KEPT: True} if str(row.get("epoch")) == epoch else row for row in metrics)
+
+
+def _judged(metrics: Metrics) -> tuple[str, list[tuple[float, Mapping[str, object]]]]:
+    """The split that epochs are chosen by, and every row with its accuracy on that."""
+    held = any(number(row, "validation_accuracy") is not None for row in metrics)
+    split = "validation" if held else "test"
+    judged = [(_finite(row, f"{split}_accuracy"), row) for row in metrics]
+    return split, [(value, row) for value, row in judged if value is not None]
 
 
 def _finite(row: Mapping[str, object], key: str) -> float | None:

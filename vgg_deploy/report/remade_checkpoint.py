@@ -123,6 +123,9 @@ def same_bits(bundle: Bundle) -> str:
         return ""
     if not _is_exact(made_by):
         return comment("other bits may come out: it was trained without --deterministic")
+    dataset = made_by.get("dataset", NAMED_DATA[0])
+    if dataset not in NAMED_DATA and "images_file" not in made_by:
+        return ""  # earlier versions cropped the images of folders otherwise
     where = {"cpu": "processor", "cuda": "GPU"}.get(made_by.get("device", ""), "machine")
     versions = [f"{name} {made_by[name]}" for name in _VERSIONS if name in made_by]
     same = f"with {', '.join(versions)}" if versions else "with the same versions"

@@ -40,18 +40,20 @@ def answers(
     preprocessing: Preprocessing,
     spec: TensorSpec,
     *,
+    chosen: NDArray[np.intp] | None = None,
     batch: int = BATCH,
     on_batch: Callable[[int], None] = lambda _: None,
     rounded: bool = False,
 ) -> Answers:
-    """Run all images ``[N, H, W, C]``; NaN never counts as an answer.
+    """Run all images ``[N, H, W, C]``, or those ``chosen``; NaN never counts as an answer.
 
     With ``rounded`` they are resized to uint8 first, as for a file that does not resize.
 
     The last batch is filled with the first images, because some files take one size only.
     """
-    first, in_top, count = [], [], len(images)
-    for chunk in _chunks(count, batch):
+    places = np.arange(len(images)) if chosen is None else chosen
+    first, in_top, count = [], [], len(places)
+    for chunk in (places[part] for part in _chunks(count, batch)):
         pixels = to_channels(images[chunk], preprocessing.channels)
         if rounded or takes_one_size(spec):
             pixels = network_size(pixels, preprocessing)

@@ -210,7 +210,8 @@ def require_labels(tolerance: Tolerance, total: int | None, why_not: str) -> Non
     if total is None:
         raise RefusedInput(
             f"it is judged by accuracy, and that was not compared: {why_not}",
-            "verify with the labelled images that the model was trained for, without --no-accuracy",
+            "verify with labelled images of its classes that it was not trained on, without "
+            "--no-accuracy",
         )
     if tolerance.top1_drop == 0:
         raise RefusedInput(
