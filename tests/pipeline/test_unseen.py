@@ -221,10 +221,8 @@ def test_copies_among_the_test_images_are_told(
     shutil.copy(data / train, data / test)
     heard, tuning = Heard(), Heard()
     train_bundle(tmp_path / "a", replace(SAMPLE, data=str(data), options=SHORT), heard)
-    assert (
-        f"train: 1 of 18 test images are images to train or choose with, too: first {test}"
-        in heard.lines
-    )
+    said = "test images are images to train or choose with, too: first"
+    assert f"train: 1 of 18 {said} {test}" in heard.lines
     others = pictures(tmp_path / "others", 10, 1)
     shutil.copy(photos / train, min((others / "blue").iterdir()))
     data = Path(shutil.copytree(others / "blue", tmp_path / "own" / "test" / "blue")).parent.parent
