@@ -69,12 +69,12 @@ class Scaling:
     reduce_ms: Mapping[int, float]  # bytes to time, two processes
     latency_ms: float  # fitted
     bandwidth_gb_per_s: float
-    beside_step_ms: float  # measured, two at once that exchange nothing
     two_processes_step_ms: float  # measured, two that exchange their gradients
     two_processes_speedup: float  # measured
     predicted: tuple[Predicted, ...]
     others: float | None  # share of all cores that other programs took; None: not known
     assumptions: tuple[str, ...]
+    beside_step_ms: float | None = None  # measured, two at once that exchange nothing
 
 
 ASSUMPTIONS = (
@@ -242,9 +242,10 @@ def main(words: Sequence[str] | None = None) -> None:
     print(
         f"step {found.step_ms:.0f} ms, gradient {found.gradient_bytes / 1e6:.0f} MB, all-reduce "
         f"{found.latency_ms:.2f} ms + {found.bandwidth_gb_per_s:.2f} GB/s; two processes: "
-        f"{found.two_processes_speedup:.2f}× measured, {found.two_processes_step_ms:.0f} ms a step "
-        f"and {found.beside_step_ms:.0f} ms where they exchange nothing"
+        f"{found.two_processes_speedup:.2f}× measured, {found.two_processes_step_ms:.0f} ms a step"
     )
+    if found.beside_step_ms is not None:  # older files lack it
+        print(f"two processes that exchange nothing: {found.beside_step_ms:.0f} ms a step")
     if found.others is not None and found.others > MAX_OTHERS:
         print(f"other programs took {found.others:.0%} of all cores: let nothing else run")
     for row in found.predicted:

@@ -7,6 +7,7 @@ is 6 and says how much was wanted and how much is free.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,11 @@ _NEEDS = "needs an NVIDIA GPU and a driver that is new enough; see nvidia-smi"
 # CUDA's runtime lies in cuda-bindings itself: 13 does not run on a driver for CUDA 12, torch may.
 OLD_DRIVER = "install a newer driver, or cuda-bindings for its CUDA: pip install 'cuda-bindings<13'"
 TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"  # of all NVIDIA libraries; 0 wins over every other switch
+
+
+def tf32_is_off() -> bool:
+    """Whether the environment keeps all of NVIDIA's libraries from TF32."""
+    return os.environ.get(TF32_VARIABLE) == "0"
 
 
 @dataclass(frozen=True, kw_only=True)

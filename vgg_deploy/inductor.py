@@ -51,10 +51,13 @@ def errors_only(*names: str) -> Iterator[None]:
 
 
 @contextmanager
-def compile_errors(what: str, remedy: str = _NEW_COMPILER) -> Iterator[None]:
+def compile_errors(
+    what: str, remedy: str = _NEW_COMPILER, *, shrinks: bool = False
+) -> Iterator[None]:
     """What inductor or the C++ compiler says becomes ``BackendNotAvailable``, in one line.
 
-    ``ResourceLimit`` where it is memory or disk that they lacked.
+    ``ResourceLimit`` where it is memory or disk that they lacked. With ``shrinks`` a full GPU stays
+    the error that it was, for a caller who tries a smaller batch then.
     """
     from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
     from torch._inductor.exc import CppCompileError, InductorError, InvalidCxxCompiler
@@ -71,6 +74,8 @@ def compile_errors(what: str, remedy: str = _NEW_COMPILER) -> Iterator[None]:
         lines = str(error).splitlines()
         said = next((line.strip() for line in lines if "error:" in line), first_line(error))
         if _GPU_IS_FULL.search(str(error)):
+            if shrinks:
+                raise
             raise ResourceLimit(
                 f"{what} could not compile: {said}",
                 "use a smaller batch, or end other programs on this GPU",

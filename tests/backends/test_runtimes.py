@@ -17,7 +17,8 @@ from tests.trt.fake_cuda import FakeDriver
 from vgg_deploy import cuda
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.backends import get_backend, openvino
-from vgg_deploy.backends.session import translated
+from vgg_deploy.backends.base import Array
+from vgg_deploy.backends.session import HostSession, Placed, translated
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import threads, usable_cores
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, ResourceLimit, os_errors
@@ -171,6 +172,26 @@ def test_a_gpu_that_fails_is_not_the_files_fault(said: str, told: str, remedy: s
     assert remedy in caught.value.remedy
     with pytest.raises(RefusedInput), translated("could not run x"):
         raise RuntimeError(said)
+
+
+class OnGpu(HostSession):
+    on_gpu = True
+
+
+def test_a_gpu_that_fails_while_the_output_is_read_is_not_the_files_fault(
+    tiny_bundle: Bundle,
+) -> None:
+    """What was enqueued may fail as late as that."""
+
+    def read() -> Array:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    checkpoint = tiny_bundle.checkpoint
+    batch = np.zeros([1, *map(int, checkpoint.input.shape[1:])], np.float32)
+    session = OnGpu("x", Path("y"), checkpoint, lambda _: Placed(lambda: None, read))
+    session.bind(batch)
+    with pytest.raises(BackendNotAvailable, match="illegal memory access"):
+        session.output()
 
 
 TORCH_SAID = (

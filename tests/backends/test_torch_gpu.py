@@ -265,6 +265,8 @@ def test_tf32_that_the_environment_switches_off_is_told(
     value: str, refused: bool, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """cuBLAS and cuDNN heed it before any switch of torch's: the row would be fp32's."""
+    monkeypatch.setattr(torch_gpu, "no_gpu", lambda: None)
+    monkeypatch.setattr(torch_gpu, "has_tf32", lambda: True)
     monkeypatch.setenv(TF32_VARIABLE, value)
     for row in TORCH_GPU:
         missing = row.refuses(tiny_bundle.checkpoint)

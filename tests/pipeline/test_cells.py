@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -12,6 +13,7 @@ from vgg_deploy.backends.base import Missing
 from vgg_deploy.backends.tensorrt import TensorRt
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError, VggDeployError
+from vgg_deploy.pipeline import cells
 from vgg_deploy.pipeline.cells import Selection, plan, results_key, selection_of
 
 
@@ -119,8 +121,25 @@ def test_an_engine_that_is_not_built_is_to_be_built(
 
 
 def test_results_with_tf32_switched_off_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = set()
-    for value in ("", "0"):
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    unset = results_key([], Selection(), {})
+    keys = []
+    for value in ("", "0", "1"):
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", value)
-        keys.add(results_key([], Selection(), {}))
-    assert len(keys) == 2
+        keys.append(results_key([], Selection(), {}))
+    assert keys[0] == unset
+    assert len(set(keys)) == 3
+
+
+def test_results_of_before_that_variable_are_kept_without_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    monkeypatch.setattr(cells, "capture", lambda: "here")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.delenv(name, raising=False)
+    lines = ['"what"', '"here"', "OMP_NUM_THREADS=2", "CUDA_VISIBLE_DEVICES=",
+             "CUDA_DEVICE_ORDER=", "judge=1"]  # fmt: skip
+    expected = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    assert results_key([], "what", {"judge": "1"}) == expected

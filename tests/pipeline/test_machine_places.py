@@ -166,6 +166,19 @@ def test_the_relative_work_folder_is_told_as_it_was_given(tmp_path: Path) -> Non
     assert places.text(f"in {Path.cwd()}/artifacts/check/tiny") == "in artifacts/check/tiny"
 
 
+def test_the_work_folder_may_be_the_home(scripted: Scripted, tmp_path: Path) -> None:
+    """Steps that are stored have the words that are planned: else nothing of them is found."""
+    path, given = tmp_path / "check.json", replace(options_in(tmp_path), work=str(tmp_path / "me"))
+    assert Places(given).text(f"no room in {tmp_path}/me/tiny") == "no room in me/tiny"
+    report = check(path, given)
+    assert str(tmp_path) not in path.read_text("utf-8")
+    make = next(done.step for done in report.done if done.step.kind == "make")
+    assert make.words[:2] == ("tiny", "me/tiny")
+    scripted.forget()
+    assert check(path, given).done == report.done
+    assert not [step for step in scripted.ran if step.kind in ("make", "limits")]
+
+
 @pytest.mark.parametrize("home", [Path("/"), None])
 def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, home: Path | None) -> None:
     def none() -> Path:

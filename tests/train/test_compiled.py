@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch._inductor.exc import CppCompileError, InductorError
 
 from tests.train.ranks import Ranks
 from tests.train.test_auto_batch import Notes
@@ -16,18 +18,21 @@ from tests.train.test_distributed import assert_same
 from tests.train.test_loop import quick
 from tests.train.test_restart import MUST, Signalled, final, stop_after
 from vgg_deploy import jsonio
-from vgg_deploy.compiler import lacking
+from vgg_deploy.compiler import compiler, lacking
 from vgg_deploy.data.dataset import Dataset
-from vgg_deploy.errors import BackendNotAvailable, ResourceLimit, UsageError
+from vgg_deploy.errors import BackendNotAvailable, ResourceLimit, UsageError, VggDeployError
 from vgg_deploy.inductor import compile_errors
 from vgg_deploy.model.checkpoint import load_state
 from vgg_deploy.spec import ModelCard
+from vgg_deploy.train.auto_batch import fitting
+from vgg_deploy.train.compiled import CompiledNetwork, backward_of
 from vgg_deploy.train.loop import train
 from vgg_deploy.train.make import make_trainer
 from vgg_deploy.train.options import RunControl, TrainOptions
 from vgg_deploy.train.outcome import RunPlan, Silent
 from vgg_deploy.train.profile import StepProfile
-from vgg_deploy.train.step import Trainer
+from vgg_deploy.train.setup import place
+from vgg_deploy.train.step import Images, Trainer
 
 compiles = pytest.mark.skipif(lacking() is not None, reason=str(lacking()))
 
@@ -144,6 +149,7 @@ def test_without_a_compiler(card: ModelCard, monkeypatch: pytest.MonkeyPatch) ->
     assert "train without --compile" in caught.value.remedy
 
 
+@compiles
 def test_a_compiler_that_fails(
     card: ModelCard, few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,9 +163,94 @@ def test_a_compiler_that_fails(
     assert caught.value.remedy == "train without --compile"
 
 
-def test_a_full_disk_is_not_the_compilers_fault() -> None:
-    from torch._inductor.exc import CppCompileError
+@compiles
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [("it broke", BackendNotAvailable), ("Cannot allocate memory", ResourceLimit)],
+)
+def test_a_compiler_that_fails_in_the_backward_pass(
+    said: str,
+    kind: type[VggDeployError],
+    card: ModelCard,
+    few: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its kernels are made when the first loss is differentiated."""
+    script, begun = tmp_path / "fails-later", tmp_path / "begun"
+    fails = f'if test -e {begun}; then echo "error: {said}" >&2; exit 1; fi'
+    script.write_text(f'#!/bin/sh\n{fails}\nexec {compiler()} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    real = torch.Tensor.backward
 
+    def backward(loss: torch.Tensor) -> None:
+        begun.touch()
+        try:
+            real(loss)  # type: ignore[no-untyped-call]
+        finally:
+            begun.unlink()
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    with (
+        torch._inductor.utils.fresh_cache(),
+        pytest.raises(kind, match=f"training could not compile: .*{said}") as caught,
+    ):
+        train(card, few, quick(compile=True), tmp_path / "run")
+    assert "\n" not in caught.value.cause
+
+
+@pytest.mark.parametrize("within", ["forward", "backward"])
+def test_a_gpu_that_is_full_while_compiling_halves_the_batch(
+    within: str, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where it is full while running: ``--auto-batch`` has smaller ones to try."""
+    plain = trainer_of(card, batch=8)
+    network = CompiledNetwork(plain.network)
+    full = InductorError(torch.OutOfMemoryError("CUDA out of memory."), None)
+
+    def compiled(images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = plain.network(images)
+        if len(images) > 2 and within == "forward":
+            raise full
+        if len(images) > 2:
+            logits.register_hook(fail)
+        return logits
+
+    def fail(_: torch.Tensor) -> None:
+        raise full
+
+    monkeypatch.setattr(network, "_compiled", compiled)
+    data = Images(*place(few.train, card, torch.device("cpu")))
+    assert fitting(replace(plain, network=network), data) == 4
+
+
+class Parallel(torch.nn.Module):
+    """Holds a network as ``DistributedDataParallel`` does."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_only_the_first_backward_pass_of_a_shape_compiles(parallel: bool) -> None:
+    plain = torch.nn.Identity()
+    made = CompiledNetwork(plain)
+    network = Parallel(made) if parallel else made
+    one, other = torch.Size([8]), torch.Size([4])
+    broken = CppCompileError(["g++"], "error: it broke")
+    with pytest.raises(BackendNotAvailable), backward_of(network, one):
+        raise broken
+    with backward_of(network, one):
+        pass
+    assert isinstance(backward_of(network, one), nullcontext)
+    with pytest.raises(BackendNotAvailable), backward_of(network, other):
+        raise broken
+    assert isinstance(backward_of(plain, one), nullcontext)
+
+
+def test_a_full_disk_is_not_the_compilers_fault() -> None:
     full = CppCompileError(["g++"], "x.cpp:1: fatal error: No space left on device")
     with pytest.raises(ResourceLimit, match="No space left") as caught, compile_errors("training"):
         raise full

@@ -29,4 +29,12 @@ def test_it_measures(tmp_path: Path) -> None:
     found = jsonio.load(Scaling, tmp_path / "s.json")
     assert found.step_ms > found.backward_ms > 0
     assert found.two_processes_speedup > 0
+    assert found.beside_step_ms
     assert found.beside_step_ms > 0
+
+
+def test_the_file_on_record_is_read() -> None:
+    """Older files do not tell of two processes that exchange nothing."""
+    record = Path(__file__).parents[2] / "docs" / "results" / "scaling.json"
+    found = jsonio.load(Scaling, record)
+    assert found.two_processes_step_ms > found.step_ms

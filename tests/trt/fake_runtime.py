@@ -53,6 +53,8 @@ class _Engine:
         self.objects, self.logger = objects, logger
 
     def create_runtime_config(self) -> Any:
+        if self.objects.fake.refuses("runtime config", self.logger):
+            return None
         return self.objects.guarded("IRuntimeConfig", SimpleNamespace())
 
     def create_execution_context(self, *, runtime_config: Any = None) -> Any:

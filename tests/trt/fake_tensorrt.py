@@ -42,7 +42,8 @@ Fault = Literal[
     "runtime", "runtime raises", "plan", "plan raises", "plan memory",  # while opening
     "inspector", "inspector raises",  # while listing the layers
     "refitter", "refit file", "refit", "missing weights",  # while opening a plan without weights
-    "context", "context memory", "profile", "shape", "infer", "infer raises",  # while running
+    "context", "context memory", "runtime config",  # while running
+    "profile", "shape", "infer", "infer raises",
     "address", "run", "capture",
 ]  # fmt: skip
 

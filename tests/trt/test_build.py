@@ -13,8 +13,9 @@ import pytest
 from tests.precision.conftest import with_changed_onnx
 from tests.trt.fake_cuda import H100
 from tests.trt.fake_tensorrt import Fake
-from tests.trt.helpers import ADA, Told, built, fake_of, place_of
+from tests.trt.helpers import ADA, Told, backend_of, built, fake_of, place_of
 from vgg_deploy.bundle import Bundle, open_bundle
+from vgg_deploy.cuda import TF32_VARIABLE
 from vgg_deploy.errors import (
     BackendNotAvailable,
     DigestMismatch,
@@ -78,6 +79,33 @@ def test_tf32_is_the_builders_and_reads_the_fp32_file(bundle: Bundle, fake: Fake
     assert fake.flags == {"TF32"}
     assert engine.precision == "tf32"
     assert engine.made_by["onnx"] == "model.fp32.onnx"
+
+
+def test_tf32_that_the_gpu_has_not_is_refused(bundle: Bundle) -> None:
+    """TensorRT would take the flag and build fp32."""
+    turing = replace(H100, name="Tesla T4", compute_capability="7.5")
+    for name in ("8.6", "10", "11"):
+        fake = fake_of(name, turing)
+        with pytest.raises(UsageError, match=r"cannot build tf32 for 7\.5: TF32 came with 8\.0"):
+            built(bundle, fake, BuildOptions(precision="tf32"))
+        built(bundle, fake)
+
+
+def test_tf32_that_the_environment_switches_off_is_refused(
+    bundle: Bundle, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, engine, _ = built(bundle, fake, BuildOptions(precision="tf32"))
+    _, plain, _ = built(bundle, fake)
+    backend = backend_of(fake)
+    assert backend.refuses(engine) is None
+    monkeypatch.setenv(TF32_VARIABLE, "0")
+    with pytest.raises(UsageError, match=f"{TF32_VARIABLE}=0") as caught:
+        built(bundle, fake, BuildOptions(precision="tf32"))
+    assert f"unset {TF32_VARIABLE}" in caught.value.remedy
+    missing = backend.refuses(engine)
+    assert missing is not None
+    assert missing.reason == f"{TF32_VARIABLE}=0 switches TF32 off"
+    assert backend.refuses(plain) is None
 
 
 @pytest.mark.parametrize(("to", "flags"), [(onnx.TensorProto.FLOAT16, {"FP16"}), (None, set())])

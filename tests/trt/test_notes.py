@@ -163,6 +163,23 @@ def test_layers_of_8_6_are_read_from_its_log_and_from_its_inspector() -> None:
     assert (inspected.nodes, inspected.inputs) == (("conv", "relu"), ("fp32",))
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        "Datatype: UInt8",
+        "Format/Datatype: Row major linear UInt8",
+        "Format/Datatype: Channel major UInt8 format where channel % 8 == 0",
+    ],
+)
+def test_a_type_of_the_log_that_is_not_known_stays_its_own_word(told: str) -> None:
+    tensor = f"{{ Name: x, Dimensions: [1], {told} }}"
+    (found,) = from_log(
+        f"Layers:\nName: cast, LayerType: Cast, Inputs: [ {tensor}], Outputs: [ {tensor}], "
+        "TacticName: t, StreamId: 0, Metadata: "
+    )
+    assert (found.inputs, found.outputs) == (("UInt8",), ("UInt8",))
+
+
 def test_a_type_in_the_log_may_stand_among_words_of_its_format() -> None:
     tensor = "{ Name: x, Dimensions: [1,3], Format/Datatype: Row major linear FP16 }"
     (found,) = from_log(

@@ -201,6 +201,17 @@ def test_what_is_refused_while_weights_are_put_in(
     assert fake.driver.left == 0
 
 
+@pytest.mark.parametrize("bind", [True, False], ids=["bind", "call"])
+def test_rtx_that_gives_no_runtime_configuration(bundle: Bundle, bind: bool) -> None:
+    fake = fake_of("rtx")
+    bundle, engine, _ = built(bundle, fake)
+    with backend_of(fake).open(engine, bundle.root) as session:
+        fake.fault = "runtime config"
+        with pytest.raises(VggDeployError) as caught:
+            (session.bind if bind else session)(BATCH)
+    fits(caught.value, FILE, "run .*: planned: runtime config; TensorRT gave no runtime config")
+
+
 @pytest.mark.parametrize(("fault", "code", "said"), RUNNING)
 @pytest.mark.parametrize("bind", [True, False], ids=["bind", "call"])
 def test_what_is_refused_while_running_and_the_session_goes_on(

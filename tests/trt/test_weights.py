@@ -115,6 +115,15 @@ def test_a_pair_that_rounds_for_itself_stays(content: bytes) -> None:
     assert kept == ["QuantizeLinear", *["Relu"] * (PRODUCTS - 2)]
 
 
+def test_a_node_without_inputs_is_no_pair(content: bytes) -> None:
+    model = onnx.load_from_string(content)
+    constant = onnx.helper.make_node("Constant", [], ["unread"], value_float=1.0)
+    model.graph.node.insert(0, constant)
+    changed = onnx.load_from_string(without_pairs_before_relu(model.SerializeToString()))
+    assert changed.graph.node[0] == constant
+    assert len(changed.graph.node) < len(model.graph.node)
+
+
 def test_rubbish_is_left_to_the_parser() -> None:
     assert without_pairs_before_relu(b"\xffno onnx") == b"\xffno onnx"
 

@@ -143,7 +143,7 @@ class Engine:
 
     def _slot(self, keep: bool) -> Slot:
         if keep not in self.slots:
-            context, config = self._context(keep)
+            context, config = self._context()
             if context is None:
                 name = self.library.traits.device_memory  # that of 10.1: 10.0 lacks it
                 activations = getattr(self.engine, name, 0)
@@ -151,14 +151,14 @@ class Engine:
             self.slots[keep] = Slot(context, config)
         return self.slots[keep]
 
-    def _context(self, keep: bool) -> tuple[Any, Any]:
+    def _context(self) -> tuple[Any, Any]:
         """A context, and what it was made with where that matters.
 
-        TensorRT-RTX compiles kernels for a shape when it meets it. Bound runs wait for these:
-        they are of one shape, and a graph keeps the kernels that it was captured with. Calls
-        come in any shape and do not wait.
+        TensorRT-RTX compiles kernels for a shape when it meets it. All runs wait for these: a
+        graph keeps the kernels that it was captured with, and what calls are verified with has to
+        be what is timed.
         """
-        if not keep or not (wanted := self.library.traits.specialisation):
+        if not (wanted := self.library.traits.specialisation):
             return self.engine.create_execution_context(), None
         config = given(self.engine.create_runtime_config(), "runtime configuration")
         kinds = self.library.module.DynamicShapesKernelSpecializationStrategy

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, redirect_stdout, suppress
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from vgg_deploy.backends.device import DeviceSession, OnDevice
 from vgg_deploy.backends.ort_network import OrtNetwork, open_network
 from vgg_deploy.backends.session import importable, opened
 from vgg_deploy.backends.shared_library import load_library, needed_by
-from vgg_deploy.cuda import TF32_VARIABLE
+from vgg_deploy.cuda import TF32_VARIABLE, tf32_is_off
 from vgg_deploy.errors import BackendNotAvailable
 
 Provider = Literal["CUDAExecutionProvider", "TensorrtExecutionProvider"]
@@ -89,7 +88,7 @@ class OrtGpu:
                 )
         elif artifact.precision == "fp8":
             return Missing("ort-trt has no switch for fp8", "use trt")
-        elif artifact.precision == "fp32" and os.environ.get(TF32_VARIABLE) != "0":
+        elif artifact.precision == "fp32" and not tf32_is_off():
             return Missing(
                 "ONNX Runtime's TensorRT provider cannot switch TF32 off by itself",
                 f"set {TF32_VARIABLE}=0 before vgg-deploy is started",

@@ -86,7 +86,7 @@ class HostSession:
         self._require_open()
         if self._bound is None:
             raise RuntimeError(f"nothing is bound in the {self._name} session of {self._path}")
-        with translated(f"{self._name} could not run {self._path}"):
+        with translated(f"{self._name} could not run {self._path}", gpu=self.on_gpu):
             last: Array = self._bound.read()
             return last
 

@@ -57,9 +57,12 @@ class TensorRt:
         )
 
     def refuses(self, artifact: Artifact, /) -> Missing | None:
-        """An engine of the other flavour, or built for another library or GPU than are here."""
+        """An engine of the other flavour, built for another place than this, or kept from TF32."""
         if artifact.target and artifact.target.flavour != self.flavour:
             return Missing(f"{artifact.path} is an engine of {artifact.target.flavour}", "")
+        if artifact.precision == "tf32" and cuda.tf32_is_off():
+            name = cuda.TF32_VARIABLE
+            return Missing(f"{name}=0 switches TF32 off", f"unset {name} for it")
         if self.probe():
             return None
         try:

@@ -8,7 +8,6 @@ compiled for the batch that is placed, so that no variant pays for dynamic shape
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -25,7 +24,7 @@ from vgg_deploy.backends.pytorch import exact_float32, missing_compiler
 from vgg_deploy.backends.session import TORCH_REMEDY, importable, opened
 from vgg_deploy.backends.torch_network import Card, Cuda, Graph, TorchNetwork
 from vgg_deploy.compiler import for_inductor
-from vgg_deploy.cuda import TF32_VARIABLE
+from vgg_deploy.cuda import TF32_VARIABLE, tf32_is_off
 from vgg_deploy.inductor import quiet_compiler
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class TorchGpu:
         """TF32 where the GPU has none, or is kept from it: that would be fp32."""
         if self.precision != "tf32":
             return None
-        if os.environ.get(TF32_VARIABLE) == "0":
+        if tf32_is_off():
             return Missing(f"{TF32_VARIABLE}=0 switches TF32 off", f"unset {TF32_VARIABLE} for it")
         if self.card is Cuda and no_gpu() is None and not has_tf32():
             base = self.variant_of or "fp32"

@@ -8,7 +8,6 @@ every precision, and a GPU needs larger ones than a CPU.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from vgg_deploy.artifact import Precision
-from vgg_deploy.cuda import TF32_VARIABLE
+from vgg_deploy.cuda import tf32_is_off
 from vgg_deploy.environment import threads
 from vgg_deploy.process import module_command
 from vgg_deploy.results import Ceiling
@@ -121,7 +120,7 @@ def _torch_gemms(torch: Any, device: str) -> list[Ceiling]:
     if device == "cuda":  # a CPU has no fp16 arithmetic worth the name, and no TF32
         makes["fp16"] = lambda shape: _product(torch, device, torch.float16, shape)
         has_tf32 = torch.cuda.get_device_capability() >= (8, 0)
-        if has_tf32 and os.environ.get(TF32_VARIABLE) != "0":  # else it would be fp32's
+        if has_tf32 and not tf32_is_off():  # else it would be fp32's
             makes["tf32"] = lambda shape: _tf32_product(torch, shape)
         makes["fp8"] = lambda shape: _fp8_product(torch, device, shape)
     sync = torch.cuda.synchronize if device == "cuda" else None

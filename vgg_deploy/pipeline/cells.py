@@ -271,7 +271,8 @@ def refusal(bundle: Bundle, backend: Backend, artifact: Artifact) -> Missing | N
     return backend.refuses(artifact) if isinstance(backend, Selective) else None
 
 
-_DECIDING = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", TF32_VARIABLE)
+_DECIDING = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+_IF_SET = (TF32_VARIABLE,)  # of keys that were stored without them
 
 
 def results_key(cells: Sequence[Cell], options: object, extra: Mapping[str, str]) -> str:
@@ -281,6 +282,7 @@ def results_key(cells: Sequence[Cell], options: object, extra: Mapping[str, str]
         jsonio.dumps(options, indent=None),
         jsonio.dumps(capture(), indent=None),
         *(f"{name}={os.environ.get(name, '')}" for name in _DECIDING),
+        *(f"{name}={os.environ[name]}" for name in _IF_SET if os.environ.get(name)),
         *(f"{k}={v}" for k, v in sorted(extra.items())),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -20,6 +20,7 @@ from vgg_deploy import environment, jsonio
 from vgg_deploy.bundle import open_bundle
 from vgg_deploy.errors import UsageError, VggDeployError
 from vgg_deploy.files import write_text
+from vgg_deploy.pipeline.machine_found import judge_in, versions_of
 from vgg_deploy.pipeline.machine_places import Places
 from vgg_deploy.pipeline.machine_run import SAMPLES, run
 from vgg_deploy.pipeline.machine_steps import (
@@ -28,9 +29,7 @@ from vgg_deploy.pipeline.machine_steps import (
     Options,
     Step,
     bundle_of,
-    judge_in,
     planned,
-    versions_of,
 )
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.results import BenchReport

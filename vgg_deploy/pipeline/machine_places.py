@@ -77,10 +77,13 @@ class Places:
 
     @cached_property
     def _known(self) -> list[tuple[str, str]]:
-        """Absolute paths and their names, the longest first: one may lie in another."""
-        known = dict.fromkeys(_forms(self.given.work), self.told.work)
+        """Absolute paths and their names, the longest first: one may lie in another.
+
+        Last the work folder, whose name the words of steps have: it may be the home.
+        """
+        known = {path: "~" for home in _homes() for path in _forms(home)}
         known |= {path: name for path, name in self._pythons.items() if Path(path).is_absolute()}
-        known |= {path: "~" for home in _homes() for path in _forms(home)}
+        known |= dict.fromkeys(_forms(self.given.work), self.told.work)
         return sorted(known.items(), key=lambda row: -len(row[0]))
 
 

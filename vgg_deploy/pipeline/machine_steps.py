@@ -14,8 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vgg_deploy.backends import BACKENDS
-from vgg_deploy.doctor import RTX_BUILDER
 from vgg_deploy.errors import BackendNotAvailable
+from vgg_deploy.pipeline.machine_found import (
+    TRT_BACKENDS,
+    doctor_in,
+    has_rtx_builder,
+    judge_in,
+    usable_backends,
+    versions_of,
+)
 from vgg_deploy.pipeline.machine_order import Cell, is_slow, turns
 from vgg_deploy.trt.flavour import row_for
 
@@ -24,7 +31,6 @@ Kind = Literal[
 ]  # fmt: skip
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 NETWORKS = ("tiny", "vgg11", "vgg16")  # small first
-TRT_BACKENDS = {"trt": "tensorrt", "trt-rtx": "tensorrt-rtx"}
 RTX_WITHOUT_GPU = "8.9"  # TensorRT-RTX builds for a GPU that is not here
 # Precisions of ONNX files that a backend opens, or builds engines from.
 OPENS: Mapping[str, tuple[str, ...]] = {
@@ -110,7 +116,7 @@ def planned(options: Options, found: Sequence[Done]) -> Iterator[Step]:
     """What can run in each Python, then all commands; ``found`` grows while these are run."""
     for python in options.pythons:
         yield Step(kind="doctor", network="", python=python, words=("doctor", "--json"))
-        if not _doctor(python, found):  # a library ended the process: which one?
+        if not doctor_in(python, found):  # a library ended the process: which one?
             for name in BACKENDS:
                 if not options.backends or name in options.backends:
                     yield Step(kind="probe", network="", python=python, words=(name,))
@@ -143,7 +149,7 @@ def steps(options: Options, found: Sequence[Done]) -> Iterator[Step]:
             yield Step(kind="limits", network="", python=options.python,
                        words=(options.device,))  # fmt: skip
             limits = True
-    if options.device == "cpu" and _has_rtx_builder(options.trt_python, found):
+    if options.device == "cpu" and has_rtx_builder(options.trt_python, found):
         for network in filter(made.get, networks):
             rtx = [(options.trt_python, "trt-rtx", p) for p in options.precisions]
             yield from _exports(options, network, rtx, exported)
@@ -262,57 +268,3 @@ def _rtx_builds(options: Options, network: str) -> Iterator[Step]:
     capability = ("--compute-capability", RTX_WITHOUT_GPU)
     for precision in options.precisions:
         yield _build(options, network, options.trt_python, "trt-rtx", precision, *capability)
-
-
-def usable_backends(options: Options, found: Sequence[Done]) -> dict[str, list[str]]:
-    """Backends of the wanted device by the Python that has them; TensorRT's only in its own."""
-    usable: dict[str, list[str]] = {}
-    for python in options.pythons:
-        for row in _rows(python, found):
-            own = options.trt_python if row["name"] in TRT_BACKENDS else options.python
-            on_device = row["detail"].endswith(f" on {options.device}")
-            wanted = not options.backends or row["name"] in options.backends
-            if row["usable"] and on_device and wanted and python == own:
-                usable.setdefault(python, []).append(row["name"])
-    return usable
-
-
-def _has_rtx_builder(python: str, found: Sequence[Done]) -> bool:
-    others = _doctor(python, found).get("others", ())
-    return any(row["name"] == RTX_BUILDER and row["usable"] for row in others)
-
-
-def _rows(python: str, found: Sequence[Done]) -> list[dict[str, Any]]:
-    """What doctor says of each backend, or each backend's own probe where doctor gave nothing."""
-    if whole := _doctor(python, found):
-        rows: list[dict[str, Any]] = whole.get("backends", [])
-        return rows
-    probes = [d for d in found if d.step.kind == "probe" and d.step.python == python]
-    return [done.answer["backend"] for done in probes if done.answer]
-
-
-def judge_in(python: str, found: Sequence[Done]) -> Kind:
-    """What can judge a backend in a Python: the float64 reference needs torch.
-
-    That it is installed tells less than that it can be imported: PYTHONPATH may hold that of
-    another Python.
-    """
-    usable = {row["name"]: row["usable"] for row in _rows(python, found)}
-    return "verify" if usable.get("torch", "torch" in versions_of(python, found)) else "golden"
-
-
-def versions_of(python: str, found: Sequence[Done]) -> Mapping[str, str]:
-    """Versions of the packages in a Python, as doctor or a probe found them."""
-    answers = [d.answer for d in found if d.step.python == python and d.answer
-               and d.step.kind in ("doctor", "probe")]  # fmt: skip
-    versions: Mapping[str, str] = {}
-    for answer in answers:
-        versions = versions or answer.get("environment", {}).get("versions", {})
-    return versions
-
-
-def _doctor(python: str, found: Sequence[Done]) -> dict[str, Any]:
-    for done in found:
-        if done.step.kind == "doctor" and done.step.python == python:
-            return done.answer or {}
-    return {}

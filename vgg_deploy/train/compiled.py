@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
 import torch
 from torch import nn
 
@@ -26,6 +29,7 @@ class CompiledNetwork(nn.Module):
         options = for_inductor() | ({"cpp.enable_kernel_profile": True} if profiled else {})
         self._compiled = torch.compile(self._run, fullgraph=True, dynamic=False, options=options)
         self._known: set[tuple[torch.Size, bool]] = set()
+        self._known_backward: set[torch.Size] = set()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``[N, classes]`` of float32 ``[N, C, S, S]``.
@@ -36,10 +40,20 @@ class CompiledNetwork(nn.Module):
         if kind in self._known:
             known: torch.Tensor = self._compiled(images)
             return known
-        with compiling(), compile_errors("training", _EAGER):
+        with _compiling():
             logits: torch.Tensor = self._compiled(images)
         self._known.add(kind)
         return logits
+
+    def backward_of(self, shape: torch.Size) -> AbstractContextManager[None]:
+        """Around the backward pass of images of a shape: the first one compiles its kernels."""
+        return nullcontext() if shape in self._known_backward else self._first_backward(shape)
+
+    @contextmanager
+    def _first_backward(self, shape: torch.Size) -> Iterator[None]:
+        with _compiling():
+            yield
+        self._known_backward.add(shape)
 
     def _run(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.network(images)
@@ -52,3 +66,15 @@ def compiled(network: nn.Module, *, profiled: bool = False) -> CompiledNetwork:
         reason, remedy = found
         raise BackendNotAvailable(f"--compile: {reason}", f"{remedy}; or {_EAGER}")
     return CompiledNetwork(network, profiled=profiled)
+
+
+def backward_of(network: nn.Module, shape: torch.Size) -> AbstractContextManager[None]:
+    """Around a backward pass: what compiles in it fails as in the forward pass."""
+    network = getattr(network, "module", network)  # below DistributedDataParallel
+    return network.backward_of(shape) if isinstance(network, CompiledNetwork) else nullcontext()
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    with compiling(), compile_errors("training", _EAGER, shrinks=True):
+        yield

@@ -14,6 +14,7 @@ from vgg_deploy.model.vgg import VGG
 from vgg_deploy.spec import Preprocessing
 from vgg_deploy.train.augment import augmented
 from vgg_deploy.train.averages import Averages
+from vgg_deploy.train.compiled import backward_of
 from vgg_deploy.train.distributed import World
 from vgg_deploy.train.phases import Phases
 from vgg_deploy.train.recipes import Recipe, learning_rate
@@ -142,7 +143,7 @@ class Trainer:
             loss = F.cross_entropy(
                 logits, labels, reduction="sum", label_smoothing=self.recipe.label_smoothing
             )
-        with self.phases("backward"):
+        with self.phases("backward"), backward_of(self.network, x.shape):
             # torch averages over the processes: times their number it is the sum
             (loss * (self.world.size / images)).backward()
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vgg_deploy.artifact import Artifact
+from vgg_deploy.cuda import TF32_VARIABLE, tf32_is_off
 from vgg_deploy.errors import UsageError
 from vgg_deploy.trt.failure import given
 from vgg_deploy.trt.flavour import Option, Traits
@@ -67,6 +68,7 @@ def capability_of(options: BuildOptions, place: Place) -> str:
                 f"{here.compute_capability}, not {wanted}",
                 f"build on a GPU of {wanted}, or use --flavour tensorrt-rtx",
             )
+        _require_possible(traits, wanted, options)
         return "8.0+" if options.hardware_compatible else wanted
     if wanted not in traits.compute_capabilities:
         raise UsageError(
@@ -74,12 +76,21 @@ def capability_of(options: BuildOptions, place: Place) -> str:
             f"it builds for {', '.join(traits.compute_capabilities)}; "
             "other GPUs run --flavour tensorrt",
         )
-    if reason := traits.impossible.get((wanted, options.precision)):
+    _require_possible(traits, wanted, options)
+    return wanted
+
+
+def _require_possible(traits: Traits, capability: str, options: BuildOptions) -> None:
+    if reason := traits.impossible.get((capability, options.precision)):
         raise UsageError(
-            f"{traits.label} cannot build {options.precision} for {wanted}: {reason}",
+            f"{traits.label} cannot build {options.precision} for {capability}: {reason}",
             "choose another precision for this GPU",
         )
-    return wanted
+    if options.precision == "tf32" and tf32_is_off():
+        raise UsageError(
+            f"{TF32_VARIABLE}=0 switches TF32 off: the engine would be fp32's",
+            f"unset {TF32_VARIABLE}, or build --precision fp32",
+        )
 
 
 def _add_profiles(builder: Any, config: Any, onnx: Artifact, options: BuildOptions) -> None:

@@ -41,7 +41,7 @@ class Traits:
     fuses_across_pairs: bool = True  # a convolution and its ReLU, with Q/DQ between the two
     preview_features: tuple[str, ...] = ()
     timing_cache: bool = True
-    # How kernels for one shape are made for bound runs; empty: all are made while building.
+    # How kernels for one shape are made; empty: all are made while building.
     specialisation: str = ""
     # Builder flags of the options it has; others are refused with the reason.
     options: Mapping[Option, tuple[str, ...]] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Traits:
     on_gpu_only: frozenset[Option] = frozenset()  # options that need a GPU while building
     # What it can build for; empty: only for the GPU it runs on.
     compute_capabilities: tuple[str, ...] = ()
-    # Pairs that its compiler refuses, with its reason.
+    # Pairs that cannot be built, with the reason.
     impossible: Mapping[tuple[str, Precision], str] = field(default_factory=dict)
     device_memory: str = "device_memory_size_v2"
     tensors_key: str = "I/O Tensors"  # in the engine inspector's JSON
@@ -60,10 +60,13 @@ class Traits:
         return not self.compute_capabilities or capability in self.compute_capabilities
 
 
+_WITHOUT_TF32 = ("5.0", "5.2", "5.3", "6.0", "6.1", "6.2", "7.0", "7.2", "7.5")
 _TENSORRT: dict[str, Any] = {
     "flavour": "tensorrt",
     "modules": ("tensorrt",),
     "install": 'pip install "vgg-deploy[tensorrt]", or NVIDIA\'s packages for this machine',
+    # unlike TensorRT-RTX it builds then, in fp32
+    "impossible": {(capability, "tf32"): "TF32 came with 8.0" for capability in _WITHOUT_TF32},
 }
 _FROM_10: dict[Option, tuple[str, ...]] = {
     "hardware-compatible": (),
@@ -120,7 +123,7 @@ TRAITS: tuple[Traits, ...] = (
         network_flags=("STRONGLY_TYPED",),
         typed_by_graph=True,
         timing_cache=False,  # kernels are chosen on the user's GPU, not while building
-        # its own choice is LAZY: a graph would keep the kernels that stand in meanwhile
+        # its own choice is LAZY: others stand in meanwhile, and a graph would keep those
         specialisation="EAGER",
         options={"strip-weights": ("STRIP_PLAN", "REFIT_IDENTICAL")},
         on_gpu_only=frozenset({"strip-weights"}),

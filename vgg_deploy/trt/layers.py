@@ -169,14 +169,18 @@ def _type_of(tensor: Mapping[str, Any], key: str) -> str:
 
 
 def _word(text: str) -> str:
-    """``"Half"``, or ``"FP16"`` of ``"Channel major FP16 format where channel % 8 == 0"``."""
+    """``"Half"``, or ``"FP16"`` of ``"Channel major FP16 format where channel % 8 == 0"``.
+
+    Of a type that is not known the word in its place, as in ``"Row major linear UInt8"``.
+    """
     known = [word for word in re.findall(r"[A-Za-z]+\d*", text) if word.lower() in _TYPES]
-    return known[0] if known else text
+    return known[0] if known else text.partition(" format")[0].rpartition(" ")[2]
 
 
 def _types_in(tensors: str) -> tuple[str, ...]:
     """Of tensors as the builder logs them: ``"{ Name: x, Dimensions: [1], Datatype: Half }"``."""
-    return _types([_word(text) for text in re.findall(r"Datatype: ([^,}\n]+)", tensors)])
+    found = re.findall(r"Datatype: ([^,}\n]+)", tensors)
+    return _types([_word(text.strip()) for text in found])
 
 
 def _types(words: Sequence[str]) -> tuple[str, ...]:

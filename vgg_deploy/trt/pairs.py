@@ -35,8 +35,10 @@ def without_pairs_before_relu(content: bytes) -> bytes:
         for name in node.input:
             users.setdefault(name, []).append(node)
     for quantize in list(model.graph.node):
+        if quantize.op_type != "QuantizeLinear":
+            continue
         made = makers.get(quantize.input[0])
-        if quantize.op_type != "QuantizeLinear" or not made or made.op_type not in _PRODUCTS:
+        if not made or made.op_type not in _PRODUCTS:
             continue
         back = _only(users, quantize.output[0], "DequantizeLinear")
         alone = _only(users, made.output[0], "QuantizeLinear")
