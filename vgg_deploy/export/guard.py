@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from vgg_deploy.errors import ResourceLimit, os_errors
+from vgg_deploy.inductor import errors_only
 from vgg_deploy.libraries import INSTALL_TORCH, not_imported
 
 _FULL = re.compile(r"(PytorchStreamWriter|unexpected pos|No space left)", re.IGNORECASE)
@@ -27,23 +27,10 @@ def quiet(
     *loggers: str, warning: Mapping[str, type[Warning]] = MappingProxyType({})
 ) -> Iterator[None]:
     """Hide the warnings that match a pattern, and what the named loggers say below an error."""
-    names = [logging.getLogger(name) for name in loggers]
-    levels = [logger.level for logger in names]
-    with warnings.catch_warnings():
+    with errors_only(*loggers), warnings.catch_warnings():
         for message, category in warning.items():
             warnings.filterwarnings("ignore", message=message, category=category)
-        try:
-            for logger in names:
-                logger.setLevel(logging.ERROR)
-            yield
-        finally:
-            for logger, level in zip(names, levels, strict=True):
-                logger.setLevel(level)
-
-
-def lacks_resources(error: RuntimeError) -> bool:
-    """Whether it is disk or memory that torch or a compiler it called ran out of."""
-    return bool(_MEMORY.search(str(error)) or _FULL.search(str(error)))
+        yield
 
 
 @contextmanager

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vgg_deploy.compiler import compiler, compiler_version, for_inductor, sought
 from vgg_deploy.environment import vector_flags, versions
 from vgg_deploy.errors import BackendNotAvailable
-from vgg_deploy.export.guard import lacks_resources, quiet
+from vgg_deploy.export.guard import quiet
 from vgg_deploy.export.source import ExportOptions, Source
+from vgg_deploy.inductor import LOGGERS, compile_errors
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-_LOGGERS = ("torch.utils.cpp_extension", "torch._inductor")  # "No CUDA runtime is found, ..."
 _AOTI_KEPT = (".so", ".json")  # the generated C++ is left out: it holds paths of this machine
 
 
@@ -73,7 +71,12 @@ def write_aoti(source: Source, path: Path) -> None:
     program = _program(source)
     args, kwargs = program.example_inputs
     module = program.module(check_guards=False)
-    with quiet(*_LOGGERS), fresh_cache(dir=str(scratch)), torch.no_grad(), _compile_errors():
+    with (
+        quiet(*LOGGERS),
+        fresh_cache(dir=str(scratch)),
+        torch.no_grad(),
+        compile_errors("AOTInductor"),
+    ):
         made = torch._inductor.aot_compile(module, args, kwargs, options=_options())
         if not isinstance(made, list):
             raise TypeError(f"AOTInductor made a {type(made).__name__} instead of files")
@@ -119,21 +122,3 @@ def _program(source: Source) -> ExportedProgram:
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # source paths of this machine
     return program
-
-
-@contextmanager
-def _compile_errors() -> Iterator[None]:
-    """What inductor or the C++ compiler says becomes ``BackendNotAvailable``, in one line."""
-    from torch._inductor.exc import CppCompileError, InductorError, InvalidCxxCompiler
-
-    try:
-        yield
-    except (CppCompileError, InductorError, InvalidCxxCompiler) as error:
-        if lacks_resources(error):
-            raise
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        first = next((line for line in lines if "error:" in line), lines[0])
-        raise BackendNotAvailable(
-            f"AOTInductor could not compile: {first}",
-            "install a C++ compiler with C++20 and OpenMP (g++ 11 or newer), or point $CXX to one",
-        ) from error

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.data.dataset import Dataset, Split, held_out
+from vgg_deploy.data.dataset import Dataset, Split
 from vgg_deploy.errors import os_errors
 from vgg_deploy.files import atomic, sha256_of, shown
 from vgg_deploy.replacing import TRAINING
@@ -41,13 +41,12 @@ _HEADER = tuple({"label": "class"}.get(f.name, f.name) for f in fields(ImageRow)
 
 def rows_of(dataset: Dataset, options: TrainOptions) -> list[ImageRow]:
     """A row for every image of a data set that is trained with; none where images have no files."""
-    shown_images, own = dataset.train.take(options.max_images), dataset.validation
-    parts = [TRAIN] * len(shown_images) + [UNUSED] * (len(dataset.train) - len(shown_images))
-    if options.validation and own is None:
-        for index in held_out(shown_images, options.validation, dataset.labels).nonzero()[0]:
-            parts[index] = VALIDATION
+    trained = dataset.trained(options.max_images, options.validation)
+    first = len(dataset.train.take(options.max_images))
+    parts = [TRAIN if one else VALIDATION for one in trained[:first]]
+    parts += [UNUSED] * (len(trained) - first)
     rows = [*_rows(dataset.train, parts, dataset.labels)]
-    for split, part in ((own, VALIDATION), (dataset.test, TEST)):
+    for split, part in ((dataset.validation, VALIDATION), (dataset.test, TEST)):
         if split:
             rows += _rows(split, [part] * len(split), dataset.labels)
     return rows
@@ -93,10 +92,8 @@ def write_images(root: Path, rows: Sequence[ImageRow]) -> str:
             path.unlink(missing_ok=True)
         return ""
     held = io.StringIO()
-    odd = any("\r" in row.file + row.label for row in rows)  # csv reads it as a line's end
-    writer = csv.writer(
-        held, lineterminator="\n", quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
-    )
+    # quoted, as a lone \r in a name would be read as a line's end
+    writer = csv.writer(held, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerows([_HEADER, *map(astuple, rows)])
     with atomic(path) as partial, os_errors(f"write {path}"):
         partial.write_bytes(held.getvalue().encode())  # text has CRLF on Windows

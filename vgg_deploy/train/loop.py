@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from vgg_deploy.data.dataset import Dataset, Split, held_out
+from vgg_deploy.data.dataset import Dataset, Split
 from vgg_deploy.errors import Interrupted, UsageError
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.auto_batch import fitting, refused
@@ -138,8 +138,9 @@ def shown_and_held(
     shown = Images(*place(split, card, device))
     if not options.validation:
         return shown, Images(*place(own, card, device)) if own else None
-    held = torch.from_numpy(held_out(split, options.validation, dataset.labels)).to(device)
-    return shown.where(~held), shown.where(held)
+    marked = dataset.trained(options.max_images, options.validation)[: len(split)]
+    trained = torch.from_numpy(marked).to(device)
+    return shown.where(trained), shown.where(~trained)
 
 
 def _files(split: Split) -> tuple[str, ...]:
