@@ -19,7 +19,6 @@ is; the first layer needs no gradient by its input, which overstates the share b
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 import warnings
@@ -33,6 +32,7 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from scripts.neighbours import MAX_OTHERS, Neighbours
 from vgg_deploy import environment, jsonio
 from vgg_deploy.data.dataset import Dataset, Split
 from vgg_deploy.data.fashion_mnist import DATASETS, load_dataset
@@ -53,7 +53,6 @@ from vgg_deploy.train.step import Images, Trainer
 BOOK_WORKERS = 4
 WARM_UP = 2  # steps; the book's workers have filled their queue by then
 GEMM_SIDES = {"cpu": (2048, 4096), "cuda": (4096, 8192)}
-MAX_OTHERS = 0.04  # share of all cores; a block that others disturb more does not count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,32 +239,6 @@ def gemm_gflops(dtype: torch.dtype, device: torch.device) -> float:
             _wait(device)
             best = max(best, 2 * side**3 / (time.perf_counter() - start) / 1e9)
     return best
-
-
-class Neighbours:
-    """CPU time that other processes take while the block runs (Linux)."""
-
-    def __enter__(self) -> Neighbours:
-        self._start = self._ticks()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        end = self._ticks()
-        self.share: float | None = None
-        if self._start and end:
-            busy, own, every = (b - a for a, b in zip(self._start, end, strict=True))
-            self.share = max(0.0, busy - own) / every
-
-    @staticmethod
-    def _ticks() -> tuple[float, float, float] | None:
-        """Busy time of all cores, of this process and its ended children, time of all cores."""
-        stat = Path("/proc/stat")
-        if not stat.exists():
-            return None
-        user, nice, system, idle, wait, *rest = map(int, stat.read_text().split()[1:9])
-        busy = user + nice + system + sum(rest)
-        own = sum(os.times()[:4]) * os.sysconf("SC_CLK_TCK")
-        return busy, own, busy + idle + wait
 
 
 def run_block(

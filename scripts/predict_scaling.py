@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import distributed as dist
 
-from scripts.bench_training import MAX_OTHERS, Neighbours
+from scripts.neighbours import MAX_OTHERS, Neighbours
 from vgg_deploy import environment, jsonio
 from vgg_deploy.data.fashion_mnist import load_dataset
 from vgg_deploy.spec import ModelSpec

@@ -54,13 +54,18 @@ def test_a_record_that_was_lost_is_told(
     assert any(said in line for line in told)
 
 
+def begun_with_older(own: Bundle, folder: Path) -> tuple[Bundle, Path]:
+    """A bundle fine-tuned from one that has no record, and the folder of its images."""
+    (own.root / "training" / "images.csv").unlink()
+    data = pictures(folder / "others", 10, 1)
+    request = TrainRequest(start=own.root, data=str(data), options=SHORT)
+    return train_bundle(folder / "b", request), data
+
+
 def test_weights_of_an_older_bundle_are_known_by_their_folder(
     own: Bundle, photos: Path, tmp_path: Path
 ) -> None:
-    (own.root / "training" / "images.csv").unlink()
-    data = pictures(tmp_path / "others", 10, 1)
-    request = TrainRequest(start=own.root, data=str(data), options=SHORT)
-    bundle = train_bundle(tmp_path / "b", request)
+    bundle, _ = begun_with_older(own, tmp_path)
     assert own.checkpoint.made_by["dataset_files"] in seen_by(bundle)
     assert bundle.checkpoint.made_by[WEIGHTS_DATASET] == f"folder {photos.name}"
     row, _ = verified(bundle, photos)
@@ -70,10 +75,7 @@ def test_weights_of_an_older_bundle_are_known_by_their_folder(
 def test_weights_of_an_older_bundle_and_a_folder_of_theirs_that_has_changed(
     own: Bundle, photos: Path, tmp_path: Path
 ) -> None:
-    (own.root / "training" / "images.csv").unlink()
-    data = pictures(tmp_path / "others", 10, 1)
-    request = TrainRequest(start=own.root, data=str(data), options=SHORT)
-    bundle = train_bundle(tmp_path / "b", request)
+    bundle, data = begun_with_older(own, tmp_path)
     assert record_of(bundle)
     said = f"images were added to folder {photos.name} or removed since: some of those tested may"
     more = pictures(shutil.copytree(photos, tmp_path / photos.name), 1, 5)

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from scripts import bench_training
+from scripts.neighbours import Neighbours
 from tests.train.conftest import cut
 from vgg_deploy import jsonio
 from vgg_deploy.compiler import lacking
@@ -137,16 +138,16 @@ def test_a_busy_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="Linux only")
 def test_own_work_is_told_from_a_neighbours() -> None:
-    before = bench_training.Neighbours._ticks()
+    before = Neighbours._ticks()
     start = time.process_time()
     while time.process_time() - start < 0.5:
         pass
-    after = bench_training.Neighbours._ticks()
+    after = Neighbours._ticks()
     assert before is not None
     assert after is not None
     own = (after[1] - before[1]) / os.sysconf("SC_CLK_TCK")
     assert own == pytest.approx(0.5, abs=0.1)  # seconds
-    with bench_training.Neighbours() as visited:
+    with Neighbours() as visited:
         other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
         time.sleep(1.5)
     other.kill()

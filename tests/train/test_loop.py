@@ -12,9 +12,9 @@ import torch
 from tests.conftest import make_card
 from tests.train.conftest import cut
 from vgg_deploy import jsonio
-from vgg_deploy.data.dataset import Dataset, held_out
+from vgg_deploy.data.dataset import Dataset
 from vgg_deploy.data.preprocess import preprocess
-from vgg_deploy.errors import RefusedInput, TrainingDiverged, UsageError
+from vgg_deploy.errors import RefusedInput, TrainingDiverged
 from vgg_deploy.files import sha256_of
 from vgg_deploy.model.checkpoint import load_model, load_state, read_card
 from vgg_deploy.spec import ModelCard
@@ -23,10 +23,10 @@ from vgg_deploy.train import step as step_module
 from vgg_deploy.train.distributed import World
 from vgg_deploy.train.epoch import Classified, Progress, Steps, train_epoch
 from vgg_deploy.train.hardware import has_bf16
-from vgg_deploy.train.loop import shown_and_held, train
+from vgg_deploy.train.loop import train
 from vgg_deploy.train.make import make_trainer
 from vgg_deploy.train.meter import Meter
-from vgg_deploy.train.options import RunControl, TrainOptions
+from vgg_deploy.train.options import TrainOptions
 from vgg_deploy.train.outcome import EpochRow, Evaluation, RunPlan, Silent, TrainResult
 from vgg_deploy.train.recipes import RECIPES
 from vgg_deploy.train.setup import place
@@ -93,92 +93,6 @@ def test_stored_accuracy_is_that_of_the_stored_weights(
         with torch.inference_mode():
             logits = load_model(path)(x).numpy()
         assert row.test_accuracy == np.mean(logits.argmax(1) == few.test.labels)
-
-
-def test_best_is_not_overwritten_by_a_worse_epoch(
-    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    accuracies = iter((0.2, 0.6, 0.6, 0.1))
-    monkeypatch.setattr(run_module, "evaluate", lambda *a: of_accuracy(next(accuracies)))
-    digests: list[str] = []
-
-    class Watch(Silent):
-        def on_epoch(self, row: EpochRow, /) -> None:
-            digests.append(sha256_of(tmp_path / "last.safetensors"))
-
-    result = train(card, few, quick(epochs=4), tmp_path, Watch())
-    assert result.best.epoch == 2
-    assert sha256_of(result.best_path) == digests[1]
-    assert sha256_of(result.last_path) == digests[3]
-    assert len(set(digests)) == 4
-
-
-def test_images_held_out_choose_the_epoch(
-    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = iter((0.9, 0.2, 0.5, 0.6, 0.7, 0.4))  # test, then validation, of three epochs
-    monkeypatch.setattr(run_module, "evaluate", lambda *a: of_accuracy(next(found)))
-    result = train(card, few, quick(epochs=3, validation=0.1), tmp_path)
-    assert (result.best.epoch, result.best.validation_accuracy) == (2, 0.6)
-    assert result.best.test_accuracy == 0.5
-
-
-@pytest.mark.parametrize("held", [0.0, 0.1])
-def test_of_equally_accurate_epochs_the_one_of_lower_loss(
-    tmp_path: Path, card: ModelCard, few: Dataset, monkeypatch: pytest.MonkeyPatch, held: float
-) -> None:
-    """Of the same images; where those are equal, too, the first; and the same when gone on with."""
-    chosen = [(0.6, 0.9), (0.6, 0.4), (0.6, 0.4), (0.6, 0.5), (0.5, 0.1)]
-    told = [(0.9, 0.2), (0.9, 0.3), (0.9, 0.1), (0.9, 0.4), (0.9, 0.5)]
-    pairs = [pair for both in zip(told, chosen, strict=True) for pair in both]
-    found = iter(pairs if held else chosen)
-    monkeypatch.setattr(run_module, "evaluate", lambda *a: of_accuracy(*next(found)))
-    digests: list[str] = []
-
-    class Watch(Silent):
-        def on_epoch(self, row: EpochRow, /) -> None:
-            digests.append(sha256_of(tmp_path / "last.safetensors"))
-            if row.epoch == 3:
-                raise KeyboardInterrupt
-
-    options = quick(epochs=5, validation=held)
-    with pytest.raises(KeyboardInterrupt):
-        train(card, few, options, tmp_path, Watch())
-    result = train(card, few, options, tmp_path, Watch(), RunControl(resume="must"))
-    assert result.best.epoch == 2
-    assert sha256_of(result.best_path) == digests[1]
-    assert len(set(digests)) == 5
-
-
-def test_images_held_out_are_not_trained_with(
-    tmp_path: Path, card: ModelCard, few: Dataset
-) -> None:
-    watch = Recorder()
-    cut_here = train(card, few, quick(validation=0.2), tmp_path / "a", watch)
-    marked = held_out(few.train, 0.2, few.labels)
-    rest, held = few.train.where(~marked), few.train.where(marked)
-    alone = train(card, replace(few, train=rest), quick(), tmp_path / "b")
-    own = train(card, replace(few, train=rest, validation=held), quick(), tmp_path / "c")
-    assert len({sha256_of(r.last_path) for r in (cut_here, alone, own)}) == 1
-    assert (watch.plans[0].train_images, watch.plans[0].validation_images) == (len(rest), len(held))
-    assert cut_here.made_by["validation_images"] == str(len(held))
-    row = own.best
-    assert row.validation_accuracy == cut_here.best.validation_accuracy
-    x = torch.from_numpy(preprocess(held.images, card.preprocessing))
-    with torch.inference_mode():
-        logits = load_model(own.best_path)(x).numpy()
-    assert row.validation_accuracy == np.mean(logits.argmax(1) == held.labels)
-    assert alone.best.validation_accuracy is None
-    with pytest.raises(UsageError, match="validation split of its own"):
-        train(card, replace(few, validation=held), quick(validation=0.2), tmp_path / "d")
-
-
-def test_images_held_out_are_in_memory_once(card: ModelCard, few: Dataset) -> None:
-    shown, held = shown_and_held(card, few, quick(validation=0.2), torch.device("cpu"))
-    assert held
-    assert len(shown) + len(held) == len(few.train)
-    for images in (shown, held):
-        assert np.shares_memory(images.pixels.numpy(), few.train.images)
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))

@@ -37,6 +37,15 @@ class Placed:
     read: Callable[[], Array]
 
 
+def kept_from_tf32() -> Missing | None:
+    """Where the environment keeps all of NVIDIA's libraries from TF32: it would be fp32."""
+    if not cuda.tf32_is_off():
+        return None
+    return Missing(
+        f"{cuda.TF32_VARIABLE}=0 switches TF32 off", f"unset {cuda.TF32_VARIABLE} for it"
+    )
+
+
 Loaded = TypeVar("Loaded")
 Place = Callable[[Array], Placed]  # gets a contiguous copy of the artifact's shape and dtype
 

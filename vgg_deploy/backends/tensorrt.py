@@ -18,7 +18,7 @@ from vgg_deploy import cuda
 from vgg_deploy.artifact import Artifact, Flavour, Format
 from vgg_deploy.backends.base import Array, Device, Missing
 from vgg_deploy.backends.engine import Engine, open_engine
-from vgg_deploy.backends.session import HostSession, check_format, translated
+from vgg_deploy.backends.session import HostSession, check_format, kept_from_tf32, translated
 from vgg_deploy.errors import (
     BackendNotAvailable,
     DigestMismatch,
@@ -60,9 +60,8 @@ class TensorRt:
         """An engine of the other flavour, built for another place than this, or kept from TF32."""
         if artifact.target and artifact.target.flavour != self.flavour:
             return Missing(f"{artifact.path} is an engine of {artifact.target.flavour}", "")
-        if artifact.precision == "tf32" and cuda.tf32_is_off():
-            name = cuda.TF32_VARIABLE
-            return Missing(f"{name}=0 switches TF32 off", f"unset {name} for it")
+        if artifact.precision == "tf32" and (missing := kept_from_tf32()):
+            return missing
         if self.probe():
             return None
         try:

@@ -21,10 +21,9 @@ from vgg_deploy.backends.base import Missing, Session
 from vgg_deploy.backends.device import DeviceSession
 from vgg_deploy.backends.networks import Network, load_script
 from vgg_deploy.backends.pytorch import exact_float32, missing_compiler
-from vgg_deploy.backends.session import TORCH_REMEDY, importable, opened
+from vgg_deploy.backends.session import TORCH_REMEDY, importable, kept_from_tf32, opened
 from vgg_deploy.backends.torch_network import Card, Cuda, Graph, TorchNetwork
 from vgg_deploy.compiler import for_inductor
-from vgg_deploy.cuda import TF32_VARIABLE, tf32_is_off
 from vgg_deploy.inductor import quiet_compiler
 
 if TYPE_CHECKING:
@@ -70,8 +69,8 @@ class TorchGpu:
         """TF32 where the GPU has none, or is kept from it: that would be fp32."""
         if self.precision != "tf32":
             return None
-        if tf32_is_off():
-            return Missing(f"{TF32_VARIABLE}=0 switches TF32 off", f"unset {TF32_VARIABLE} for it")
+        if missing := kept_from_tf32():
+            return missing
         if self.card is Cuda and no_gpu() is None and not has_tf32():
             base = self.variant_of or "fp32"
             return Missing("this GPU has no TF32, which came with 8.0", f"use {base}")
