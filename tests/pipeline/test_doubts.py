@@ -40,7 +40,9 @@ def test_a_record_that_was_lost_is_told(
     text = path.read_text()
     path.unlink()
     if how == "edited":
-        path.write_text(text.replace(",train,", ",test,"))
+        edited = text.replace(',"train",', ',"test",')
+        assert edited != text
+        path.write_text(edited)
     elif how == "a folder":
         path.mkdir()
     said = "training/images.csv is gone, cannot be read or was changed"
