@@ -42,6 +42,7 @@ from vgg_deploy.report.tables import verify_table
 from vgg_deploy.results import BenchReport, VerifyReport
 from vgg_deploy.spec import ModelSpec
 from vgg_deploy.trt.layers import EngineNotes
+from vgg_deploy.verify.inputs import MIN_REAL
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -122,6 +123,10 @@ def _options(given: argparse.Namespace) -> Options:
     times = (chosen.seconds, chosen.step_seconds, chosen.build_seconds, given.total_seconds)
     if min(chosen.batches) < 1 or min(times) <= 0:
         raise UsageError("a batch below 1 or no time", "give positive numbers")
+    if chosen.images < MIN_REAL:  # every verify would be refused, minutes later
+        raise UsageError(
+            f"{chosen.images} images prove nothing", f"give --images {MIN_REAL} or more"
+        )
     return chosen
 
 

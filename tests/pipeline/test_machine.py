@@ -318,7 +318,10 @@ def test_the_script_runs_where_nothing_is_installed(tmp_path: Path) -> None:
     assert "--total-seconds" in done.stdout
 
 
-@pytest.mark.parametrize("words", [["--batch", "0"], ["--seconds", "-1"], ["--total-seconds", "0"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--batch", "0"], ["--seconds", "-1"], ["--total-seconds", "0"], ["--images", "7"]],
+)
 def test_bad_input(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu_check.main(["-o", str(tmp_path / "x.json"), *words]) == 2
     assert "remedy:" in capsys.readouterr().err

@@ -20,13 +20,15 @@ class CompiledNetwork(nn.Module):
 
     Same parameters, gradients within rounding. A graph that cannot be compiled as a whole is an
     error: dynamo would run it eager without a word. With ``profiled`` its kernels for the CPU tell
-    torch's profiler their names, which has to be known before they are made.
+    torch's profiler their names, which has to be known before they are made. With ``graphs`` a GPU
+    replays each pass as one CUDA graph: gradients lie in memory that the next pass writes again.
     """
 
-    def __init__(self, network: nn.Module, *, profiled: bool = False) -> None:
+    def __init__(self, network: nn.Module, *, profiled: bool = False, graphs: bool = False) -> None:
         super().__init__()
         self.network = network
         options = for_inductor() | ({"cpp.enable_kernel_profile": True} if profiled else {})
+        options |= {"triton.cudagraphs": True} if graphs else {}
         self._compiled = torch.compile(self._run, fullgraph=True, dynamic=False, options=options)
         self._known: set[tuple[torch.Size, bool]] = set()
         self._known_backward: set[torch.Size] = set()
@@ -60,12 +62,14 @@ class CompiledNetwork(nn.Module):
         return logits
 
 
-def compiled(network: nn.Module, *, profiled: bool = False) -> CompiledNetwork:
+def compiled(
+    network: nn.Module, *, profiled: bool = False, graphs: bool = False
+) -> CompiledNetwork:
     """Compiled when it first sees images; ``BackendNotAvailable`` without a compiler."""
     if found := lacking():
         reason, remedy = found
         raise BackendNotAvailable(f"--compile: {reason}", f"{remedy}; or {_EAGER}")
-    return CompiledNetwork(network, profiled=profiled)
+    return CompiledNetwork(network, profiled=profiled, graphs=graphs)
 
 
 def backward_of(network: nn.Module, shape: torch.Size) -> AbstractContextManager[None]:

@@ -55,7 +55,11 @@ def make_trainer(
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     view: nn.Module = TrainingView(model, frozen=options.freeze == "features")
     if options.compile:
-        view = compiled(view, profiled=profiled and device.type == "cpu")
+        view = compiled(
+            view,
+            profiled=profiled and device.type == "cpu",
+            graphs=_replayed(options, device, world),
+        )
     return Trainer(
         model=model,
         network=parallel(view, world, device, deterministic=options.deterministic),
@@ -74,6 +78,15 @@ def make_trainer(
         phases=Phases(device),
         averages=Averages(model, options.ema) if options.ema else None,
     )
+
+
+def _replayed(options: TrainOptions, device: torch.device, world: World) -> bool:
+    """Whether a GPU may replay a compiled pass as a CUDA graph: the host enqueues too slowly else.
+
+    Not where a gradient outlives its pass, or a batch is split until it fits: graphs keep memory.
+    """
+    alone = world.size == 1 and options.accumulate == 1 and not options.auto_batch
+    return device.type == "cuda" and alone
 
 
 def _as_done(recipe: Recipe, card: ModelCard, start: Mapping[str, torch.Tensor] | None) -> Recipe:
