@@ -28,6 +28,7 @@ from vgg_deploy.cli.console import show as show_table
 from vgg_deploy.cli.console import watching
 from vgg_deploy.errors import EXIT_INTERRUPTED, UsageError, VggDeployError
 from vgg_deploy.pipeline.machine import Report, check, merged
+from vgg_deploy.pipeline.machine_found import unusable_backends
 from vgg_deploy.pipeline.machine_steps import (
     NETWORKS,
     PRECISIONS,
@@ -65,13 +66,16 @@ def main(words: Sequence[str] | None = None) -> int:
     for done in bad:
         words = " ".join(done.step.words)
         print(f"exit {done.code}: {done.step.kind}: {words}: {done.said}", file=sys.stderr)
+    absent = unusable_backends(report.options, report.done)
+    for name, reason in absent.items():
+        print(f"{name} was asked for and did not run: {reason}", file=sys.stderr)
     if report.not_started:
         print(
             f"partial: {report.not_started} steps were not started within "
             f"{given.total_seconds:g} s; call again with the same file to go on",
             file=sys.stderr,
         )
-    return 1 if bad or report.not_started else 0
+    return 1 if bad or absent or report.not_started else 0
 
 
 def _given(words: Sequence[str] | None) -> argparse.Namespace:
@@ -91,6 +95,8 @@ def _given(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", default=Options.work, help="folder of the bundles")
     parser.add_argument("--random-weights", action="store_true",
                         help="train nothing: for a machine that is lent for minutes")  # fmt: skip
+    parser.add_argument("--optimization-level", type=int, choices=range(6),
+                        help="of engines: 0 builds fast, 5 runs fast")  # fmt: skip
     parser.add_argument("--trt-python", default=sys.executable, help="the Python with TensorRT")
     parser.add_argument(
         "--total-seconds", type=float, default=math.inf, help="start no step after these"
@@ -118,6 +124,7 @@ def _options(given: argparse.Namespace) -> Options:
         build_seconds=given.build_seconds,
         work=given.work,
         random_weights=given.random_weights,
+        optimization_level=given.optimization_level,
         trt_python=given.trt_python,
     )
     times = (chosen.seconds, chosen.step_seconds, chosen.build_seconds, given.total_seconds)

@@ -74,6 +74,7 @@ def test_it_comes_once_and_is_forgotten_by_the_next_command() -> None:
             insist()
         insist()
         swallowed()
+    insist()  # work that no command does, in the same process
     with remembered():
         insist()
 

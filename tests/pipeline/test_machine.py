@@ -23,6 +23,7 @@ from vgg_deploy.cuda import TF32_VARIABLE
 from vgg_deploy.doctor import RTX_BUILDER
 from vgg_deploy.pipeline import machine_run
 from vgg_deploy.pipeline.machine import Report
+from vgg_deploy.pipeline.machine_found import unusable_backends
 from vgg_deploy.pipeline.machine_run import answers, environment_for, joined, run
 from vgg_deploy.pipeline.machine_steps import OPENS, Done, Options, Step, planned, steps
 
@@ -208,6 +209,28 @@ def test_only_the_backends_asked_for() -> None:
     assert {words[0] for words in told(planned, "bench")} == {"trt"}
 
 
+def test_a_backend_that_was_asked_for_and_does_not_run_is_told() -> None:
+    asked = replace(OPTIONS, backends=("torch-cuda", "trt", "ort-trt"))
+    assert unusable_backends(asked, FOUND) == {"ort-trt": "main tells of no such backend"}
+    assert isinstance(FOUND[0].answer, dict)
+    row = {"name": "ort-cuda", "usable": False, "detail": "no CUDA provider", "remedy": "get one"}
+    main = replace(FOUND[0], answer={**FOUND[0].answer, "backends": [row]})
+    assert unusable_backends(replace(asked, backends=("ort-cuda",)), (main, FOUND[1])) == {
+        "ort-cuda": "no CUDA provider; get one"
+    }
+    assert unusable_backends(OPTIONS, FOUND) == {}, "nothing was asked for by name"
+
+
+def test_engines_are_built_at_the_level_asked_for() -> None:
+    def levels(level: int | None) -> set[str]:
+        planned = list(steps(replace(OPTIONS, optimization_level=level), FOUND))
+        words = [s.words for s in planned if s.kind == "build"]
+        return {w for line in words for b, w in pairwise(line) if b == "--optimization-level"}
+
+    assert levels(None) == set()
+    assert levels(2) == {"2"}
+
+
 def test_a_step_never_raises(tmp_path: Path) -> None:
     absent = Step(kind="bench", network="n", python=str(tmp_path / "python"), words=("bench",))
     assert (run(absent, 5).code, run(absent, 5).answer) == (-1, None)
@@ -240,12 +263,13 @@ def test_what_was_measured_before_a_hang_is_kept(monkeypatch: pytest.MonkeyPatch
     script = (
         "import time; print('a library says hello'); print('{not json'); "
         'print(\'{"rows": [{"batch": 1}], "key": 1}\'); '
-        'print(\'{"rows": [{"batch": 64}], "key": 2}\', flush=True); time.sleep(60)'
+        'print(\'{"rows": [{"batch": 64}], "key": 2}\', flush=True); '
+        "import sys; print('batch 128\\n', file=sys.stderr, flush=True); time.sleep(60)"
     )
     monkeypatch.setattr(machine_run, "_MAIN", script)
     monkeypatch.setattr(machine_run, "_COMMANDS", ("bench",))
     done = run(Step(kind="bench", network="n", python=sys.executable, words=()), 3)
-    assert (done.code, done.said) == (-1, "ended after 3 s")
+    assert (done.code, done.said) == (-1, "ended after 3 s; last: batch 128")
     assert done.answer == {"rows": [{"batch": 1}, {"batch": 64}], "key": 1}
 
 

@@ -65,6 +65,7 @@ class Fake:
     contexts: list[dict[str, Any]] = field(default_factory=list)  # with what each was made
     in_use: set[int] = field(default_factory=set)  # profiles that some context has
     refitted: list[str] = field(default_factory=list)
+    verbose: list[str] = field(default_factory=list)  # what a build says of its doings
     capturable: bool = True
     inspected: str = ""  # what the engine inspector says, where it is not a layer
 
@@ -200,6 +201,8 @@ class _Builder:
         if not self.fake.profiles:
             say(self.logger, "ERROR", "Network has dynamic inputs, but no optimization profile")
             return None
+        for line in self.fake.verbose:
+            say(self.logger, "VERBOSE", line)
         if not self._told(getattr(config._behind, "progress_monitor", None)):
             return None
         if self.fake.fault in ("build", "memory"):

@@ -48,6 +48,7 @@ def remembered() -> Iterator[None]:
     finally:
         for number in taken:
             signal.signal(number, usual[number])
+        _typed.clear()
 
 
 def heard() -> bool:

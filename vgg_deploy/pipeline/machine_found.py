@@ -26,6 +26,26 @@ def usable_backends(options: Options, found: Sequence[Done]) -> dict[str, list[s
     return usable
 
 
+def unusable_backends(options: Options, found: Sequence[Done]) -> dict[str, str]:
+    """Why a backend that was asked for by name does not run, in the words of its own Python."""
+    usable = {name for names in usable_backends(options, found).values() for name in names}
+    reasons = {}
+    for name in dict.fromkeys(options.backends):
+        if name not in usable:
+            python = options.trt_python if name in TRT_BACKENDS else options.python
+            row = next((row for row in _rows(python, found) if row["name"] == name), None)
+            reasons[name] = _why_not(row, python, options)
+    return reasons
+
+
+def _why_not(row: Mapping[str, Any] | None, python: str, options: Options) -> str:
+    if row is None:
+        return f"{python} tells of no such backend"
+    if row["usable"]:
+        return f"{row['detail']}; not on {options.device}"
+    return f"{row['detail']}; {row['remedy']}"
+
+
 def has_rtx_builder(python: str, found: Sequence[Done]) -> bool:
     """Whether TensorRT-RTX can build in a Python, for which it needs no GPU."""
     others = doctor_in(python, found).get("others", ())

@@ -43,7 +43,8 @@ def run(step: Step, limit: float) -> Done:
         )
     except subprocess.TimeoutExpired as error:
         answer = joined(list(answers(_text(error.output))))
-        said = f"ended after {limit:.4g} s"
+        last = [line.strip() for line in _text(error.stderr).splitlines() if line.strip()][-1:]
+        said = "; ".join([f"ended after {limit:.4g} s", *(f"last: {line}" for line in last)])
         return Done(step=step, code=-1, seconds=round(limit, 2), said=said, answer=answer)
     except OSError as error:
         return Done(step=step, code=-1, seconds=0.0, said=f"{step.python}: {error.strerror}")

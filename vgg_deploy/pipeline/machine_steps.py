@@ -63,6 +63,7 @@ class Options:
     build_seconds: float = _BUILD_SECONDS  # the same for one that builds or compiles
     work: str = "artifacts/gpu_check"
     random_weights: bool = False  # instead of trained ones, at once
+    optimization_level: int | None = None  # of engines; None: TensorRT's own
     python: str = sys.executable
     trt_python: str = sys.executable
 
@@ -258,6 +259,8 @@ def _build(
     sizes = sorted({1, *options.batches})
     batches = [word for n in sizes for word in ("--batch", f"{n}:{n}:{n}")]
     flavour = ("--flavour", TRT_BACKENDS[backend])
+    level = options.optimization_level
+    more = more if level is None else ("--optimization-level", str(level), *more)
     words = ("build", bundle_of(options, network), *flavour, "--precision", precision)
     return Step(kind="build", network=network, python=python, backend=backend,
                 words=(*words, *batches, *more, "--json"), precision=precision)  # fmt: skip

@@ -19,7 +19,7 @@ from vgg_deploy.trt.log import Log, logger
 from vgg_deploy.trt.notes import product_names
 from vgg_deploy.trt.options import BuildOptions
 from vgg_deploy.trt.place import Place
-from vgg_deploy.trt.progress import Phases, Progress, monitor
+from vgg_deploy.trt.progress import Kernels, Phases, Progress, monitor
 from vgg_deploy.trt.timing_cache import timing_cache
 from vgg_deploy.trt.weights import as_read_by
 
@@ -76,6 +76,8 @@ def _built(
     phases = Phases(title, progress, log)
     if (watching := monitor(library.module, phases)) is not None:
         config.progress_monitor = watching
+    else:
+        log.timed = Kernels(title, progress, products).timed
     cache: AbstractContextManager[None] = nullcontext()
     if library.traits.timing_cache and place.gpu:
         cache = timing_cache(library, config, place.gpu, progress)

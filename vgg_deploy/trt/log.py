@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 _ERRORS = ("INTERNAL_ERROR", "ERROR")
 _LAYERS = re.compile(r"\A(Layers:|Engine Layer Information:)")
+# As the builder says it before it times one kind of kernel: nodes of the ONNX file, and the kind.
+_TIMED = re.compile(r"-+ Timing Runner: (?P<nodes>.+) \(\w+(\[\w+\])?\)\s*\Z")
 # None says anything to a user: two of TensorRT-RTX without a driver, in every build, and one of
 # TensorRT where a second engine is opened beside the first.
 _NOISE = (
@@ -24,9 +28,13 @@ class Log:
     lines: list[tuple[str, str]] = field(default_factory=list)
     layers: str = ""  # the builder's own table of the finished engine
     interrupted: bool = False  # Ctrl-C came while TensorRT was telling something
+    timed: Callable[[str], None] | None = None  # told the nodes whose kernels are timed next
 
     def keep(self, severity: str, text: str) -> None:
-        """Keep errors and warnings, and the layers of the engine."""
+        """Keep errors and warnings, and the layers of the engine; tell what is timed."""
+        if self.timed and severity == "VERBOSE" and (found := _TIMED.match(text)):
+            with suppress(Exception):  # to tell it costs no build
+                self.timed(found["nodes"])
         if _LAYERS.match(text):
             self.layers = text
         if severity in (*_ERRORS, "WARNING") and not any(noise in text for noise in _NOISE):
