@@ -55,3 +55,9 @@ def test_what_builds_or_compiles_has_longer(kind: Any, backend: str, slow: bool)
     step = Step(kind=kind, network="n", python="p", words=(), backend=backend)
     options = replace(OPTIONS, step_seconds=7.0, build_seconds=70.0)
     assert step.limit(options) == (70.0 if slow else 7.0)
+
+
+def test_so_has_an_export_that_compiles() -> None:
+    planned = list(steps(OPTIONS, (doctor("main", torch=True, aoti=True, torchscript=True),)))
+    exports = {s.words[-2]: s.backend for s in planned if s.kind == "export"}
+    assert exports == {"aoti": "aoti", "torchscript": ""}

@@ -193,6 +193,9 @@ def test_how_verify_was_asked_is_said_on_top(sample: Bundle) -> None:
     assert few.remarks == (
         "Verify was asked for torch, openvino in onnx only; nothing else was looked at.",
     )
+    one = summarise(asked(findings, precision="fp32"))
+    assert one.word == "Equivalent as far as verified"
+    assert one.remarks == ("Verify was asked for fp32 only; nothing else was looked at.",)
 
 
 def test_accuracy_that_was_not_looked_at_is_said(sample: Bundle) -> None:

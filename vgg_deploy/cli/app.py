@@ -39,8 +39,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "From a VGG checkpoint to deployable files that are proven equivalent, honestly timed and "
-        "ready to embed.\n\nA [bold]bundle[/bold] is a folder: train and load make it, every "
-        "other command takes it."
+        "ready to embed.\n\nA [bold]bundle[/bold] is a folder: train, load and run make it, most "
+        "other commands take it."
     ),
     epilog="Example: vgg-deploy run --preset fashion-mnist",
 )

@@ -200,7 +200,8 @@ def _exports(
         if (network, format) not in exported:
             exported.add((network, format))
             yield Step(kind="export", network=network, python=options.python,
-                       words=("export", bundle, "-f", format, "--json"))  # fmt: skip
+                       words=("export", bundle, "-f", format, "--json"),
+                       backend=format if is_slow(format) else "")  # fmt: skip
 
 
 def _calibration(options: Options, precisions: Sequence[str]) -> tuple[str, ...]:

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 
 from vgg_deploy.results import Comparison, VerifyReport
 
+_CHOOSING = ("backend", "format", "precision")  # options of verify that leave something out
+
 
 def is_partial(report: VerifyReport) -> bool:
-    """Whether only some backends or formats were asked for, by name."""
-    return bool(report.options.keys() & {"backend", "format"})
+    """Whether only some backends, formats or precisions were asked for, by name."""
+    return bool(report.options.keys() & set(_CHOOSING))
 
 
 def qualifying(report: VerifyReport, proven: Sequence[Comparison]) -> list[str]:
     """A sentence for each thing that makes the verdict narrower than it looks."""
     told = report.options
-    asked = [told[key] for key in ("backend", "format") if key in told]
+    asked = [told[key] for key in _CHOOSING if key in told]
     said = [f"Verify was asked for {' in '.join(asked)} only; nothing else was looked at."]
     remarks = said if asked else []
     if points := told.get("max_top1_drop"):
