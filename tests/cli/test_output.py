@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import make_bundle
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
 from vgg_deploy.cli.console import print_json
@@ -132,6 +133,7 @@ def test_what_a_killed_command_left_is_named(
 )
 def test_inspect_begins_with_the_network(
     tiny_bundle: Bundle,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     made_by: dict[str, str],
     origin: str,
@@ -139,9 +141,10 @@ def test_inspect_begins_with_the_network(
     labels = (*(f"kind {index}" for index in range(11)), "last")
     card = tiny_bundle.card
     card = replace(card, spec=replace(card.spec, classes=12), labels=labels, dataset="folder pets")
-    first = replace(tiny_bundle.checkpoint, made_by=made_by)
-    save_manifest(tiny_bundle.root, replace(tiny_bundle.manifest, card=card, artifacts=(first,)))
-    assert main(["inspect", str(tiny_bundle.root)]) == 0
+    bundle = make_bundle(tmp_path / "other", card)
+    first = replace(bundle.checkpoint, made_by=made_by)
+    save_manifest(bundle.root, replace(bundle.manifest, artifacts=(first,)))
+    assert main(["inspect", str(bundle.root)]) == 0
     out = capsys.readouterr().out
     head, _, _ = out.partition("Artifacts")
     rows = {
@@ -153,6 +156,18 @@ def test_inspect_begins_with_the_network(
     assert rows["Classes"].endswith("kind 8 … last")
     assert "mean 0.3" in rows["Preprocessing"]
     assert rows["Weights"] == origin
+
+
+def test_inspect_says_when_the_manifest_describes_another_model(
+    tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tiny_bundle.root / "manifest.json"
+    first = tiny_bundle.card.labels[0]
+    path.write_text(path.read_text("utf-8").replace(f'"{first}"', '"Hose"', 1), "utf-8")
+    assert main(["inspect", str(tiny_bundle.root), "--json"]) == 4
+    out, error = capsys.readouterr()
+    assert json.loads(out)["problems"] == {"manifest.json": "has other labels than the checkpoint"}
+    assert "it describes another model" in error
 
 
 def test_inspect_names_files_that_only_look_like_the_bundles_own(

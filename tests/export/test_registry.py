@@ -15,11 +15,12 @@ from vgg_deploy.artifact import FORMATS, Format
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.errors import (
     DigestMismatch,
-    RefusedInput,
     ResourceLimit,
     UsageError,
 )
 from vgg_deploy.export import EXPORT_FORMATS, ExportOptions, export, to_onnx
+from vgg_deploy.export.described import manifest_problem
+from vgg_deploy.pipeline.export import export_bundle
 
 
 def test_formats() -> None:
@@ -107,10 +108,29 @@ def test_an_edited_checkpoint(tiny_bundle: Bundle, exported_before: bool) -> Non
 
 
 def test_a_manifest_of_another_model(tiny_bundle: Bundle) -> None:
+    """Also where the file is there already: int8 would be calibrated by that manifest."""
+    exported = export(tiny_bundle, "onnx")[0]
     card = replace(tiny_bundle.card, labels=tuple("zyxwvutsrq"))
-    bundle = Bundle(tiny_bundle.root, replace(tiny_bundle.manifest, card=card))
-    with pytest.raises(RefusedInput, match="describes another model"):
-        export(bundle, "onnx")
+    for bundle in (tiny_bundle, exported):
+        edited = Bundle(bundle.root, replace(bundle.manifest, card=card))
+        with pytest.raises(DigestMismatch, match="other labels than the checkpoint"):
+            export(edited, "onnx")
+    edited = Bundle(exported.root, replace(exported.manifest, card=card))
+    for precisions in ((), ("int8",)):
+        with pytest.raises(DigestMismatch, match="describes another model"):
+            export_bundle(edited, ("onnx",), precisions=precisions)
+    assert exported.find("onnx", "int8") is None
+
+
+def test_the_manifest_of_a_bundle_without_its_checkpoint_is_not_doubted(
+    tiny_bundle: Bundle,
+) -> None:
+    path = tiny_bundle.path(tiny_bundle.checkpoint)
+    assert manifest_problem(tiny_bundle) is None
+    path.write_bytes(b"rubbish")
+    assert manifest_problem(tiny_bundle) is None, "its digest tells that"
+    path.unlink()
+    assert manifest_problem(tiny_bundle) is None
 
 
 def test_a_disk_that_is_too_small(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

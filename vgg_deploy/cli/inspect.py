@@ -9,7 +9,7 @@ import typer
 from vgg_deploy.cli.console import print_json, remark, show
 from vgg_deploy.cli.options import BundleArgument, JsonOption
 from vgg_deploy.files import shown, unfinished
-from vgg_deploy.manifest import strays
+from vgg_deploy.manifest import MANIFEST, strays
 
 if TYPE_CHECKING:
     from vgg_deploy.bundle import Bundle
@@ -28,6 +28,7 @@ def inspect(
     Example: vgg-deploy inspect artifacts/fmnist
     """
     from vgg_deploy.bundle import open_bundle
+    from vgg_deploy.export.described import manifest_problem, require_described
 
     opened = open_bundle(bundle)
     if engine is not None:
@@ -36,6 +37,8 @@ def inspect(
     problems = {str(a.path): text for a in opened.artifacts if (text := opened.problem(a))}
     if golden := opened.golden_problem():
         problems["golden"] = golden
+    if manifest := manifest_problem(opened):
+        problems[MANIFEST] = manifest
     if as_json:
         print_json({"manifest": opened.manifest, "problems": problems})
     else:
@@ -44,6 +47,7 @@ def inspect(
     _name_strays(opened)
     opened.check(a for a in opened.artifacts if str(a.path) in problems)
     opened.check_golden()
+    require_described(opened)
 
 
 def _show(bundle: Bundle, problems: dict[str, str]) -> None:

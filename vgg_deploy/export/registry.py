@@ -8,13 +8,14 @@ from pathlib import Path
 
 from vgg_deploy.artifact import Artifact, Format, Precision
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import BackendNotAvailable, RefusedInput, unknown_choice
+from vgg_deploy.errors import BackendNotAvailable, unknown_choice
 from vgg_deploy.export import to_onnx, to_program, to_torchscript
+from vgg_deploy.export.described import require_described
 from vgg_deploy.export.guard import claim_space, imports, resources
 from vgg_deploy.export.source import ExportOptions, Source
 from vgg_deploy.libraries import import_torch
 from vgg_deploy.manifest import Draft
-from vgg_deploy.model.checkpoint import input_spec, output_spec, read_card
+from vgg_deploy.model.checkpoint import input_spec, output_spec
 
 PRECISION: Precision = "fp32"
 _OVERHEAD = 2 << 20  # bytes a file holds beside the weights: graph, texts, code
@@ -58,7 +59,7 @@ def export(
     when its parent is the checkpoint, versions and options are equal and its digest holds.
     An interrupted export leaves the old file and manifest as they were.
 
-    Raises ``UsageError`` (no such format), ``DigestMismatch`` (edited checkpoint),
+    Raises ``UsageError`` (no such format), ``DigestMismatch`` (edited checkpoint or manifest),
     ``RefusedInput``, ``ResourceLimit`` (disk, memory, 2 GB of protobuf) and
     ``BackendNotAvailable`` (no torch, no C++ compiler).
     """
@@ -70,6 +71,7 @@ def export(
     if missing := exporter.missing():
         raise missing
     bundle.check([bundle.checkpoint])
+    require_described(bundle)
     made_by = exporter.made_by(options)
     parent = bundle.checkpoint.sha256
     if valid := valid_artifact(bundle, format, PRECISION, parent, made_by):
@@ -96,13 +98,9 @@ def valid_artifact(
 def _source(bundle: Bundle, options: ExportOptions, made_by: Mapping[str, str]) -> Source:
     checkpoint = bundle.checkpoint
     path = bundle.path(checkpoint)
-    card = read_card(path)
-    if card != bundle.card:
-        raise RefusedInput(
-            f"the manifest of {bundle.root} describes another model than its checkpoint",
-            "restore manifest.json, or make the bundle again with train or load",
-        )
-    return Source(path=path, card=card, sha256=checkpoint.sha256, options=options, made_by=made_by)
+    return Source(
+        path=path, card=bundle.card, sha256=checkpoint.sha256, options=options, made_by=made_by
+    )
 
 
 def _draft(source: Source, format: Format) -> Draft:

@@ -10,6 +10,7 @@ from vgg_deploy.artifact import Artifact, Format, Precision
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import BackendNotAvailable, UsageError, VggDeployError, unknown_choice
 from vgg_deploy.export.baked import EmbeddedOptions
+from vgg_deploy.export.described import require_described
 from vgg_deploy.export.embedded import export_embedded, plain_file
 from vgg_deploy.export.registry import EXPORT_FORMATS
 from vgg_deploy.export.registry import export as export_one
@@ -97,6 +98,7 @@ def export_files(
     _check_formats(formats)
     if embedded is not None:
         _check_embedded(bundle, formats, embedded)
+    require_described(bundle)  # a file that is kept tells nothing of what is calibrated now
     done = Exported(bundle=bundle)
     wanted = [cast("Precision", name) for name in dict.fromkeys(precisions) if name != "fp32"]
     asked = calibration or CalibrationOptions()
@@ -143,6 +145,7 @@ def embed_preprocessing(
 ) -> tuple[Bundle, Artifact]:
     """Make the embedded file of the bundle's plain ONNX file; it is kept when still valid."""
     watch = watch or Silent()
+    require_described(bundle)
     was_made = begin_usual(
         watch, "export embedded", f"export embedded {precision}, {bundle.card.spec}"
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.backends.base import Session
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError, VggDeployError, ran_out
+from vgg_deploy.errors import RefusedInput, UsageError, VggDeployError, ran_out
+from vgg_deploy.export.described import require_described
 from vgg_deploy.gates import Gate
-from vgg_deploy.model.checkpoint import read_card
 from vgg_deploy.pipeline.cells import Cell, Selection, plan
 from vgg_deploy.pipeline.chain import Ran, not_run, with_hops
 from vgg_deploy.pipeline.images import Images, refuse_misnamed
@@ -102,11 +102,7 @@ def prepare(
 
     ``keep``: also store the yardstick for the next time.
     """
-    if read_card(bundle.path(bundle.checkpoint)) != bundle.card:
-        raise DigestMismatch(
-            f"the manifest of {bundle.root} describes another model than its checkpoint",
-            "restore manifest.json, or make the bundle again with train or load",
-        )
+    require_described(bundle)
     resized = any(takes_one_size(cell.artifact.input) for cell in cells if cell.artifact)
     inputs = make_inputs(
         images.dataset.test.images,
