@@ -345,6 +345,12 @@ def test_an_image_without_pixels_in_other_precisions(plain: Plain, precision: Pr
     assert np.isfinite(probabilities).all() == (precision == "int8")
 
 
+def test_a_batch_of_no_images_is_refused_by_the_runtime(embedded: Embedded) -> None:
+    bundle, artifact = embedded(colour_card(None))
+    with pytest.raises(Fail, match="right operand cannot broadcast"):
+        run(bundle, artifact, "image", np.zeros((0, 40, 50, 3), np.uint8))
+
+
 def test_the_native_resize_refuses_an_image_without_pixels(embedded: Embedded) -> None:
     bundle, artifact = embedded(colour_card(None), EmbeddedOptions(resize="native"))
     with pytest.raises(Fail, match=r"running Resize node.* Input dim is zero"):
