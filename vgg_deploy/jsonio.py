@@ -14,6 +14,15 @@ from vgg_deploy.errors import RefusedInput, UsageError, os_errors, require_file
 from vgg_deploy.files import write_text
 
 T = TypeVar("T")
+_REMAKE = "restore the file or make it again with vgg-deploy"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a refusal calls a document, and what helps where it is not one."""
+
+    name: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -41,20 +50,20 @@ def dumps(value: object, *, indent: int | None = 2) -> str:
         ) from error
 
 
-def loads(kind: type[T], text: str | bytes, *, source: str) -> T:
+def loads(kind: type[T], text: str | bytes, *, source: str, told: Told | None = None) -> T:
     """Read a dataclass from JSON; ``RefusedInput`` names the first thing that does not fit."""
+    told = told or Told(f"a valid {kind.__name__}", _REMAKE)
     try:
         return TypeAdapter(kind).validate_json(text)
     except UsageError as error:  # values that parse and do not fit each other
         raise RefusedInput(
-            f"{source} does not hold a valid {kind.__name__}: {error.cause}", error.remedy
+            f"{source} does not hold {told.name}: {error.cause}", error.remedy
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the document"
         raise RefusedInput(
-            f"{source} does not hold a valid {kind.__name__}: {where}: {first['msg']}",
-            "restore the file or make it again with vgg-deploy",
+            f"{source} does not hold {told.name}: {where}: {first['msg']}", told.remedy
         ) from error
 
 
@@ -63,14 +72,14 @@ def save(path: Path, value: object) -> None:
     write_text(path, dumps(value) + "\n")
 
 
-def load(kind: type[T], path: Path, version: Version | None = None) -> T:
+def load(kind: type[T], path: Path, version: Version | None = None, told: Told | None = None) -> T:
     """Read a dataclass from a file, of no other ``version``."""
-    require_file(path, kind.__name__)
+    require_file(path, told.name if told else kind.__name__)
     with os_errors(f"read {path}"):
         text = path.read_bytes()
     if version:
         _require(version, _written(version, text), path)
-    value = loads(kind, text, source=str(path))
+    value = loads(kind, text, source=str(path), told=told)
     if version:  # "2" and 2.0 are taken for 2
         _require(version, getattr(value, version.key), path)
     return value

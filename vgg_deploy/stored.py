@@ -23,6 +23,7 @@ from vgg_deploy.results import SCHEMA_VERSION, BenchReport, VerifyReport
 Report = TypeVar("Report", VerifyReport, BenchReport)
 Payload = dict[str, Any]
 DIGEST = "digest"
+_NAMES = {VerifyReport: "results of verify", BenchReport: "results of bench"}
 _RENAMED = {"accuracy_drop": "top1_drop"}  # figures of version 1
 
 
@@ -118,7 +119,12 @@ def _load(kind: type[Report], path: Path) -> Report:
             payload = _MIGRATIONS[step](payload)
         except (TypeError, AttributeError) as error:  # lists and objects where others belong
             raise _no_report(kind, path) from error
-    return jsonio.loads(kind, json.dumps(payload), source=str(path))
+    return jsonio.loads(
+        kind,
+        json.dumps(payload),
+        source=str(path),
+        told=jsonio.Told(_NAMES[kind], "restore the file, or measure again"),
+    )
 
 
 def digest_of(payload: Mapping[str, Any]) -> str:
@@ -128,7 +134,7 @@ def digest_of(payload: Mapping[str, Any]) -> str:
 
 
 def _payload(kind: type[Report], path: Path) -> Payload:
-    require_file(path, kind.__name__)
+    require_file(path, _NAMES[kind])
     with os_errors(f"read {path}"):
         text = path.read_bytes()
     try:
@@ -142,7 +148,7 @@ def _payload(kind: type[Report], path: Path) -> Payload:
 
 def _no_report(kind: type[Report], path: Path) -> RefusedInput:
     return RefusedInput(
-        f"{path} does not hold a {kind.__name__}", "restore the file, or measure again"
+        f"{path} does not hold {_NAMES[kind]}", "restore the file, or measure again"
     )
 
 

@@ -334,6 +334,23 @@ def test_an_image_without_pixels_is_not_classified(
     assert not any(answer.size for answer in answers)
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8", "fp8"])
+def test_an_image_without_pixels_in_other_precisions(plain: Plain, precision: Precision) -> None:
+    """NaN is no level of int8: what is quantized gives a class, as docs/embedded-onnx.md says."""
+    bundle = plain(colour_card(37))
+    bundle, _, _ = convert(bundle, precision, CalibrationOptions(data="sample", images=8))
+    bundle, artifact, _ = export_embedded(bundle, precision=precision)
+    probabilities, _ = run(bundle, artifact, "image", np.zeros((1, 0, 5, 3), np.uint8))
+    assert np.isnan(probabilities).all() == (precision != "int8")
+    assert np.isfinite(probabilities).all() == (precision == "int8")
+
+
+def test_a_batch_of_no_images_is_refused_by_the_runtime(embedded: Embedded) -> None:
+    bundle, artifact = embedded(colour_card(None))
+    with pytest.raises(Fail, match="right operand cannot broadcast"):
+        run(bundle, artifact, "image", np.zeros((0, 40, 50, 3), np.uint8))
+
+
 def test_the_native_resize_refuses_an_image_without_pixels(embedded: Embedded) -> None:
     bundle, artifact = embedded(colour_card(None), EmbeddedOptions(resize="native"))
     with pytest.raises(Fail, match=r"running Resize node.* Input dim is zero"):

@@ -97,6 +97,35 @@ def judged(
     return code, json.loads(out) if out else {}, err
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"{", "does not hold the app's results: "),
+        (b"[]", "does not hold the app's results: "),
+        (b"\x89PNG\r\n\x1a\n", "does not hold the app's results: "),
+        (b"", "the app's results FILE is empty"),
+        (None, "the app's results FILE does not exist"),
+    ],
+)
+def test_a_file_that_holds_no_results_is_the_apps_to_mend(
+    bundle: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes | None,
+    told: str,
+) -> None:
+    results = tmp_path / "out.json"
+    if content is not None:
+        results.write_bytes(content)
+    code, _, err = judged(bundle, results, capsys)
+    said = " ".join(err.split()).replace(str(results), "FILE")
+    assert code == 3
+    assert told in said
+    assert "AppResults" not in said
+    assert "with vgg-deploy" not in said
+    assert ("have the app write JSON" in said) == bool(content)
+
+
 def test_a_right_app_passes(
     bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -120,6 +120,8 @@ def _figure(row: Difference, name: str) -> float | None:
 def _load(path: Path) -> BenchReport:
     """A bundle's timings with what its verify says now; a file alone says nothing of verdicts."""
     if path.is_dir():
+        if not (path / BENCH_FILE).exists():
+            raise RefusedInput(f"{path} has no results of bench", f"run vgg-deploy bench {path}")
         return as_shown(path, stored.load(BenchReport, path / BENCH_FILE))
     report = stored.load(BenchReport, path)
     if report.contests and not report.rows:

@@ -17,6 +17,11 @@ from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.verify.mistakes import Floats
 from vgg_deploy.verify.selfcheck import diagnose, judge_results
 
+_WRITTEN = jsonio.Version("version", VERSION, "write the version that docs/golden.md tells")
+_RESULTS = jsonio.Told(
+    "the app's results", "have the app write JSON as docs/golden.md tells, and give that file"
+)
+
 
 def selfcheck(bundle: Bundle, results: Path, watch: Watcher | None = None) -> Selfcheck:
     """The verdict on the results file, with the likely cause where it is not equivalent.
@@ -33,8 +38,7 @@ def selfcheck(bundle: Bundle, results: Path, watch: Watcher | None = None) -> Se
             f"the golden vectors in {bundle.root} are those of other weights",
             f"make them again: vgg-deploy export {bundle.root} --format onnx",
         )
-    version = jsonio.Version("version", VERSION, "write the version that docs/golden.md tells")
-    given = jsonio.load(AppResults, results, version)
+    given = jsonio.load(AppResults, results, _WRITTEN, _RESULTS)
     found = judge_results(index, given)
     if found.verdict == "equivalent":
         return found
