@@ -30,6 +30,15 @@ EXIT_INTERNAL = 70  # EX_SOFTWARE of BSD's sysexits.h
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
+# What would move a terminal's cursor, clear it or colour it: C0 but tab and newline, DEL, C1.
+_CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if chr(n) not in "\t\n"}
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters as escapes: a name from elsewhere commands no terminal."""
+    return text.translate(_CONTROLS)
+
+
 class VggDeployError(Exception):
     """Base of all errors that a user can act on: a cause, a remedy, an exit code."""
 
@@ -37,8 +46,8 @@ class VggDeployError(Exception):
 
     def __init__(self, cause: str, remedy: str) -> None:
         super().__init__(cause)
-        self.cause = " ".join(cause.split())  # one line each, whatever was put in
-        self.remedy = " ".join(remedy.split())
+        self.cause = printable(" ".join(cause.split()))  # one line each, whatever was put in
+        self.remedy = printable(" ".join(remedy.split()))
 
 
 class LimitNotMet(VggDeployError):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vgg_deploy.errors import RefusedInput, os_errors
+from vgg_deploy.errors import RefusedInput, os_errors, printable
 
 PARTIAL = ".partial-"  # prefix of files that are not finished
 _CHUNK = 1 << 20  # bytes
@@ -33,8 +33,8 @@ def user_cache(name: str) -> Path:
 
 
 def shown(name: object) -> str:
-    """A name as it can be printed and stored; bytes that are no UTF-8 become escapes."""
-    return str(name).encode("utf-8", "backslashreplace").decode()
+    """A name as it can be printed and stored; control characters and no UTF-8 become escapes."""
+    return printable(str(name).encode("utf-8", "backslashreplace").decode()).replace("\n", "\\n")
 
 
 def sha256_of(path: Path) -> str:

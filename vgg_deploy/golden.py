@@ -6,6 +6,7 @@ digest, so one digest of the index covers them all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from vgg_deploy.spec import Preprocessing
 FOLDER = "golden"  # in the bundle
 INDEX = "index.json"
 VERSION = 1
+_PLAIN = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _INDEX_VERSION = jsonio.Version(
     "version", VERSION, "use the version of vgg-deploy that made it, or export again"
 )
@@ -42,6 +44,15 @@ class GoldenImage:
     margin: float  # its logit minus the second's: below twice the tolerance, top1 is not judged
     logits: tuple[float, ...]
     probabilities: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """``RefusedInput`` for names that are no plain words: they stand in generated sources."""
+        for word in (self.name, self.file):
+            if not _PLAIN.fullmatch(word):
+                raise RefusedInput(
+                    f"golden vectors name an image {word!r}, which is no plain file name",
+                    "export the bundle again: golden vectors are made with it",
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -174,7 +174,15 @@ def _too_large() -> UsageError:
     )
 
 
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,2000}")
+
+
 def _check_arch(spec: ModelSpec) -> None:
+    if not _NAME.fullmatch(spec.arch):  # it stands in reports and generated files
+        raise UsageError(
+            f"{spec.arch!r} is no name of an architecture",
+            "use letters, digits, '.', '_' and '-'",
+        )
     if not spec.conv_arch or any(n < 1 or c < 1 for n, c in spec.conv_arch):
         raise UsageError(
             f"conv_arch {spec.conv_arch} needs at least one block of one convolution",

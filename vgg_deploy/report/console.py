@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from vgg_deploy.errors import printable
 from vgg_deploy.report.table import SIGNS, Row, RowStatus, Table
 
 _STYLES: dict[RowStatus, str] = {
@@ -51,7 +52,7 @@ def to_rich(table: Table) -> RichTable:
 
 def to_title(table: Table) -> Text:
     """The title as it stands above the table."""
-    return Text(table.title, style="bold")
+    return Text(printable(table.title), style="bold")
 
 
 def needed_width(console: Console, table: Table) -> int:
@@ -63,7 +64,7 @@ def needed_width(console: Console, table: Table) -> int:
 def _cell(row: Row, index: int) -> Text:
     """Text, not markup: a label such as ``[red]`` is shown as it is."""
     style = "dim" if row.status == "skipped" else ""
-    text = Text(row.cells[index], style=style)
+    text = Text(printable(row.cells[index]), style=style)
     if note := row.note(index):
-        text.append(f"\n{note}", style="dim")
+        text.append(f"\n{printable(note)}", style="dim")
     return text

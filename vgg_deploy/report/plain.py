@@ -6,6 +6,7 @@ The JSON holds what is printed, and beside it the figures themselves, as numbers
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from vgg_deploy.bench.figures import FIGURES
@@ -34,8 +35,14 @@ def markdown_of(findings: Findings) -> str:
     for section in sections(findings):
         lines += [f"## {section.title}", *_section(section)]
     script = "\n".join(commands(findings))
-    lines += ["## Reproduce", f"```console\n{script}\n```"]
+    lines += ["## Reproduce", _fenced(script)]
     return "\n\n".join(_joined([line for line in lines if line])) + "\n"
+
+
+def _fenced(script: str) -> str:
+    """A block of code that no run of backticks in it ends."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", script)), default=0))
+    return f"{fence}console\n{script}\n{fence}"
 
 
 def json_of(findings: Findings) -> dict[str, object]:
