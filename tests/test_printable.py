@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import RefusedInput, UsageError
-from vgg_deploy.files import shown
-from vgg_deploy.golden import GoldenImage
+from vgg_deploy.errors import RefusedInput, UsageError, unknown_choice
+from vgg_deploy.files import shown, word
+from vgg_deploy.golden import GoldenImage, load_index
 from vgg_deploy.report.console import to_rich, to_title
 from vgg_deploy.report.plain import _fenced
 from vgg_deploy.report.table import simple_table
@@ -35,17 +35,33 @@ def test_no_name_commands_a_terminal() -> None:
     assert not set(text) & {"\x1b", "\x9b", "\x7f"}
 
 
-@pytest.mark.parametrize("word", ['x", 1}; int evil', "../up", "a b", "", "a\nb"])
-def test_golden_names_are_plain_words(word: str) -> None:
+def test_suggested_commands_hold_paths_as_words(tiny_bundle: Bundle) -> None:
+    assert word(Path("artifacts/vgg16")) == "artifacts/vgg16"
+    root = tiny_bundle.root.parent / "sp ace"
+    tiny_bundle.root.rename(root)
+    with pytest.raises(RefusedInput) as caught:
+        load_index(root / "golden")
+    assert f"vgg-deploy export '{root}' --format onnx" in caught.value.remedy
+
+
+def test_the_beginning_of_a_name_suggests_it() -> None:
+    known = ["trt", "ort-cpu", "ort-cuda"]
+    assert "did you mean 'ort-cpu'?" in unknown_choice("backend", "ort", known).remedy
+    assert "did you mean 'trt'?" in unknown_choice("backend", "trtt", known).remedy
+    assert "did you mean" not in unknown_choice("backend", "", known).remedy
+
+
+@pytest.mark.parametrize("name", ['x", 1}; int evil', "../up", "a b", "", "a\nb"])
+def test_golden_names_are_plain_words(name: str) -> None:
     """They stand in C sources."""
     plain = GoldenImage(
         name="test-1", file="test-1.raw", sha256="0" * 64, height=1, width=1, channels=1, top1=0,
         margin=1.0, logits=(1.0,), probabilities=(1.0,),
     )  # fmt: skip
     with pytest.raises(RefusedInput, match="no plain file name"):
-        replace(plain, name=word)
+        replace(plain, name=name)
     with pytest.raises(RefusedInput, match="no plain file name"):
-        replace(plain, file=word)
+        replace(plain, file=name)
 
 
 def test_an_architecture_is_one_word(tiny_bundle: Bundle) -> None:

@@ -18,7 +18,7 @@ from vgg_deploy.errors import (
     os_errors,
     unknown_choice,
 )
-from vgg_deploy.files import line_endings, sha256_of, staged
+from vgg_deploy.files import line_endings, sha256_of, staged, word
 from vgg_deploy.golden import FOLDER as GOLDEN_FOLDER
 from vgg_deploy.golden import problem_of, record_of
 from vgg_deploy.manifest import (
@@ -145,7 +145,7 @@ class Bundle:
     def check_golden(self) -> None:
         """Raise ``DigestMismatch`` for golden vectors that are not what the manifest says."""
         if problem := self.golden_problem():
-            raise DigestMismatch(problem, f"make them again: vgg-deploy export {self.root}")
+            raise DigestMismatch(problem, f"make them again: vgg-deploy export {word(self.root)}")
 
     def check(self, artifacts: Iterable[Artifact] | None = None) -> None:
         """Raise ``DigestMismatch`` for the first file that is not what the manifest says.

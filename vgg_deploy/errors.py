@@ -119,7 +119,8 @@ class Interrupted(VggDeployError):
 def unknown_choice(what: str, given: str, choices: Iterable[str]) -> UsageError:
     """Error for a name that is not in a list, with the nearest name as the remedy."""
     known = list(choices)
-    near = get_close_matches(given, known, n=1, cutoff=0.4)
+    near = [name for name in known if given and name.startswith(given)][:1]
+    near = near or get_close_matches(given, known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UsageError(f"unknown {what} {given!r}", f"{hint}known: {', '.join(known)}")
 

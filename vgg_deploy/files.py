@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,11 @@ def user_cache(name: str) -> Path:
 def shown(name: object) -> str:
     """A name as it can be printed and stored; control characters and no UTF-8 become escapes."""
     return printable(str(name).encode("utf-8", "backslashreplace").decode()).replace("\n", "\\n")
+
+
+def word(path: object) -> str:
+    """A path as one word of a command that is suggested: quoted where a shell would part it."""
+    return shlex.quote(shown(path))
 
 
 def sha256_of(path: Path) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import Precision
 from vgg_deploy.errors import DigestMismatch, RefusedInput, os_errors
-from vgg_deploy.files import line_endings, sha256_of
+from vgg_deploy.files import line_endings, sha256_of, word
 from vgg_deploy.spec import Preprocessing
 
 FOLDER = "golden"  # in the bundle
@@ -47,10 +47,10 @@ class GoldenImage:
 
     def __post_init__(self) -> None:
         """``RefusedInput`` for names that are no plain words: they stand in generated sources."""
-        for word in (self.name, self.file):
-            if not _PLAIN.fullmatch(word):
+        for given in (self.name, self.file):
+            if not _PLAIN.fullmatch(given):
                 raise RefusedInput(
-                    f"golden vectors name an image {word!r}, which is no plain file name",
+                    f"golden vectors name an image {given!r}, which is no plain file name",
                     "export the bundle again: golden vectors are made with it",
                 )
 
@@ -152,7 +152,7 @@ def load_index(folder: Path) -> GoldenIndex:
     if not path.exists():
         raise RefusedInput(
             f"{folder} holds no golden vectors",
-            f"make them: vgg-deploy export {folder.parent} --format onnx",
+            f"make them: vgg-deploy export {word(folder.parent)} --format onnx",
         )
     return jsonio.load(GoldenIndex, path, _INDEX_VERSION)
 
@@ -184,7 +184,7 @@ def refuse_vacuous(index: GoldenIndex, precision: Precision) -> None:
 def load_image(folder: Path, image: GoldenImage) -> NDArray[np.uint8]:
     """Pixels ``[1, H, W, C]``; ``DigestMismatch`` when the file is not the one that was made."""
     if problem := _image_problem(folder, image):
-        raise DigestMismatch(problem, f"make it again: vgg-deploy export {folder.parent}")
+        raise DigestMismatch(problem, f"make it again: vgg-deploy export {word(folder.parent)}")
     shape = (1, image.height, image.width, image.channels)
     return np.fromfile(folder / image.file, np.uint8).reshape(shape)
 

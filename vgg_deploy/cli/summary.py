@@ -21,6 +21,7 @@ from vgg_deploy.cli.options import (
     head_of,
 )
 from vgg_deploy.errors import UsageError
+from vgg_deploy.files import word
 from vgg_deploy.manifest import has_manifest
 from vgg_deploy.spec import ARCHS, ModelSpec
 
@@ -55,7 +56,7 @@ def summary(
 
     if arch not in ARCHS and has_manifest(Path(arch)):
         raise UsageError(
-            f"{arch} is a bundle, summary takes an architecture", f"vgg-deploy inspect {arch}"
+            f"{arch} is a bundle, summary takes an architecture", f"vgg-deploy inspect {word(arch)}"
         )
     spec = ModelSpec.named(
         arch,

@@ -19,7 +19,7 @@ from vgg_deploy.embed.check import check_app, require_tools
 from vgg_deploy.embed.record import require_app, write_record
 from vgg_deploy.embed.targets import RECORD, TABLE, Target, TargetName, unknown_target
 from vgg_deploy.errors import DigestMismatch, RefusedInput, os_errors, unknown_choice
-from vgg_deploy.files import commit, commit_into, commit_over, sha256_of, staged
+from vgg_deploy.files import commit, commit_into, commit_over, sha256_of, staged, word
 from vgg_deploy.golden import FOLDER as GOLDEN
 from vgg_deploy.golden import GoldenIndex, GoldenTolerance, load_index, problem_of, refuse_vacuous
 from vgg_deploy.spec import unnamed_labels
@@ -157,7 +157,7 @@ def _embedded(bundle: Bundle, options: EmbedOptions) -> Artifact:
 
 def _make(bundle: Bundle, precision: Precision) -> str:
     words = "--embedded" if precision == "fp32" else f"--precision {precision} --embedded"
-    return f"make it: vgg-deploy export {bundle.root} --format onnx {words}"
+    return f"make it: vgg-deploy export {word(bundle.root)} --format onnx {words}"
 
 
 def _check_resize(bundle: Bundle, artifact: Artifact, name: TargetName) -> None:

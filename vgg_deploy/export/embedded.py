@@ -13,6 +13,7 @@ from vgg_deploy.errors import RefusedInput
 from vgg_deploy.export.baked import IMAGE, LOGITS, EmbeddedOptions
 from vgg_deploy.export.guard import claim_space, imports, resources
 from vgg_deploy.export.registry import valid_artifact
+from vgg_deploy.files import word
 from vgg_deploy.manifest import Draft
 from vgg_deploy.spec import ModelCard
 
@@ -66,7 +67,7 @@ def plain_file(bundle: Bundle, precision: Precision) -> Artifact:
     if plain is None:
         raise RefusedInput(
             f"{bundle.root} holds no {precision} ONNX file to embed",
-            f"make it: vgg-deploy export {bundle.root} --format onnx --precision {precision}",
+            f"make it: vgg-deploy export {word(bundle.root)} --format onnx --precision {precision}",
         )
     return plain
 

@@ -24,6 +24,7 @@ from vgg_deploy.bench.rules import calls_mark
 from vgg_deploy.bench.stats import MIN_QUERIES, NS
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import RefusedInput
+from vgg_deploy.files import word
 from vgg_deploy.pipeline.benchinput import not_taken
 from vgg_deploy.pipeline.verified import as_shown
 from vgg_deploy.pipeline.watch import Silent, Watcher
@@ -117,7 +118,7 @@ def _bench_file(bundle: Bundle) -> Path:
     if not path.exists():
         raise RefusedInput(
             f"{bundle.root} has no timings",
-            f"measure some: vgg-deploy bench {bundle.root} --batch 1 --batch 4 --batch 16",
+            f"measure some: vgg-deploy bench {word(bundle.root)} --batch 1 --batch 4 --batch 16",
         )
     return path
 
@@ -143,7 +144,8 @@ def _no_timings(bundle: Bundle, backends: set[str]) -> RefusedInput:
     return RefusedInput(
         f"{bundle.root} has no timings{named} at batch 1 with at least {_FEWEST} runs of a "
         "file that is still there",
-        f"measure some: vgg-deploy bench {bundle.root}{options} --batch 1 --batch 4 --batch 16",
+        f"measure some: vgg-deploy bench {word(bundle.root)}{options} "
+        "--batch 1 --batch 4 --batch 16",
     )
 
 

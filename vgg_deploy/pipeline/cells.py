@@ -24,6 +24,7 @@ from vgg_deploy.errors import (
     VggDeployError,
     unknown_choice,
 )
+from vgg_deploy.files import word
 from vgg_deploy.results import Subject
 
 
@@ -86,9 +87,9 @@ def main_format(formats: Collection[Format]) -> Format:
 def how_to_make(root: Path, format: Format) -> str:
     """The command that makes an artifact of a format."""
     if format == "engine":
-        return f"make it: vgg-deploy build {root}"
+        return f"make it: vgg-deploy build {word(root)}"
     options = "onnx --embedded" if format == "embedded" else format
-    return f"make it: vgg-deploy export {root} --format {options}"
+    return f"make it: vgg-deploy export {word(root)} --format {options}"
 
 
 def selection_of(
@@ -209,7 +210,7 @@ def _unbuilt(
 def _how_to_get(root: Path, precision: Precision) -> str:
     if precision == "tf32":  # no file is in it: some backends of a GPU compute so
         return "leave out --precision, or name a backend that computes in it: vgg-deploy doctor"
-    return f"make it: vgg-deploy export {root} --precision {precision}"
+    return f"make it: vgg-deploy export {word(root)} --precision {precision}"
 
 
 def _no_pair(kinds: Sequence[str], backends: Sequence[str], option: str = "--format") -> UsageError:
@@ -256,7 +257,9 @@ def how_for(bundle: Bundle, backend: Backend, format: Format) -> str:
     """The command that makes what a backend opens."""
     flavour = getattr(backend, "flavour", None)
     if flavour:
-        return f"make it: vgg-deploy build {bundle.root} --flavour {flavour.replace('_', '-')}"
+        return (
+            f"make it: vgg-deploy build {word(bundle.root)} --flavour {flavour.replace('_', '-')}"
+        )
     return how_to_make(bundle.root, format)
 
 

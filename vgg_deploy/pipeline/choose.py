@@ -15,6 +15,7 @@ from vgg_deploy.bench.figures import images_per_s
 from vgg_deploy.bench.stats import MIN_QUERIES, summarise
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import LimitNotMet, RefusedInput, UsageError, unknown_choice
+from vgg_deploy.files import word
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.pipeline.whole import problems_of
 from vgg_deploy.report.pareto import dominates
@@ -225,6 +226,6 @@ def _load(bundle: Bundle, kind: type[_Report], name: str, verb: str) -> _Report:
     path: Path = bundle.root / name
     if not path.exists():
         raise RefusedInput(
-            f"{bundle.root} has no results of {verb}", f"run vgg-deploy {verb} {bundle.root}"
+            f"{bundle.root} has no results of {verb}", f"run vgg-deploy {verb} {word(bundle.root)}"
         )
     return stored.load(kind, path)

@@ -17,6 +17,7 @@ from vgg_deploy.bench.diff import (
     other_hardware,
 )
 from vgg_deploy.errors import LimitNotMet, MeasurementNotValid, RefusedInput, VggDeployError
+from vgg_deploy.files import word
 from vgg_deploy.gates import Gate
 from vgg_deploy.pipeline.verified import as_shown
 from vgg_deploy.report.standing import without_verdicts
@@ -121,7 +122,9 @@ def _load(path: Path) -> BenchReport:
     """A bundle's timings with what its verify says now; a file alone says nothing of verdicts."""
     if path.is_dir():
         if not (path / BENCH_FILE).exists():
-            raise RefusedInput(f"{path} has no results of bench", f"run vgg-deploy bench {path}")
+            raise RefusedInput(
+                f"{path} has no results of bench", f"run vgg-deploy bench {word(path)}"
+            )
         return as_shown(path, stored.load(BenchReport, path / BENCH_FILE))
     report = stored.load(BenchReport, path)
     if report.contests and not report.rows:

@@ -18,7 +18,7 @@ from vgg_deploy.data.classes import SUFFIXES, images_below
 from vgg_deploy.data.images import read_image, require_image
 from vgg_deploy.data.preprocess import preprocess, require_sides
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError, os_errors
-from vgg_deploy.files import shown
+from vgg_deploy.files import shown, word
 from vgg_deploy.pipeline.cells import how_for, is_for, main_format, refusal
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.pipeline.whole import require_card
@@ -220,7 +220,7 @@ def _how(bundle: Bundle, backend: Backend, precision: Precision | None) -> str:
     if wanted not in ("onnx", "engine"):
         return f"{backend.name} opens fp32 files only: leave out --precision"
     if precision == "tf32" and wanted == "onnx":
-        build = f"vgg-deploy build {bundle.root} --precision tf32"
+        build = f"vgg-deploy build {word(bundle.root)} --precision tf32"
         return f"no ONNX file is in tf32: leave out --precision, or make an engine: {build}"
     return f"{how} --precision {precision}"
 

@@ -11,6 +11,7 @@ from vgg_deploy import jsonio
 from vgg_deploy.backends.reference import eager_blocks
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.errors import NotEquivalent, StaleEngine
+from vgg_deploy.files import word
 from vgg_deploy.golden import VERSION, AppResults, Selfcheck, load_image, load_index
 from vgg_deploy.libraries import why_not
 from vgg_deploy.pipeline.watch import Silent, Watcher
@@ -36,7 +37,7 @@ def selfcheck(bundle: Bundle, results: Path, watch: Watcher | None = None) -> Se
     if index.weights_sha256 != bundle.checkpoint.sha256:
         raise StaleEngine(
             f"the golden vectors in {bundle.root} are those of other weights",
-            f"make them again: vgg-deploy export {bundle.root} --format onnx",
+            f"make them again: vgg-deploy export {word(bundle.root)} --format onnx",
         )
     given = jsonio.load(AppResults, results, _WRITTEN, _RESULTS)
     found = judge_results(index, given)

@@ -9,6 +9,7 @@ from vgg_deploy import stored
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import capture
 from vgg_deploy.errors import DigestMismatch, RefusedInput
+from vgg_deploy.files import word
 from vgg_deploy.pipeline.cells import Cell
 from vgg_deploy.report import standing
 from vgg_deploy.report.standing import NOT_VERIFIED, verdict_mark, with_verdicts
@@ -33,7 +34,7 @@ def verdicts(bundle: Bundle, cells: Sequence[Cell]) -> Verdicts:
         if cell.artifact and known.get(path, cell.artifact.sha256) != cell.artifact.sha256:
             raise DigestMismatch(
                 f"{bundle.root / path} is not the file that was verified",
-                f"judge the new one first: vgg-deploy verify {bundle.root}",
+                f"judge the new one first: vgg-deploy verify {word(bundle.root)}",
             )
     subjects = [row.subject for row in rows]
     return {(s.backend, s.sha256): verdict_mark(s, report, capture()) for s in subjects}

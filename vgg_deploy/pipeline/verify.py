@@ -16,6 +16,7 @@ from vgg_deploy.errors import (
     StaleEngine,
     VggDeployError,
 )
+from vgg_deploy.files import word
 from vgg_deploy.gates import Gate, parse_gates
 from vgg_deploy.pipeline.cells import Cell, plan, results_key
 from vgg_deploy.pipeline.images import Images, images_for, seen_by
@@ -166,7 +167,7 @@ def _refuse_orphans(bundle: Bundle, cells: Sequence[Cell]) -> None:
             raise StaleEngine(
                 f"{artifact.path} was made from a file that this bundle no longer holds "
                 f"({artifact.parent[:12]}…)",
-                f"make it again from the present checkpoint: vgg-deploy export {bundle.root}",
+                f"make it again from the present checkpoint: vgg-deploy export {word(bundle.root)}",
             )
 
 

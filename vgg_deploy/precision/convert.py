@@ -13,6 +13,7 @@ from vgg_deploy.data.fashion_mnist import found_as
 from vgg_deploy.data.sources import is_folder
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, unknown_choice
+from vgg_deploy.files import word
 from vgg_deploy.manifest import Draft
 from vgg_deploy.precision import graph
 from vgg_deploy.precision.calibration import (
@@ -103,7 +104,7 @@ def convert(
     if source is None:
         raise RefusedInput(
             f"{bundle.root} holds no fp32 ONNX to convert",
-            f"make it: vgg-deploy export {bundle.root} --format onnx",
+            f"make it: vgg-deploy export {word(bundle.root)} --format onnx",
         )
     bundle.check([source])
     images = cache(lambda: calibration_set(bundle.card, options))

@@ -18,6 +18,7 @@ from vgg_deploy.artifact import Artifact, Target
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
+from vgg_deploy.files import word
 from vgg_deploy.manifest import Draft
 from vgg_deploy.trt import match
 from vgg_deploy.trt.compile import compile_plan
@@ -70,7 +71,7 @@ def _source(bundle: Bundle, options: BuildOptions) -> Artifact:
     if found is None:
         raise RefusedInput(
             f"{bundle.root} holds no {wanted} ONNX file to build from",
-            f"make it: vgg-deploy export {bundle.root} --format onnx --precision {wanted}",
+            f"make it: vgg-deploy export {word(bundle.root)} --format onnx --precision {wanted}",
         )
     return found
 
