@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from io import StringIO
 
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from tests.report.samples import ENVIRONMENT, bench_report, replaced, verify_report
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.report.console import to_rich
+from vgg_deploy.report.console import fitting
 from vgg_deploy.report.judged import STALE, limit_text, relation, used_up
 from vgg_deploy.report.learning import training_table
 from vgg_deploy.report.table import Column, Row, Table, escaped, simple_table, to_markdown
@@ -32,7 +33,7 @@ def column(table: Table, name: str) -> list[str]:
 def printed(*tables: Table, width: int) -> str:
     console = Console(width=width, file=StringIO())
     for table in tables:
-        console.print(to_rich(table))
+        console.print(fitting(console, table))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
@@ -47,6 +48,26 @@ def test_verify_puts_the_worst_first_and_keeps_every_row(sample: Bundle) -> None
     assert column(table, "Nearest its limit")[2] == "largest difference"  # openvino: 17 % used
     assert all(column(table, "Reason"))
     assert table.note.startswith("5 equivalent · 1 different · 1 failed · 1 skipped.")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_a_narrow_terminal_cuts_nothing(sample: Bundle, width: int) -> None:
+    """Every text is there whole, however it is broken, and no line is longer than the terminal."""
+    report = verify_report(sample)
+    for table in (
+        artifacts_table(sample, {}),
+        verify_table(report, digests(sample)),
+        bench_table(bench_report(sample)),
+        figures_table(report),
+    ):
+        text = printed(table, width=width)
+        assert max(map(len, text.splitlines())) <= width
+        letters = Counter("".join(text.split()))
+        main = table.without_extra_columns()
+        for head in (c.title for c in main.columns[1:] if any(column(main, c.name))):
+            assert not Counter("".join(head.split())) - letters
+        wanted = Counter("".join("".join(c for row in main.rows for c in row.cells).split()))
+        assert not wanted - letters, "a character of some cell is missing"
 
 
 def test_a_figure_that_is_not_finite_says_so(sample: Bundle) -> None:

@@ -67,7 +67,7 @@ def show(*tables: Table, whole: bool = False) -> None:
 
     With ``whole`` titles are not broken, and nobody's terminal is as wide as the table.
     """
-    from vgg_deploy.report.console import needed_width, to_rich, to_title
+    from vgg_deploy.report.console import fitting, needed_width, to_title
 
     console = out()
     for table in tables:
@@ -76,7 +76,7 @@ def show(*tables: Table, whole: bool = False) -> None:
             table = replace(table, title="")  # noqa: PLW2901
             if not _on_terminal(console):
                 console.width = max(console.width, needed_width(console, table))
-        console.print(to_rich(table))
+        console.print(fitting(console, table))
 
 
 def print_json(value: object) -> None:
