@@ -84,4 +84,6 @@ def _refuse(bad: list[Unreadable], count: int) -> None:
         raise RefusedInput(bad[0].error, bad[0].remedy)
     for image in bad:
         remark(f"left out: {shown(image.error)}")
-    raise RefusedInput(f"{len(bad)} of {count} images could not be read", bad[0].remedy)
+    remedies = {image.remedy for image in bad}
+    remedy = bad[0].remedy if len(remedies) == 1 else "see the reasons above"
+    raise RefusedInput(f"{len(bad)} of {count} images could not be read", remedy)
