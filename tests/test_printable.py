@@ -24,7 +24,7 @@ TAMED = r"a\x1b[2J\x9b31m\x7f.png"
 
 def test_no_name_commands_a_terminal() -> None:
     assert shown(Path(EVIL)) == TAMED
-    assert shown(Path("two\nlines")) == r"two\nlines"
+    assert shown("two\nlines") == "two\nlines", "whole logs, too"
     error = RefusedInput(f"cannot read {EVIL}", f"look at {EVIL}")
     assert (error.cause, error.remedy) == (f"cannot read {TAMED}", f"look at {TAMED}")
     console = Console(width=80, record=True, file=StringIO())

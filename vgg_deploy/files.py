@@ -35,7 +35,7 @@ def user_cache(name: str) -> Path:
 
 def shown(name: object) -> str:
     """A name as it can be printed and stored; control characters and no UTF-8 become escapes."""
-    return printable(str(name).encode("utf-8", "backslashreplace").decode()).replace("\n", "\\n")
+    return printable(str(name).encode("utf-8", "backslashreplace").decode())
 
 
 def word(path: object) -> str:

@@ -174,7 +174,7 @@ def _too_large() -> UsageError:
     )
 
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,2000}")
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def _check_arch(spec: ModelSpec) -> None:
