@@ -12,7 +12,7 @@ from vgg_deploy.bundle import Bundle
 from vgg_deploy.report.console import fitting
 from vgg_deploy.report.judged import STALE, limit_text, relation, used_up
 from vgg_deploy.report.learning import training_table
-from vgg_deploy.report.table import Column, Row, Table, escaped, simple_table, to_markdown
+from vgg_deploy.report.table import SIGNS, Column, Row, Table, escaped, simple_table, to_markdown
 from vgg_deploy.report.tables import (
     artifacts_table,
     bench_table,
@@ -66,8 +66,18 @@ def test_a_narrow_terminal_cuts_nothing(sample: Bundle, width: int) -> None:
         main = table.without_extra_columns()
         for head in (c.title for c in main.columns[1:] if any(column(main, c.name))):
             assert not Counter("".join(head.split())) - letters
-        wanted = Counter("".join("".join(c for row in main.rows for c in row.cells).split()))
+        places = range(len(main.columns))
+        texts = [t for r in main.rows for i in places for t in (r.cells[i], r.note(i))]
+        wanted = Counter("".join("".join(texts).split()))
         assert not wanted - letters, "a character of some cell is missing"
+
+
+def test_row_by_row_a_row_without_a_name_keeps_its_sign() -> None:
+    columns = [Column(name=name) for name in ("name", "one", "other")]
+    table = Table(
+        title="", columns=tuple(columns), rows=(Row(cells=("", "x" * 20, "y" * 20), status="bad"),)
+    )
+    assert printed(table, width=20).split()[0] == SIGNS["bad"]
 
 
 def test_a_figure_that_is_not_finite_says_so(sample: Bundle) -> None:

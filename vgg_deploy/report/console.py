@@ -74,7 +74,9 @@ def _wraps(column: Column, place: int, names_wrap: bool) -> bool:
 
 
 def _widest(table: Table, place: int) -> int:
-    return max((len(row.cells[place]) for row in table.rows), default=0)
+    """Of the cells and the notes below them."""
+    texts = [text for row in table.rows for text in (row.cells[place], row.note(place))]
+    return max(map(len, texts), default=0)
 
 
 def _least_width(console: Console, table: Table, *, names_wrap: bool) -> int:
@@ -94,7 +96,7 @@ def _row_by_row(table: Table) -> Group:
         lines.append(Text())
         for place, column in enumerate(table.columns):
             line = _cell(row, place)
-            if not line.plain:
+            if place and not line.plain:
                 continue
             if place == 0 and table.has_status:
                 line = Text(f"{SIGNS[row.status]} ", style=_STYLES[row.status]).append_text(line)
