@@ -57,8 +57,8 @@ def test_durations_choose_their_unit(seconds: float | None, text: str) -> None:
     assert q.duration(seconds) == text
 
 
-def test_sizes_are_binary() -> None:
-    assert q.size(553_430_232) == "528 MiB"
+def test_sizes_are_decimal() -> None:
+    assert q.size(553_430_232) == "553 MB"
     assert q.size(17) == "17 B"
     assert q.size(None) == "–"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 MISSING = "–"
 NOT_FINITE = "not finite"
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-_BYTES = ("B", "KiB", "MiB", "GiB", "TiB")
+_BYTES = ("B", "kB", "MB", "GB", "TB")
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -56,12 +56,12 @@ def fixed_all(values: Sequence[float | None], digits: int = 3) -> list[str]:
 
 
 def size(count: int | None) -> str:
-    """Bytes in binary units: 553,000,000 → ``527 MiB``."""
+    """Bytes in decimal units, as commands and file managers tell them: 553,430,232 → ``553 MB``."""
     if count is None:
         return MISSING
     value, unit = float(count), 0
-    while value >= 1024 and unit < len(_BYTES) - 1:
-        value, unit = value / 1024, unit + 1
+    while value >= 1000 and unit < len(_BYTES) - 1:
+        value, unit = value / 1000, unit + 1
     return f"{count} B" if unit == 0 else f"{significant(value)} {_BYTES[unit]}"
 
 
