@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,6 +119,18 @@ def test_ceilings_of_this_machine() -> None:
     found = {(c.kind, c.precision): c.per_s for c in ceilings("cpu")}
     assert 1e8 < found["gemm", "fp32"] < 1e14
     assert 1e7 < found["copy", None] < 1e13
+
+
+def test_a_ceiling_beside_another_program_says_so() -> None:
+    spin = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        found = ceilings("cpu")
+    finally:
+        for process in spin:
+            process.kill()
+            process.wait()
+    assert [c for c in found if not any("not alone" in mark for mark in c.marks)] == []
+    assert {c.kind for c in found} == {"gemm", "copy"}
 
 
 @pytest.mark.parametrize(("device", "strides"), [("cuda", (1, 8)), ("cpu", (6, 1))])

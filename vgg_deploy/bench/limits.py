@@ -1,7 +1,8 @@
 """This machine's own ceilings: large matrix products per precision, and a large copy.
 
 Measured in a process of their own, so that the libraries they need are not in the one that is
-timed. The best of several shapes and runs counts: it is a ceiling. No one shape is the best for
+timed. The best of several shapes and runs counts: it is a ceiling, and
+where other programs ran meanwhile it says so, as it is too low then. No one shape is the best for
 every precision, and a GPU needs larger ones than a CPU.
 """
 
@@ -13,12 +14,16 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from vgg_deploy.artifact import Precision
+from vgg_deploy.bench import load
+from vgg_deploy.bench.rules import others_mark, throttled_mark
 from vgg_deploy.cuda import tf32_is_off
 from vgg_deploy.environment import threads
 from vgg_deploy.process import module_command
@@ -32,7 +37,8 @@ _SHAPES: dict[str, tuple[Shape, ...]] = {
 }
 _COPY_BYTES = 256 << 20  # several times any last-level cache
 _GPU_COPY_BYTES = 2 << 30  # takes a millisecond: launching one takes microseconds
-_SECONDS = 0.3  # of measuring each
+_SECONDS = 0.3  # of measuring each shape
+_COPY_SECONDS = 0.6  # long enough to see who else runs
 _FEWEST = 3
 
 
@@ -51,7 +57,7 @@ def ceilings(device: str, *, timeout_s: float = TIMEOUT_S) -> tuple[Ceiling, ...
 
 def measure_ceilings(device: str) -> tuple[Ceiling, ...]:
     """All ceilings of a device, in this process."""
-    found = [] if device == "cuda" else [_numpy_gemm(), _numpy_copy()]
+    found = [] if device == "cuda" else [_watched(_numpy_gemm), _watched(_numpy_copy)]
     try:
         import torch
     except Exception:  # absent, or broken in any way
@@ -63,6 +69,15 @@ def measure_ceilings(device: str) -> tuple[Ceiling, ...]:
     if device == "cuda":
         found.append(_torch_copy(torch))
     return tuple(found)
+
+
+def _watched(measure: Callable[[], Ceiling]) -> Ceiling:
+    """A ceiling of the processor, marked where others ran while it was measured."""
+    before = load.look()
+    found = measure()
+    spent = load.between(before, load.look())
+    throttled = throttled_mark(load.throttled_share(spent))
+    return replace(found, marks=(*others_mark(load.cores_of_others(spent)), *throttled))
 
 
 def _numpy_gemm() -> Ceiling:
@@ -106,7 +121,7 @@ def _numpy_copy() -> Ceiling:
         np.copyto(target[piece], source[piece])
 
     with ThreadPoolExecutor(count) as pool:
-        best = _best(lambda: list(pool.map(part, slices)))
+        best = _best(lambda: list(pool.map(part, slices)), seconds=_COPY_SECONDS)
     how = f"numpy copy of {_COPY_BYTES >> 20} MiB in {count} threads, read and written"
     return Ceiling(kind="copy", precision=None, device="cpu", per_s=2 * _COPY_BYTES / best, how=how)
 
@@ -127,7 +142,8 @@ def _torch_gemms(torch: Any, device: str) -> list[Ceiling]:
     found = []
     for precision, make in makes.items():
         try:
-            found.append(_gemm("torch", precision, device, make, sync))
+            product = partial(_gemm, "torch", precision, device, make, sync)
+            found.append(product() if device == "cuda" else _watched(product))
         except (RuntimeError, NotImplementedError, AttributeError, TypeError, ValueError):
             # not on this hardware, or not in this torch
             continue
@@ -179,10 +195,14 @@ def _torch_copy(torch: Any, device: str = "cuda") -> Ceiling:
     return Ceiling(kind="copy", precision=None, device="cuda", per_s=2 * size / best, how=how)
 
 
-def _best(run: Callable[[], object], sync: Callable[[], None] | None = None) -> float:
+def _best(
+    run: Callable[[], object],
+    sync: Callable[[], None] | None = None,
+    seconds: float = _SECONDS,
+) -> float:
     """Seconds of the fastest run, after one that is not counted."""
     times: list[float] = []
-    end = time.perf_counter() + _SECONDS
+    end = time.perf_counter() + seconds
     while len(times) < _FEWEST + 1 or time.perf_counter() < end:
         begin = time.perf_counter()
         run()

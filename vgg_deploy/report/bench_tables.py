@@ -8,7 +8,7 @@ from statistics import median
 
 from vgg_deploy.report.judged import STALE, is_stale, tally
 from vgg_deploy.report.latency import Latency, latency, median_ms
-from vgg_deploy.report.limit_tables import WINOGRAD, share_of
+from vgg_deploy.report.limit_tables import share_of, why_above
 from vgg_deploy.report.quantities import (
     MISSING,
     count,
@@ -192,7 +192,7 @@ def _bench_note(report: BenchReport, current: Mapping[str, str] | None) -> str:
 def _above(report: BenchReport, spec: ModelSpec | None) -> str:
     """Why a share of the limit may be above 1, where one is."""
     shares = [share_of(row, report, spec) for row in report.rows] if spec else []
-    return f" {WINOGRAD}" if any(share and share.share > 1 for share in shares) else ""
+    return f" {why_above(report)}" if any(share and share.share > 1 for share in shares) else ""
 
 
 def _span(values: list[int]) -> str:

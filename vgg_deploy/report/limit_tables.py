@@ -10,15 +10,26 @@ from vgg_deploy.bench.roofline import Limit, limit_of
 from vgg_deploy.model.layers import vgg_layers
 from vgg_deploy.report.latency import median_ms
 from vgg_deploy.report.quantities import MISSING, duration, fixed_all, percent, significant
-from vgg_deploy.report.table import Column, Table, simple_table
+from vgg_deploy.report.table import Column, RowStatus, Table, simple_table
 from vgg_deploy.results import BenchReport, LayerProfile, Timing
 from vgg_deploy.spec import ModelSpec
 
 _GIGA = 1e9
-WINOGRAD = (
+_WINOGRAD = (
     "Above 100 %: a Winograd convolution needs fewer multiplications than are counted, "
     "and what stays in a cache needs no memory."
 )
+
+
+_TOO_LOW = (
+    "A ceiling that was measured beside other programs is too low, and the shares of it too high."
+)
+
+
+def why_above(report: BenchReport) -> str:
+    """Why a share of a limit can be more than all of it."""
+    beside = any(ceiling.marks for ceiling in report.ceilings)
+    return f"{_WINOGRAD} {_TOO_LOW}" if beside else _WINOGRAD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +75,7 @@ def ceilings_table(report: BenchReport) -> tuple[Table, ...]:
             "GFLOP/s" if c.kind == "gemm" and c.precision != "int8" else
             "Gop/s" if c.kind == "gemm" else "GB/s",
             c.how,
+            "; ".join(c.marks),
         )
         for c in report.ceilings
     ]  # fmt: skip
@@ -73,8 +85,13 @@ def ceilings_table(report: BenchReport) -> tuple[Table, ...]:
         Column(name="Best", align="right"),
         Column(name="Unit"),
         Column(name="How", align="prose"),
+        Column(name="Reason", align="prose"),
     ]
-    return (simple_table("What this machine can do at most", columns, rows),)
+    statuses: list[RowStatus] = ["warn" if reason else "plain" for *_, reason in rows]
+    note = _TOO_LOW if "warn" in statuses else ""
+    title = "What this machine can do at most"
+    table = simple_table(title, columns, rows, statuses=statuses, note=note)
+    return (table.without_empty_columns(),)
 
 
 def layers_table(report: BenchReport, spec: ModelSpec) -> tuple[Table, ...]:
@@ -134,5 +151,6 @@ def _profile_table(profile: LayerProfile, report: BenchReport, spec: ModelSpec) 
     ]
     title = f"Layer by layer: {profile.subject.backend}, {profile.subject.artifact}"
     note = f"Batch {profile.batch}, {profile.how}, medians. Other: what is no layer's, such "
-    note += f"as reordering, flattening, conversions and a ReLU that is not fused. {WINOGRAD}"
+    note += "as reordering, flattening, conversions and a ReLU that is not fused. "
+    note += why_above(report)
     return simple_table(title, columns, cells, note=note).without_empty_columns()

@@ -62,6 +62,7 @@ class Ceiling:
     device: str
     per_s: float  # operations (a multiply-add is two) or bytes (read and written) per second
     how: str  # library and size
+    marks: tuple[str, ...] = ()  # why it may be too low
 
 
 @dataclass(frozen=True, kw_only=True)
