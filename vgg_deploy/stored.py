@@ -17,7 +17,7 @@ from vgg_deploy.errors import (
     os_errors,
     require_file,
 )
-from vgg_deploy.files import staged, write_text
+from vgg_deploy.files import refuse_linked, staged, write_text
 from vgg_deploy.results import SCHEMA_VERSION, BenchReport, VerifyReport
 
 Report = TypeVar("Report", VerifyReport, BenchReport)
@@ -42,6 +42,7 @@ class Keeping:
         """Refuse, before the work, a place where nothing can be written."""
         if not self.wanted:
             return
+        refuse_linked(path.parent)
         try:
             with staged(path) as partial, os_errors(f"write {path}"):
                 partial.write_bytes(bytes(_ROOM))
@@ -73,6 +74,7 @@ def _unkept(error: VggDeployError) -> VggDeployError:
 
 def save(path: Path, report: VerifyReport | BenchReport) -> None:
     """Write a report atomically, with the SHA-256 of its content."""
+    refuse_linked(path.parent)
     write_text(path, json.dumps(document(report), indent=2, ensure_ascii=False) + "\n")
 
 
