@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from itertools import chain
+from pathlib import Path
 
 from vgg_deploy import stored
 from vgg_deploy.backends import get_backend
