@@ -148,8 +148,8 @@ def from_os_error(error: OSError, doing: str) -> VggDeployError:
         return RefusedInput(cause, "a file is where a folder is expected, or the other way round")
     if error.errno == errno.ELOOP:
         return RefusedInput(cause, "a link is where a file is expected, or links lead in a circle")
-    path_alone = error.errno == errno.ENOENT
-    return RefusedInput(cause, "check the path" + ("" if path_alone else ", the disk and its rights"))
+    known = error.errno == errno.ENOENT
+    return RefusedInput(cause, f"check the path{'' if known else ', the disk and its rights'}")
 
 
 @contextmanager

@@ -124,6 +124,15 @@ def load(kind: type[Report], path: Path) -> Report:
         raise _no_report(kind, path) from error
 
 
+def load_either(path: Path) -> VerifyReport | BenchReport:
+    """``load`` of a file that may hold either kind."""
+    try:
+        verified = "image_source" in _payload(BenchReport, path)
+    except RecursionError as error:
+        raise _no_report(BenchReport, path) from error
+    return load(VerifyReport, path) if verified else load(BenchReport, path)
+
+
 def _load(kind: type[Report], path: Path) -> Report:
     payload = _payload(kind, path)
     version = payload.get("schema_version")
