@@ -33,7 +33,7 @@ NOT_RUN = {
     "bench artifacts/fmnist --batch 1 --batch 8": "every backend, for minutes; README runs two",
     "bench artifacts/fmnist --percentile 99": "its gate depends on how fast the machine is",
     "bench artifacts/fmnist --compare": "takes minutes; tests/pipeline compares in fewer rounds",
-    "diff before/results/bench.json": "its gate depends on how two timings came out",
+    "diff before artifacts/fmnist": "its gate depends on how two timings came out",
 }
 MAY_FAIL = {"choose": 1}  # by a limit that a noisy machine does not meet
 

@@ -146,9 +146,10 @@ def from_os_error(error: OSError, doing: str) -> VggDeployError:
         return RefusedInput(cause, "choose a folder that you may write to, or change its rights")
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return RefusedInput(cause, "a file is where a folder is expected, or the other way round")
-    if error.errno == errno.ENOENT:
-        return RefusedInput(cause, "check the path")
-    return RefusedInput(cause, "check the path, the disk and its rights")
+    if error.errno == errno.ELOOP:
+        return RefusedInput(cause, "a link is where a file is expected, or links lead in a circle")
+    known = error.errno == errno.ENOENT
+    return RefusedInput(cause, f"check the path{'' if known else ', the disk and its rights'}")
 
 
 @contextmanager

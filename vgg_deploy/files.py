@@ -62,6 +62,19 @@ def refuse_special(path: Path) -> None:
             )
 
 
+def refuse_linked(*folders: Path) -> None:
+    """``RefusedInput`` for a link in the place of a folder inside a bundle.
+
+    Who made the bundle chose where it leads; what lies there would be overwritten or removed.
+    """
+    for folder in folders:
+        if folder.is_symlink():
+            raise RefusedInput(
+                f"{shown(folder)} is a link: nothing of a bundle is written through one",
+                "remove the link, or put a folder in its place; the bundle itself may be a link",
+            )
+
+
 def destination(path: Path) -> Path:
     """Where a file that a user names is written: the name may be a link, and that stays one.
 

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import shlex
+import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 
-from vgg_deploy.errors import BackendNotAvailable, ResourceLimit, first_line, says_ran_out
+from vgg_deploy.errors import (
+    BackendNotAvailable,
+    RefusedInput,
+    ResourceLimit,
+    first_line,
+    os_errors,
+    says_ran_out,
+)
+from vgg_deploy.files import shown, user_cache
 
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 _RECOMPILE_LIMIT = 64  # dynamo's 8 counts over all networks of a process
 LOGGERS = ("torch.utils.cpp_extension", "torch._inductor")  # "No CUDA runtime is found"
 # "CUDA out of memory.", "CUDA error: out of memory", "Triton Error [CUDA]: out of memory"
@@ -30,10 +43,59 @@ def compiling() -> Iterator[None]:
 
 @contextmanager
 def quiet_compiler() -> Iterator[None]:
-    """What ``torch.compile`` says about other machines' hardware does not reach the user."""
-    with errors_only(*LOGGERS), warnings.catch_warnings():
+    """What ``torch.compile`` says about other machines' hardware does not reach the user.
+
+    Its cache gets a path that the compiler is told whole, for this process and its children.
+    """
+    usual = os.environ.get(_CACHE) or tempfile.gettempdir()
+    if not _is_whole(usual) and (place := _whole_cache()):
+        os.environ[_CACHE] = str(place)
+    with errors_only(*LOGGERS), warnings.catch_warnings(), _headers_where_they_can_be():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def compile_folder(beside: Path) -> Iterator[Path]:
+    """The folder for what inductor makes: ``beside``, or one elsewhere that is gone afterwards."""
+    places = (beside, Path(tempfile.gettempdir()), _whole_cache())
+    place = next((p for p in places if p and _is_whole(p.resolve())), beside)
+    if place is beside:
+        yield beside.resolve()  # as the compiler will name it
+        return
+    with os_errors(f"write to {place}"):
+        place.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=place)
+    with folder as name:
+        yield Path(name).resolve()
+
+
+def _headers_where_they_can_be() -> AbstractContextManager[object]:
+    """None are precompiled where the temporary folder, in which they lie, is no place for them."""
+    from torch._inductor import config
+
+    name = "cpp_cache_precompile_headers"  # not in every torch
+    if _is_whole(tempfile.gettempdir()) or not hasattr(config, name):
+        return nullcontext()
+    patch: AbstractContextManager[object] = config.patch(name, False)
+    return patch
+
+
+def _is_whole(path: str | Path) -> bool:
+    """Whether a path stays one word in inductor's calls of the compiler, which quote nothing."""
+    name = os.path.abspath(path)  # noqa: PTH100
+    try:
+        return shlex.split(name) == [name]
+    except ValueError:  # an open quote
+        return False
+
+
+def _whole_cache() -> Path | None:
+    """A cache of ours; None where its path has a blank, too, or the user has no home."""
+    with suppress(RefusedInput):
+        if _is_whole(place := user_cache("inductor")):
+            return place
+    return None
 
 
 @contextmanager
@@ -79,6 +141,12 @@ def compile_errors(
             raise ResourceLimit(
                 f"{what} could not compile: {said}",
                 "use a smaller batch, or end other programs on this GPU",
+            ) from error
+        if not _is_whole(place := os.environ.get(_CACHE, "")):
+            raise BackendNotAvailable(
+                f"{what} could not compile: torch calls the compiler without quotes, and "
+                f"{shown(place)} has a blank or a quote in it",
+                "set XDG_CACHE_HOME to a folder whose path has none",
             ) from error
         if says_ran_out(str(error)):
             raise ResourceLimit(

@@ -15,7 +15,7 @@ from vgg_deploy.manifest import MANIFEST, has_manifest, read_manifest
 TRAINING = "training"  # folder of a run inside the bundle
 # Of a bundle's model, beside its artifacts: results, golden vectors, the training run, reports.
 RECORDS = ("results", GOLDEN_FOLDER, TRAINING, "report.html", "report.md", "report.json")
-_CHECKPOINTS = f"{TRAINING}/checkpoints"  # of a run that was interrupted
+CHECKPOINTS = f"{TRAINING}/checkpoints"  # of a run that was interrupted
 
 
 def refuse_existing(
@@ -39,7 +39,7 @@ def refuse_existing(
             f"{root} is no bundle, but holds {strangers[0]}{more}, as a bundle would",
             "choose another folder with -o, or move that away: it would be overwritten",
         )
-    if not own and any((root / _CHECKPOINTS).glob("step-*")):
+    if not own and any((root / CHECKPOINTS).glob("step-*")):
         raise RefusedInput(
             f"{root} holds a training that was interrupted",
             f"go on with vgg-deploy train --resume, or delete {root / TRAINING}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ from vgg_deploy.errors import (
     os_errors,
     require_file,
 )
-from vgg_deploy.files import staged, write_text
+from vgg_deploy.files import refuse_linked, staged, word, write_text
 from vgg_deploy.results import SCHEMA_VERSION, BenchReport, VerifyReport
 
 Report = TypeVar("Report", VerifyReport, BenchReport)
@@ -42,6 +44,7 @@ class Keeping:
         """Refuse, before the work, a place where nothing can be written."""
         if not self.wanted:
             return
+        refuse_linked(path.parent)
         try:
             with staged(path) as partial, os_errors(f"write {path}"):
                 partial.write_bytes(bytes(_ROOM))
@@ -72,14 +75,41 @@ def _unkept(error: VggDeployError) -> VggDeployError:
 
 
 def save(path: Path, report: VerifyReport | BenchReport) -> None:
-    """Write a report atomically, with the SHA-256 of its content."""
-    write_text(path, json.dumps(document(report), indent=2, ensure_ascii=False) + "\n")
+    """Write a report atomically, with the SHA-256 of its content, to a bundle's ``results/``."""
+    refuse_linked(path.parent)
+    told = document(report, path.parent.parent)
+    write_text(path, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
 
 
-def document(report: VerifyReport | BenchReport) -> Payload:
-    """A report as it is stored and printed: with the SHA-256 of its content."""
-    payload: Payload = json.loads(jsonio.dumps(report, indent=None))
+def document(report: VerifyReport | BenchReport, root: Path) -> Payload:
+    """A report as it is stored and printed: with the SHA-256 of its content.
+
+    Reasons do not name the bundle's folder, ``root``: they hold wherever it is moved to.
+    """
+    payload: Payload = _portable(json.loads(jsonio.dumps(report, indent=None)), root)
     return {DIGEST: digest_of(payload), **payload}
+
+
+_TOLD = ("reason", "note")  # keys of texts that may name files and commands
+
+
+def _portable(value: Any, root: Path) -> Any:
+    if isinstance(value, list):
+        return [_portable(one, root) for one in value]
+    if not isinstance(value, dict):
+        return value
+    texts = {k: _without(root, v) for k, v in value.items() if k in _TOLD and isinstance(v, str)}
+    return {k: texts[k] if k in texts else _portable(v, root) for k, v in value.items()}
+
+
+def _without(root: Path, text: str) -> str:
+    """With files as they are called in the bundle, and BUNDLE for it in commands."""
+    names = {str(root), str(root.absolute()), os.path.realpath(root)} - {"."}
+    for name in sorted(names, key=len, reverse=True):
+        text = re.sub(rf"(?<![\w.~/\\-]){re.escape(name)}[/\\]", "", text)
+        command = rf"(vgg-deploy [a-z-]+ )(?:{re.escape(name)}|{re.escape(word(name))})"
+        text = re.sub(rf"{command}(?![\w/\\-]|\.\w)", r"\1BUNDLE", text)
+    return text
 
 
 def load(kind: type[Report], path: Path) -> Report:
@@ -92,6 +122,15 @@ def load(kind: type[Report], path: Path) -> Report:
         return _load(kind, path)
     except RecursionError as error:  # nested too deeply
         raise _no_report(kind, path) from error
+
+
+def load_either(path: Path) -> VerifyReport | BenchReport:
+    """``load`` of a file that may hold either kind."""
+    try:
+        verified = "image_source" in _payload(BenchReport, path)
+    except RecursionError as error:
+        raise _no_report(BenchReport, path) from error
+    return load(VerifyReport, path) if verified else load(BenchReport, path)
 
 
 def _load(kind: type[Report], path: Path) -> Report:

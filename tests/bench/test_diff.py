@@ -107,7 +107,7 @@ def test_a_file_that_was_made_again_is_said() -> None:
 
 def test_versions_may_differ_and_are_listed() -> None:
     newer = replace(MACHINE, versions={"onnxruntime": "1.32.0"})
-    changed = changed_environment(report([]), report([], newer))
+    changed = changed_environment(MACHINE, newer)
     assert changed == {"onnxruntime": ("1.31.1", "1.32.0")}
 
 

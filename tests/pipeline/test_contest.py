@@ -47,7 +47,7 @@ def test_two_backends_in_turns(onnx_bundle: Bundle) -> None:
     assert "not verified: run vgg-deploy verify first" in found.marks
     assert stored.load(BenchReport, onnx_bundle.root / COMPARE_FILE) == report
     assert not (onnx_bundle.root / BENCH_FILE).exists()
-    ratios = told(report)["comparisons"]
+    ratios = told(report, onnx_bundle.root)["comparisons"]
     assert isinstance(ratios, list)
     assert ratios[0]["ratios"][0]["low"] <= ratios[0]["ratios"][0]["high"]
 
@@ -106,7 +106,7 @@ def test_unlike_precisions_are_refused_unless_asked_for(onnx_bundle: Bundle) -> 
     assert "against fp" not in contest_table(found).rows[0].cells[-1]
     kept = stored.load(BenchReport, bundle.root / COMPARE_FILE)
     assert kept.options["across_precisions"] == "on"
-    ratios = told(report)["comparisons"]
+    ratios = told(report, bundle.root)["comparisons"]
     assert isinstance(ratios, list)
     assert ratios[0]["precisions"] == ["fp32", "fp16"]
 

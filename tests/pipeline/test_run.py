@@ -123,3 +123,13 @@ def test_the_log_of_a_folder_whose_name_is_not_utf_8(
     plant(open_bundle(folder), monkeypatch)
     run.run_preset("quick", folder)
     assert "caf\\udce9" in (folder / run.LOG_FILE).read_text(encoding="utf-8")
+
+
+def test_the_log_is_not_written_through_a_link(stages: Bundle, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "run.log").write_text("mine")
+    (stages.root / "results").symlink_to(outside)
+    assert main(["run", "--preset", "quick", "-o", str(stages.root)]) == 3
+    assert [path.name for path in outside.iterdir()] == ["run.log"]
+    assert (outside / "run.log").read_text() == "mine"

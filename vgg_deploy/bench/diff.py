@@ -9,6 +9,7 @@ from typing import Literal
 from vgg_deploy.bench.figures import FIGURES
 from vgg_deploy.bench.like import changed_modes, traits_of, unlike
 from vgg_deploy.bench.paired import Ratio, unpaired
+from vgg_deploy.environment import Environment
 from vgg_deploy.results import BenchReport, Clock, Status, Subject, Timing
 
 # Relative standard deviation of a cell's median from one run to the next. On a host left alone it
@@ -51,9 +52,8 @@ class Difference:
         return self.ratio.word if self.ratio and not self.reason else "not told"
 
 
-def changed_environment(old: BenchReport, new: BenchReport) -> dict[str, tuple[str, str]]:
-    """What differs between the two machines, library versions included: (old, new) by name."""
-    a, b = old.environment, new.environment
+def changed_environment(a: Environment, b: Environment) -> dict[str, tuple[str, str]]:
+    """What differs between two machines, library versions included: (old, new) by name."""
     pairs: dict[str, tuple[object, object]] = {
         name: (getattr(a, name), getattr(b, name))
         for name in ("cpu", "cores", "memory_bytes", "gpu", "driver", "system", "python")
@@ -77,7 +77,7 @@ def changed_running(old: BenchReport, new: BenchReport) -> dict[str, tuple[str, 
 
 def other_hardware(old: BenchReport, new: BenchReport) -> str:
     """The first difference in hardware, which makes every ratio meaningless; empty for none."""
-    changed = changed_environment(old, new)
+    changed = changed_environment(old.environment, new.environment)
     for name in ("cpu", "cores", "gpu"):
         if name in changed:
             return f"{name} {changed[name][0]} and {changed[name][1]}"

@@ -118,7 +118,7 @@ def bench(
     with watching() as watch:
         report = bench_bundle(opened, options, watch, keeping=keeping)
     if as_json:
-        print_json(document(report))
+        print_json(document(report, bundle))
     else:
         spec = opened.card.spec
         tables = [bench_table(report, spec=spec), startup_table(report)]
@@ -136,7 +136,7 @@ def _compare(bundle: Path, options: CompareOptions, as_json: bool, store: bool) 
     with watching() as watch:
         report = compare_bundle(open_bundle(bundle), options, watch, keeping=keeping)
     if as_json:
-        print_json(told(report))
+        print_json(told(report, bundle))
     else:
         show(*map(contest_table, report.contests))
     settle(None, keeping)

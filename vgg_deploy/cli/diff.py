@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
-from vgg_deploy.cli.console import print_json, show
+from vgg_deploy.cli.console import print_json, remark, show
 from vgg_deploy.cli.options import JsonOption
 
 _Run = Annotated[
-    Path, typer.Argument(help="A bundle, or its results/bench.json.", show_default=False)
+    Path,
+    typer.Argument(
+        help="A bundle, or its results/bench.json or results/verify.json.", show_default=False
+    ),
 ]
 _FailIf = Annotated[
     list[str] | None,
@@ -28,23 +31,31 @@ def diff(
     fail_if: _FailIf = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two stored runs of bench: what became faster or slower, with 95 % intervals.
+    """Compare two stored runs: what became faster or slower, and which verdicts and errors changed.
+
+    Of bench with 95 % intervals; of verify the verdict, the largest difference and the share that
+    the nearest limit is used to. A verdict that became worse is exit 7 without any condition.
 
     Conditions know ratio, ratio_low and ratio_high: p50 of the new run over the old one; and,
-    without an interval, p99_ratio, load_ratio, first_ratio, peak_memory_ratio and file_ratio.
+    without an interval, p99_ratio, load_ratio, first_ratio, peak_memory_ratio and file_ratio;
+    of verify share_ratio, the new share of the nearest limit over the old one.
 
     Example: vgg-deploy diff before.json artifacts/fmnist --fail-if "ratio_low>1.05"
     """
     from vgg_deploy.gates import parse_gates
     from vgg_deploy.pipeline.diff import DIFF_FIGURES, diff_error, diff_runs
     from vgg_deploy.report.ratio_tables import changes_table, diff_table, plain_table
+    from vgg_deploy.report.verdict_changes import verdicts_table
 
     gates = parse_gates(fail_if, DIFF_FIGURES)
     found = diff_runs(old, new)
     if as_json:
         print_json(found)
     else:
-        tables = [diff_table(found.rows), plain_table(found.rows)]
+        tables = [verdicts_table(found.verdicts)] if found.verdicts else []
+        tables += [diff_table(found.rows), plain_table(found.rows)] if found.rows else []
         show(*tables, *([changes_table(found.changed)] if found.changed else []))
+    for kind, reason in found.not_compared.items():
+        remark(f"diff: {kind} is not compared: {reason}")
     if error := diff_error(found, gates):
         raise error

@@ -38,12 +38,13 @@ def run(
 
     with watching() as watch:
         outcome = run_preset(preset, out, watch)
+    root = outcome.bundle.root
     if as_json:
         print_json(
             {
-                "bundle": str(outcome.bundle.root),
-                "verify": document(outcome.verified),
-                "bench": document(outcome.timed) if outcome.timed else None,
+                "bundle": str(root),
+                "verify": document(outcome.verified, root),
+                "bench": document(outcome.timed, root) if outcome.timed else None,
                 "report": str(outcome.page),
             }
         )

@@ -83,7 +83,7 @@ def verify(
     with watching() as watch:
         report = verify_bundle(open_bundle(bundle), options, watch, keeping=keeping)
     if as_json:
-        print_json(document(report))
+        print_json(document(report, bundle))
     else:
         show(verify_table(report), *blame_tables(report))
     settle(verdict_error(report), keeping)

@@ -12,7 +12,7 @@ from vgg_deploy.environment import vector_flags, versions
 from vgg_deploy.errors import BackendNotAvailable
 from vgg_deploy.export.guard import quiet
 from vgg_deploy.export.source import ExportOptions, Source
-from vgg_deploy.inductor import LOGGERS, compile_errors
+from vgg_deploy.inductor import LOGGERS, compile_errors, compile_folder
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -60,19 +60,19 @@ def write_aoti(source: Source, path: Path) -> None:
     """Compile for this processor and package it, batch 1 to ``max_batch``, with card and labels.
 
     Gradients are off around the compilation: otherwise inductor ignores ``freezing`` without a
-    word and lays out every weight anew in each run. Its files lie beside ``path`` while it works
-    and are gone afterwards.
+    word and lays out every weight anew in each run. Its files lie beside ``path`` while it works,
+    where the compiler can be told that path, and are gone afterwards.
     """
     import torch
     from torch._inductor.utils import fresh_cache
     from torch.export.pt2_archive._package import package_pt2
 
-    scratch = path.parent.resolve()  # as the compiler will name it
     program = _program(source)
     args, kwargs = program.example_inputs
     module = program.module(check_guards=False)
     with (
         quiet(*LOGGERS),
+        compile_folder(path.parent) as scratch,
         fresh_cache(dir=str(scratch)),
         torch.no_grad(),
         compile_errors("AOTInductor"),

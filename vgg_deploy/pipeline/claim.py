@@ -11,11 +11,12 @@ from filelock import FileLock, Timeout
 from vgg_deploy.data.image_tree import holds_classes
 from vgg_deploy.data.sources import is_folder
 from vgg_deploy.errors import RefusedInput, UsageError, os_errors
-from vgg_deploy.files import shown
+from vgg_deploy.files import refuse_linked, shown
 from vgg_deploy.manifest import has_manifest
+from vgg_deploy.pipeline.board import FOLDER as BOARD
 from vgg_deploy.pipeline.images_file import IMAGES_FILE
 from vgg_deploy.pipeline.pictures import CONFUSION, CURVES, MISTAKES
-from vgg_deploy.replacing import TRAINING, refuse_existing
+from vgg_deploy.replacing import CHECKPOINTS, TRAINING, refuse_existing
 from vgg_deploy.train.outcome import (
     BEST_FILE,
     EVALUATION_FILE,
@@ -53,12 +54,13 @@ def refuse_inside(root: Path, data: str) -> None:
 def claimed(root: Path, *, replace: bool) -> Iterator[None]:
     """Hold the folder of ``root``'s training, so that no other run writes into it.
 
-    Raises ``RefusedInput`` where a new bundle must not go, where the folder is somebody else's,
-    and while another run holds it. The system frees the lock of a process that was killed.
+    Raises ``RefusedInput`` where a new bundle must not go, where the folder is somebody else's or
+    a link, and while another run holds it. The system frees the lock of a process that was killed.
     """
     refuse_existing(root, replace=replace, own=(TRAINING,))
-    _refuse_others(root)
     folder = root / TRAINING
+    refuse_linked(folder, root / CHECKPOINTS, folder / BOARD)
+    _refuse_others(root)
     with held(folder):
         try:
             refuse_existing(root, replace=replace, own=(TRAINING,))  # it may have ended just now

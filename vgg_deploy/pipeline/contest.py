@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
+from pathlib import Path
 
 from vgg_deploy import stored
 from vgg_deploy.backends import get_backend
@@ -94,7 +95,7 @@ def _asked(options: CompareOptions) -> dict[str, str]:
     return asked | ({"across_precisions": "on"} if options.across_precisions else {})
 
 
-def told(report: BenchReport) -> dict[str, object]:
+def told(report: BenchReport, root: Path) -> dict[str, object]:
     """The report with its ratios worked out, for those who do not want to do it themselves."""
     found = [
         {"batch": one.batch, "names": [s.id for s in one.subjects],
@@ -102,7 +103,7 @@ def told(report: BenchReport) -> dict[str, object]:
          "ratios": [{**asdict(r), "says": r.word} for r in ratios(one)]}
         for one in report.contests
     ]  # fmt: skip
-    return {"comparisons": found, "report": stored.document(report)}
+    return {"comparisons": found, "report": stored.document(report, root)}
 
 
 def _cell(bundle: Bundle, name: str) -> Cell:

@@ -14,7 +14,7 @@ from vgg_deploy.data.fashion_mnist import find_fashion_mnist
 from vgg_deploy.environment import now
 from vgg_deploy.errors import VggDeployError, unknown_choice
 from vgg_deploy.export.baked import EmbeddedOptions
-from vgg_deploy.files import shown, write_text
+from vgg_deploy.files import refuse_linked, shown, write_text
 from vgg_deploy.manifest import has_manifest
 from vgg_deploy.pipeline.bench import BenchOptions, bench_bundle, bench_error
 from vgg_deploy.pipeline.build import build_here
@@ -108,6 +108,7 @@ def run_preset(name: str, out: Path | None = None, watch: Watcher | None = None)
 def _log(folder: Path, recorder: Recorder) -> None:
     trained = any(s.state == "done" for s in recorder.stages)
     if trained and has_manifest(folder):  # not for a folder of others
+        refuse_linked((folder / LOG_FILE).parent)
         write_text(folder / LOG_FILE, shown(f"vgg-deploy run, {now()}\n{recorder.text()}\n"))
 
 

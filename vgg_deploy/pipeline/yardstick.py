@@ -24,7 +24,7 @@ from vgg_deploy.backends.reference import eager, reference
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import versions
 from vgg_deploy.errors import BackendNotAvailable, VggDeployError, os_errors
-from vgg_deploy.files import atomic
+from vgg_deploy.files import atomic, refuse_linked
 from vgg_deploy.pipeline.images import Images
 from vgg_deploy.pipeline.watch import Watcher
 from vgg_deploy.verify.accuracy import BATCH, Answers, answers
@@ -215,6 +215,7 @@ def _digest(key: str, arrays: Arrays) -> str:
 
 
 def _keep(path: Path, key: str, arrays: Arrays) -> None:
+    refuse_linked(path.parent)
     held = io.BytesIO()
     marks = {"key": np.array(key), "digest": np.array(_digest(key, arrays))}
     np.savez_compressed(held, **marks, **arrays)  # type: ignore[arg-type]

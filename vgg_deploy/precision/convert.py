@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.data.fashion_mnist import found_as
@@ -144,6 +145,7 @@ def _made_by(
         known |= {
             "calibration_images": str(options.count),
             "calibration_seed": str(options.seed),
+            "calibration_preprocessing": jsonio.dumps(card.preprocessing, indent=None),
         }
     if converter.passes and (data := options.data or _own_data(card)):
         known["calibration_wanted"] = data

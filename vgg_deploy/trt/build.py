@@ -8,7 +8,7 @@ layers are beside it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from vgg_deploy.artifact import Artifact, Target
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.environment import versions
-from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError
+from vgg_deploy.errors import BackendNotAvailable, RefusedInput, UsageError, os_errors
 from vgg_deploy.files import word
 from vgg_deploy.manifest import Draft
 from vgg_deploy.trt import match
@@ -145,9 +145,9 @@ def _valid(bundle: Bundle, draft: Draft) -> Artifact | None:
 def _alone(root: Path, progress: Progress) -> Iterator[None]:
     """One build at a time in a bundle: two would disturb each other's kernel timings."""
     lock = FileLock(root / _LOCK)
-    try:
+    with os_errors(f"write to {root}"), suppress(Timeout):
         lock.acquire(timeout=_NOTICE_S)
-    except Timeout:
+    if not lock.is_locked:
         progress.say("another build runs in this bundle; waiting for it")
         lock.acquire()
     try:
