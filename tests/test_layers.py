@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "vgg_deploy"
 ANYONE = {"errors", "artifact", "results", "environment", "spec", "files", "jsonio", "golden"}
 ANYONE |= {"libraries", "gates", "stored", "cuda", "process", "compiler", "inductor", "cgroup"}
+ANYONE |= {"bounds", "onnx_source"}
 VALUES = ANYONE | {"__version__"}
 ALLOWED: dict[str, set[str]] = {
     "model": {"model"},

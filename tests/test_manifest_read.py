@@ -74,4 +74,46 @@ def test_a_manifest_whose_values_do_not_fit_each_other_is_refused_input(
     path.write_text(json.dumps(document))
     assert main(["inspect", str(tiny_bundle.root)]) == 3
     said = capsys.readouterr().err
-    assert "manifest.json does not hold a valid Manifest: 0 labels for 10 classes" in said
+    assert "manifest.json does not hold a valid manifest: 0 labels for 10 classes" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"shape": []}, "input is NCHW of shape []"),
+        ({"shape": ["batch", 1, 32, 0]}, "input is NCHW of shape"),
+        ({"shape": ["batch", 1, 64, 64]}, "is not that of the card's network"),
+        ({"value_range": [1, 0]}, "input has values from 1 to 0"),
+        ({"value_range": [-1e308, 1e308]}, "input has values from -1e+308 to 1e+308"),
+        ({"dtype": "zz"}, "artifacts.0.input.dtype: Input should be 'float32' or 'uint8'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["inspect", "report", "verify"])
+def test_an_artifact_of_another_network_is_refused(
+    tiny_bundle: Bundle,
+    command: str,
+    change: dict[str, object],
+    cause: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tiny_bundle.root / MANIFEST
+    document = json.loads(path.read_text())
+    document["artifacts"][0]["input"].update(change)
+    path.write_text(json.dumps(document))
+    assert main([command, str(tiny_bundle.root)]) == 3
+    assert cause in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "cause"),
+    [("card", [], "card: should be an object"), ("artifacts", {}, "artifacts: should be a list")],
+)
+def test_what_a_document_lacks_is_told_in_its_own_words(
+    tiny_bundle: Bundle, key: str, value: object, cause: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not by the names of Python's types and of our classes."""
+    path = tiny_bundle.root / MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    assert main(["inspect", str(tiny_bundle.root)]) == 3
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"does not hold a valid manifest: {cause} remedy: " in told

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.report.samples import bench_report, make_files, verify_report
+from tests.report.samples import bench_report, compare_report, make_files, verify_report
 from vgg_deploy import jsonio, stored
 from vgg_deploy.cli import main
 from vgg_deploy.errors import DigestMismatch, RefusedInput
 from vgg_deploy.results import (
     BENCH_FILE,
+    COMPARE_FILE,
     SCHEMA_VERSION,
     VERIFY_FILE,
     Accuracy,
@@ -27,6 +29,7 @@ def root(tmp_path: Path) -> Path:
     bundle = make_files(tmp_path / "bundle")
     stored.save(bundle.root / VERIFY_FILE, verify_report(bundle))
     stored.save(bundle.root / BENCH_FILE, bench_report(bundle))
+    stored.save(bundle.root / COMPARE_FILE, compare_report(bundle))
     return bundle.root
 
 
@@ -150,3 +153,47 @@ def test_a_malformed_report_of_version_1_is_refused(rows: object, tmp_path: Path
     path.write_text(json.dumps({"schema_version": 1, "rows": rows}))
     with pytest.raises(RefusedInput, match=r"v1\.json does not hold"):
         stored.load(VerifyReport, path)
+
+
+@pytest.mark.parametrize(
+    ("file", "path", "value", "cause"),
+    [
+        (BENCH_FILE, "rows.0.batch", 0, "was measured without a batch or a time"),
+        (BENCH_FILE, "rows.0.samples_ns", [], "was measured without a batch or a time"),
+        (BENCH_FILE, "rows.0.samples_ns.0", -1, "should be at least 0"),
+        (BENCH_FILE, "rows.0.samples_ns.0", 10**19, "should be at most 1e+18"),
+        (BENCH_FILE, "rows.0.burst_runs", 5, "was measured without a batch or a time"),
+        (BENCH_FILE, "ceilings.0.per_s", 0.0, "should be at least 1e-100"),
+        (BENCH_FILE, "ceilings.0.per_s", float("nan"), "should be at most 1e+100"),
+        (BENCH_FILE, "layers.0.batch", -1, "should be at least 1"),
+        (BENCH_FILE, "layers.0.layers.0.samples_ns", [], "at least 1 item"),
+        (COMPARE_FILE, "contests.0.blocks", [], "at least 1 item"),
+        (COMPARE_FILE, "contests.0.blocks.0.medians_ns", [1.0], "a time of each in every block"),
+        (COMPARE_FILE, "contests.0.blocks.0.medians_ns.0", 0, "should be at least 1e-100"),
+        (VERIFY_FILE, "rows.0.figures.0.value", 1e308, "should be at most 1e+100"),
+        (VERIFY_FILE, "rows.0.accuracy.total", 0, "should be at least 1"),
+        (VERIFY_FILE, "rows.0.accuracy.correct", 10**6, "images were counted"),
+        (VERIFY_FILE, "rows.0.accuracy.confusion", [[1, 2]], "is not square"),
+    ],
+)
+def test_numbers_that_nothing_measures_are_refused_whatever_the_digest(
+    root: Path,
+    file: str,
+    path: str,
+    value: object,
+    cause: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    payload = json.loads((root / file).read_text())
+    payload.pop("digest")
+    *steps, last = (int(step) if step.isdecimal() else step for step in path.split("."))
+    place: Any = payload
+    for step in steps:
+        place = place[step]
+    place[last] = value
+    payload["digest"] = stored.digest_of(payload)
+    (root / file).write_text(json.dumps(payload))
+    assert main(["report", str(root)]) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert cause in said
+    assert "again" in said.partition("remedy: ")[2]

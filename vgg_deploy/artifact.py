@@ -6,20 +6,25 @@ and every option that shaped its bytes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal, get_args
 
+from vgg_deploy.errors import UsageError
+
 Format = Literal["checkpoint", "torchscript", "program", "aoti", "onnx", "embedded", "engine"]
 Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8", "fp8"]
 Layout = Literal["NCHW", "NHWC", "NC"]
 Flavour = Literal["tensorrt", "tensorrt_rtx"]
+Dtype = Literal["float32", "uint8"]  # numpy's names, of what goes in and comes out
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 FLAVOURS: tuple[Flavour, ...] = get_args(Flavour)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+_RESTORE = "restore the file, or make the bundle again"
 # File name endings; a plain name for the plain thing.
 SUFFIX: Mapping[Format, str] = {
     "checkpoint": ".safetensors",
@@ -37,10 +42,19 @@ class TensorSpec:
     """One input or output: ``shape`` holds sizes, or the name of a dynamic axis."""
 
     name: str
-    dtype: str  # numpy's name: "float32", "uint8"
+    dtype: Dtype
     shape: tuple[int | str, ...]
     layout: Layout
     value_range: tuple[float, float] | None = None  # None: unbounded
+
+    def __post_init__(self) -> None:
+        """``UsageError`` for a shape that is not the layout's, or a range that is none."""
+        sizes = [size if isinstance(size, int) else len(size) for size in self.shape]
+        if len(sizes) != len(self.layout) or min(sizes) < 1:
+            raise UsageError(f"{self.name} is {self.layout} of shape {list(self.shape)}", _RESTORE)
+        low, high = self.value_range or (0, 1)
+        if not 0 < high - low < math.inf:
+            raise UsageError(f"{self.name} has values from {low:g} to {high:g}", _RESTORE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,14 +10,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from vgg_deploy import jsonio
-from vgg_deploy.artifact import Precision
-from vgg_deploy.errors import DigestMismatch, RefusedInput, os_errors
+from vgg_deploy.artifact import PRECISIONS, Precision
+from vgg_deploy.bounds import Count, Positive, Real
+from vgg_deploy.errors import DigestMismatch, RefusedInput, UsageError, os_errors
 from vgg_deploy.files import line_endings, sha256_of, word
 from vgg_deploy.spec import Preprocessing
 
@@ -25,6 +27,7 @@ FOLDER = "golden"  # in the bundle
 INDEX = "index.json"
 VERSION = 1
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_AGAIN = "export the bundle again: golden vectors are made with it"
 _INDEX_VERSION = jsonio.Version(
     "version", VERSION, "use the version of vgg-deploy that made it, or export again"
 )
@@ -37,13 +40,13 @@ class GoldenImage:
     name: str
     file: str  # beside the index: height × width × channels bytes, row by row
     sha256: str
-    height: int
-    width: int
-    channels: int
-    top1: int  # index of the reference's first class
-    margin: float  # its logit minus the second's: below twice the tolerance, top1 is not judged
-    logits: tuple[float, ...]
-    probabilities: tuple[float, ...]
+    height: Positive
+    width: Positive
+    channels: Positive
+    top1: Count  # index of the reference's first class
+    margin: Real  # its logit minus the second's: below twice the tolerance, top1 is not judged
+    logits: tuple[Real, ...]
+    probabilities: tuple[Real, ...]
 
     def __post_init__(self) -> None:
         """``RefusedInput`` for names that are no plain words: they stand in generated sources."""
@@ -51,7 +54,7 @@ class GoldenImage:
             if not _PLAIN.fullmatch(given):
                 raise RefusedInput(
                     f"golden vectors name an image {given!r}, which is no plain file name",
-                    "export the bundle again: golden vectors are made with it",
+                    _AGAIN,
                 )
 
 
@@ -59,8 +62,8 @@ class GoldenImage:
 class GoldenTolerance:
     """Largest absolute difference of one value that is allowed."""
 
-    logits: float
-    probabilities: float
+    logits: Real
+    probabilities: Real
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +74,19 @@ class GoldenIndex:
     version: int = VERSION
     weights_sha256: str  # of the checkpoint; the same in the ONNX files' metadata
     reference: str  # how the answers were computed
-    labels: tuple[str, ...]
+    labels: Annotated[tuple[str, ...], Field(min_length=2)]
     preprocessing: Preprocessing
     tolerances: Mapping[Precision, GoldenTolerance]
-    images: tuple[GoldenImage, ...]
+    images: Annotated[tuple[GoldenImage, ...], Field(min_length=1)]
+
+    def __post_init__(self) -> None:
+        """``UsageError`` for answers that do not fit the labels, or a precision without a bound."""
+        classes = len(self.labels)
+        for image in self.images:
+            if {len(image.logits), len(image.probabilities)} != {classes} or image.top1 >= classes:
+                raise UsageError(f"{image.name} does not answer for {classes} classes", _AGAIN)
+        if lacking := [name for name in PRECISIONS if name not in self.tolerances]:
+            raise UsageError(f"it has no bound for {lacking[0]}", _AGAIN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +220,11 @@ def problem_of(folder: Path, record: GoldenRecord) -> str | None:
         if sha256_of(path) != record.sha256:
             usual = "was changed: its SHA-256 differs from the manifest's"
             return f"{path} {line_endings(path, record.sha256) or usual}"
-    problems = (_image_problem(folder, image) for image in load_index(folder).images)
+    try:
+        images = load_index(folder).images
+    except RefusedInput as error:
+        return error.cause
+    problems = (_image_problem(folder, image) for image in images)
     return next(filter(None, problems), None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +16,14 @@ from vgg_deploy.files import write_text
 
 T = TypeVar("T")
 _REMAKE = "restore the file or make it again with vgg-deploy"
+# JSON's words for what pydantic calls by Python's, and numbers that it would write out
+_SAID = {
+    "dataclass_type": "should be an object",
+    "dict_type": "should be an object",
+    "tuple_type": "should be a list",
+    "less_than_equal": "should be at most {le:g}",
+    "greater_than_equal": "should be at least {ge:g}",
+}
 
 
 @dataclass(frozen=True)
@@ -45,14 +54,14 @@ def dumps(value: object, *, indent: int | None = 2) -> str:
         if "surrogates" not in str(error):
             raise
         raise RefusedInput(
-            f"a name that is not UTF-8 cannot be stored in a {type(value).__name__}",
+            f"a name that is not UTF-8 cannot be stored in {_called(type(value))}",
             "give the file or folder another name",
         ) from error
 
 
 def loads(kind: type[T], text: str | bytes, *, source: str, told: Told | None = None) -> T:
     """Read a dataclass from JSON; ``RefusedInput`` names the first thing that does not fit."""
-    told = told or Told(f"a valid {kind.__name__}", _REMAKE)
+    told = told or Told(f"a valid {_called(kind)}", _REMAKE)
     try:
         return TypeAdapter(kind).validate_json(text)
     except UsageError as error:  # values that parse and do not fit each other
@@ -62,9 +71,16 @@ def loads(kind: type[T], text: str | bytes, *, source: str, told: Told | None = 
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the document"
+        ours = _SAID.get(first["type"])
+        said = ours.format_map(first.get("ctx", {})) if ours else first["msg"]
         raise RefusedInput(
-            f"{source} does not hold {told.name}: {where}: {first['msg']}", told.remedy
+            f"{source} does not hold {told.name}: {where}: {said}", told.remedy
         ) from error
+
+
+def _called(kind: type) -> str:
+    """A class's name as words: ``golden index``."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", kind.__name__).lower()
 
 
 def save(path: Path, value: object) -> None:
@@ -74,7 +90,7 @@ def save(path: Path, value: object) -> None:
 
 def load(kind: type[T], path: Path, version: Version | None = None, told: Told | None = None) -> T:
     """Read a dataclass from a file, of no other ``version``."""
-    require_file(path, told.name if told else kind.__name__)
+    require_file(path, told.name if told else _called(kind))
     with os_errors(f"read {path}"):
         text = path.read_bytes()
     if version:

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import Artifact, Format, Precision, Target, TensorSpec, file_name
-from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError, os_errors
+from vgg_deploy.errors import RefusedInput, ResourceLimit, UsageError, VggDeployError, os_errors
 from vgg_deploy.files import commit, sha256_of, shown, write_text
 from vgg_deploy.golden import GoldenRecord
 from vgg_deploy.spec import ModelCard
@@ -41,6 +41,21 @@ class Manifest:
     card: ModelCard
     artifacts: tuple[Artifact, ...]
     golden: GoldenRecord | None = None
+
+    def __post_init__(self) -> None:
+        """``UsageError`` for an artifact of another network than the card's."""
+        spec = self.card.spec
+        side = spec.size
+        of = {"NCHW": (spec.channels, side, side), "NHWC": (side, side, spec.channels)}
+        for artifact in self.artifacts:
+            for tensor in (artifact.input, artifact.output):
+                pairs = zip(tensor.shape[1:], of.get(tensor.layout, (spec.classes,)), strict=True)
+                if any(isinstance(have, int) and have != want for have, want in pairs):
+                    raise UsageError(
+                        f"{tensor.name} of {artifact.path} has the shape {list(tensor.shape)}, "
+                        "which is not that of the card's network",
+                        "restore the file, or make the bundle again",
+                    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from onnx import ModelProto
 
+from tests.refitted import refit_onnx
 from tests.trt.fake_cuda import FakeDriver
 from vgg_deploy import cuda
 from vgg_deploy.artifact import Artifact
@@ -23,6 +25,7 @@ from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import threads, usable_cores
 from vgg_deploy.errors import BackendNotAvailable, RefusedInput, ResourceLimit, os_errors
 from vgg_deploy.export import export
+from vgg_deploy.export.embedded import export_embedded
 
 
 @pytest.fixture
@@ -240,3 +243,35 @@ def test_a_runtime_that_fails_in_a_call_is_translated(onnx: tuple[Artifact, Path
             pytest.raises(RefusedInput, match=f"{name} could not run"),
         ):
             session(np.zeros((1, 1, 16, 16), np.float32))
+
+
+@pytest.mark.parametrize("name", ["ort-cpu", "openvino"])
+def test_an_embedded_file_without_logits_says_so(tiny_bundle: Bundle, name: str) -> None:
+    bundle, artifact, _ = export_embedded(export(tiny_bundle, "onnx")[0])
+
+    def rename(model: ModelProto) -> None:
+        for node in model.graph.node:
+            node.output[:] = ["scores" if value == "logits" else value for value in node.output]
+            node.input[:] = ["scores" if value == "logits" else value for value in node.input]
+        next(o for o in model.graph.output if o.name == "logits").name = "scores"
+
+    refit_onnx(bundle.root, str(artifact.path), rename)
+    with (
+        pytest.raises(RefusedInput, match=r"none of its outputs is called logits: .*scores"),
+        get_backend(name).open(artifact, bundle.root),
+    ):
+        pass
+
+
+def test_a_file_of_two_inputs_says_so(onnx: tuple[Artifact, Path]) -> None:
+    def widen(model: ModelProto) -> None:
+        model.graph.input.add(name="other").CopyFrom(model.graph.input[0])
+        model.graph.input[-1].name = "other"
+
+    artifact, root = onnx
+    refit_onnx(root, str(artifact.path), widen)
+    with (
+        pytest.raises(RefusedInput, match="it takes 2 inputs instead of one"),
+        get_backend("ort-cpu").open(*onnx),
+    ):
+        pass

@@ -204,7 +204,7 @@ def test_cells_that_were_added_or_left_out(tmp_path: Path) -> None:
 
 
 def unmeasured(status: Status, reason: str, batch: int = 1) -> Timing:
-    return replace(row("a", 10, batch=batch), status=status, reason=reason, samples_ns=())
+    return replace(row("a", 10), batch=batch, status=status, reason=reason, samples_ns=())
 
 
 def test_a_cell_that_broke_is_told_with_its_reason(tmp_path: Path) -> None:

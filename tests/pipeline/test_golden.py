@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import torch
 
 from tests.conftest import make_card
 from tests.export.networks import lively_bundle
+from tests.refitted import refit_golden
 from vgg_deploy.bundle import Bundle, open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.data.patterns import falls_short
@@ -155,3 +158,36 @@ def test_export_makes_them(tmp_path: Path) -> None:
     index = load_index(opened.golden_folder)
     assert index.weights_sha256 == bundle.checkpoint.sha256
     assert load_image(opened.golden_folder, index.images[0]).shape == (1, 28, 28, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda index: index["images"][3].update(logits=[]), "does not answer for 10 classes"),
+        (lambda index: index["images"][3]["probabilities"].pop(), "does not answer for 10"),
+        (lambda index: index["images"][0].update(top1=10), "does not answer for 10 classes"),
+        (lambda index: index["images"][0].update(height=0), "should be at least 1"),
+        (lambda index: index["images"][0].update(margin=1e308), "should be at most 1e+100"),
+        (lambda index: index.update(images=[]), "should have at least 1 item"),
+        (lambda index: index["tolerances"].pop("bf16"), "it has no bound for bf16"),
+    ],
+)
+def test_an_index_that_does_not_fit_itself_is_made_again(
+    tmp_path: Path,
+    change: Callable[[Any], object],
+    cause: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "bundle"
+    make_golden(lively_bundle(root, make_card()))
+    refit_golden(root, change)
+    results = tmp_path / "out.json"
+    results.touch()
+    for words in (["inspect", str(root)], ["selfcheck", str(root), "--results", str(results)]):
+        assert main(words) == 4
+        said = " ".join(capsys.readouterr().err.split())
+        assert "does not hold a valid golden index: " in said
+        assert cause in said
+        assert f"vgg-deploy export {root}" in said
+    make_golden(open_bundle(root))
+    assert main(["inspect", str(root)]) == 0

@@ -19,7 +19,7 @@ from vgg_deploy.bundle import open_bundle
 from vgg_deploy.cli import main
 from vgg_deploy.export import export
 from vgg_deploy.model.layers import vgg_layers
-from vgg_deploy.precision.observe import session_of
+from vgg_deploy.precision.observe import runner
 from vgg_deploy.report.model_tables import blocks_table, model_table
 from vgg_deploy.report.remade_checkpoint import checkpoint_command
 from vgg_deploy.spec import ModelCard
@@ -39,8 +39,8 @@ def cut_runs(path: Path, batch: Array, names: tuple[str, ...], folder: Path) -> 
     found = {}
     for name, tensor in onnx_stages.stage_tensors(model, names).items():
         onnx_stages.cut(model, tensor, folder / "cut.onnx")
-        session = session_of(onnx_stages.read(folder / "cut.onnx"))
-        (output,) = session.run(None, {"input": batch})
+        run = runner(onnx_stages.read(folder / "cut.onnx"))
+        (output,) = run(None, {"input": batch})
         found[name] = output.reshape(len(batch), -1)
     return found
 

@@ -171,3 +171,35 @@ def test_a_size_of_zero_is_not_one_that_was_left_out(
     assert main([*words, "--size", "0"]) == 2
     assert "size 0 is out of range" in capsys.readouterr().err
     assert main(words) == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"),
+    [
+        ("blocks.0.0.weight", (0, 3, 3, 3)),
+        ("blocks.0.0.weight", (4, 0, 3, 3)),
+        ("head.fc8.weight", (0, 32)),
+        ("head.fc8.weight", (1, 32)),
+    ],
+)
+def test_shapes_that_make_no_network_are_the_files_fault(
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    key: str,
+    shape: tuple[int, ...],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state = load_state(tiny_bundle.path(tiny_bundle.checkpoint))
+    torch.save({**state, key: torch.zeros(shape)}, tmp_path / "x.pth")
+    words = ["--weights", str(tmp_path / "x.pth"), "--arch", tiny_bundle.card.spec.arch]
+    assert main(["load", *words, "-o", str(tmp_path / "b")]) == 3
+    assert "remedy: " in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+def test_an_arch_whose_name_is_wrong_stays_the_command_lines_fault(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    torch.save(load_state(tiny_bundle.path(tiny_bundle.checkpoint)), tmp_path / "x.pth")
+    words = ["--weights", str(tmp_path / "x.pth"), "--arch", "vgg12"]
+    assert main(["load", *words, "-o", str(tmp_path / "b")]) == 2

@@ -59,3 +59,32 @@ def test_rubbish_says_nothing(tmp_path: Path, content: bytes, bundle: Bundle) ->
     path.write_bytes(content)
     for format in FORMATS:
         assert contradiction(path, format, bundle.card) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("field", [b"\x42", b"\x3a"], ids=["metadata", "graph"])
+@pytest.mark.parametrize("length", [b"\xff" * 6 + b"\x01", b"\xff" * 9 + b"\x01"])
+def test_a_length_beyond_the_file_says_nothing(
+    tmp_path: Path, bundle: Bundle, field: bytes, length: bytes
+) -> None:
+    """More than memory holds, and more than a file's place can be."""
+    path = tmp_path / "x.onnx"
+    path.write_bytes(field + length)
+    assert contradiction(path, "onnx", bundle.card) is None
+
+
+@pytest.mark.parametrize(
+    ("place", "content"),
+    [(6, b"\xff"), (8, b"\x01"), (10, b"\x63"), (10, b"\x08"), (42, b"\xff\xff\xff\x00")],
+    ids=["version", "password", "method", "deflated", "offset"],
+)
+def test_a_damaged_archive_says_nothing(
+    tmp_path: Path, bundle: Bundle, place: int, content: bytes
+) -> None:
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/extra/labels.json", "[]")
+    damaged = bytearray(path.read_bytes())
+    place += damaged.index(b"PK\x01\x02")  # the entry in the central directory
+    damaged[place : place + len(content)] = content
+    path.write_bytes(damaged)
+    assert contradiction(path, "torchscript", bundle.card) is None

@@ -15,6 +15,7 @@ from vgg_deploy.backends.session import (
     Placed,
     importable,
     logits_of,
+    only_input,
     opened,
 )
 from vgg_deploy.environment import threads
@@ -73,7 +74,7 @@ def _load(path: Path, precision: Precision) -> Place:
 
 
 def _place_with(session: Any) -> Place:
-    (given,) = session.get_inputs()
+    given = only_input(session.get_inputs())
     # an embedded file has probabilities, too; a session gives logits
     wanted = logits_of(session.get_outputs(), lambda output: output.name)
 

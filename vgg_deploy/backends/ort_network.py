@@ -16,7 +16,7 @@ import numpy as np
 
 from vgg_deploy.artifact import Artifact, Precision
 from vgg_deploy.backends.base import Array
-from vgg_deploy.backends.session import Placed
+from vgg_deploy.backends.session import Placed, logits_of, only_input
 from vgg_deploy.cuda import Driver
 from vgg_deploy.errors import BackendNotAvailable, first_line, says_out_of_memory
 
@@ -83,7 +83,8 @@ class OrtNetwork:
         """Put a batch and room for its logits on the GPU; ``run`` enqueues."""
         import onnxruntime as ort
 
-        (given,), (wanted,) = self.session.get_inputs(), self.session.get_outputs()
+        given = only_input(self.session.get_inputs())
+        wanted = logits_of(self.session.get_outputs(), lambda output: output.name)
         shape = (len(batch), *(int(size) for size in self.artifact.output.shape[1:]))
         source = ort.OrtValue.ortvalue_from_numpy(batch, "cuda", 0)
         output = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, "cuda", 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from vgg_deploy.artifact import Precision
 from vgg_deploy.backends.base import Array
 from vgg_deploy.backends.ort import PROVIDER, session_options
-from vgg_deploy.backends.session import translated
+from vgg_deploy.backends.session import only_input, translated
 
 _ENDING = "_kernel_time"
 
@@ -33,7 +33,7 @@ def operator_times(
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = ort.InferenceSession(str(path), options, providers=[PROVIDER])
-        (given,) = session.get_inputs()
+        given = only_input(session.get_inputs())
         session.run(None, {given.name: batch})
         for _ in range(runs):
             session.run(None, {given.name: batch})

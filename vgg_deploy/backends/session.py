@@ -228,10 +228,24 @@ def _no_memory(doing: str, said: str, gpu: bool) -> ResourceLimit:
 
 
 def logits_of(outputs: Sequence[T], name: Callable[[T], str]) -> T:
-    """The output that holds the logits: the only one, or the one of that name."""
+    """The output that holds the logits: the only one, or the one of that name.
+
+    ``ValueError``, which ``translated`` tells, where there is none.
+    """
     if len(outputs) == 1:
         return outputs[0]
-    return next(output for output in outputs if name(output) == "logits")
+    for output in outputs:
+        if name(output) == "logits":
+            return output
+    names = ", ".join(map(name, outputs))
+    raise ValueError(f"none of its outputs is called logits: {names or 'it has none'}")
+
+
+def only_input(inputs: Sequence[T]) -> T:
+    """The one input of a network; ``ValueError`` as for ``logits_of``."""
+    if len(inputs) != 1:
+        raise ValueError(f"it takes {len(inputs)} inputs instead of one")
+    return inputs[0]
 
 
 def importable(module: str, remedy: str) -> Missing | None:

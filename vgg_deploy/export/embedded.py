@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vgg_deploy.artifact import Artifact, Precision, TensorSpec
 from vgg_deploy.bundle import Bundle
@@ -15,10 +14,8 @@ from vgg_deploy.export.guard import claim_space, imports, resources
 from vgg_deploy.export.registry import valid_artifact
 from vgg_deploy.files import word
 from vgg_deploy.manifest import Draft
+from vgg_deploy.onnx_source import load_source
 from vgg_deploy.spec import ModelCard
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 _OVERHEAD = 1 << 20  # bytes: the nodes around the network
 _GRAPH = "3"  # another number makes files with earlier nodes stale
@@ -56,8 +53,8 @@ def export_embedded(
         parent=plain.sha256,
         made_by=made_by,
     )
-    source, card = bundle.path(plain), bundle.card
-    bundle, artifact = bundle.add(draft, lambda path: _write(source, card, options, path))
+    root, card = bundle.root, bundle.card
+    bundle, artifact = bundle.add(draft, lambda path: _write(root, plain, card, options, path))
     return bundle, artifact, False
 
 
@@ -85,7 +82,9 @@ def image_spec(card: ModelCard, options: EmbeddedOptions) -> TensorSpec:
     )
 
 
-def _write(plain: Path, card: ModelCard, options: EmbeddedOptions, path: Path) -> None:
+def _write(
+    root: Path, plain: Artifact, card: ModelCard, options: EmbeddedOptions, path: Path
+) -> None:
     from vgg_deploy.export import to_onnx
     from vgg_deploy.export.baked import bake
     from vgg_deploy.export.onnx_file import write_model
@@ -93,7 +92,9 @@ def _write(plain: Path, card: ModelCard, options: EmbeddedOptions, path: Path) -
 
     doing = "export the embedded ONNX file"
     with imports(doing), resources(doing):
-        model = _loaded(plain)
+        import onnx_ir as ir
+
+        model = ir.from_proto(load_source(root / plain.path, plain))
         network = {(node.domain, node.op_type) for node in model.graph}
         opset = model.opset_imports.get("", OPSET)  # bf16 and fp8 need a later one
         bake(model, card, options)
@@ -102,10 +103,3 @@ def _write(plain: Path, card: ModelCard, options: EmbeddedOptions, path: Path) -
         del model
         gc.collect()  # the weights leave memory before the checker reads its own copy
         to_onnx.check_file(path)
-
-
-def _loaded(path: Path) -> ir.Model:
-    import onnx
-    import onnx_ir as ir
-
-    return ir.from_proto(onnx.load(path))

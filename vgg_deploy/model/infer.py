@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vgg_deploy.errors import RefusedInput
+from vgg_deploy.errors import RefusedInput, UsageError
 from vgg_deploy.model.keys import State, classifier_layers, slides, to_ours
 from vgg_deploy.spec import Head, ModelSpec, fc_layers
 
@@ -32,14 +32,15 @@ def infer_spec(
     first = ours.get("blocks.0.0.weight")
     if first is None or first.ndim != 4:
         return spec
-    spec = replace(spec, width=_width(spec, ours, first.shape[0]), channels=first.shape[1])
+    width = _width(spec, ours, first.shape[0])
+    spec = _read(spec, width=width, channels=first.shape[1])
     alike = sum(v.ndim == 4 for v in ours.values()) == sum(n for n, _ in spec.conv_arch)
     fc = _matrices(spec, ours) if alike else _named(ours)
     if not fc:
         return spec
-    spec = replace(spec, hidden=len(fc) - 1, classes=fc[-1].shape[0])
+    spec = _read(spec, hidden=len(fc) - 1, classes=fc[-1].shape[0])
     if len(fc) > 1:
-        spec = replace(spec, fc_width=_one_width(spec, fc) if alike else fc[0].shape[0])
+        spec = _read(spec, fc_width=_one_width(spec, fc) if alike else fc[0].shape[0])
     if not alike:
         return spec
     spec = _placed(spec, fc[0].shape[1], size, head)
@@ -49,6 +50,17 @@ def infer_spec(
             f"use --size {7 * _shrinks(spec)}, or train a network of that size: vgg-deploy train",
         )
     return spec
+
+
+def _read(spec: ModelSpec, **shapes: float) -> ModelSpec:
+    """``spec`` with what the weights' shapes tell; ``RefusedInput`` where that is no network."""
+    try:
+        return replace(spec, **shapes)  # type: ignore[arg-type]
+    except UsageError as error:
+        raise RefusedInput(
+            f"the weights' shapes make no network: {error.cause}",
+            "check that the file is whole, and --arch",
+        ) from error
 
 
 def _matrices(spec: ModelSpec, ours: State) -> list[Tensor]:
@@ -103,7 +115,7 @@ def _placed(spec: ModelSpec, inputs: int, size: int | None, head: Head | None) -
     channels, shrinks = spec.blocks[-1][1], _shrinks(spec)
     side = max(1, round((inputs / channels) ** 0.5))
     if size is None and head != "gap":
-        spec = replace(spec, size=side * shrinks)
+        spec = _read(spec, size=side * shrinks)
     given = spec.map_sizes[-1]
     if head is None and side == given != 7:
         head = "book"

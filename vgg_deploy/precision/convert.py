@@ -16,6 +16,7 @@ from vgg_deploy.environment import versions
 from vgg_deploy.errors import RefusedInput, unknown_choice
 from vgg_deploy.files import word
 from vgg_deploy.manifest import Draft
+from vgg_deploy.onnx_source import load_source
 from vgg_deploy.precision import graph
 from vgg_deploy.precision.calibration import (
     CalibrationSet,
@@ -119,7 +120,7 @@ def convert(
         return bundle, valid, True
     if of_folder:
         wanted["calibration_digest"] = digest_of(images())
-    model = graph.read(bundle.path(source))
+    model = load_source(bundle.path(source), source)
     model, notes = converter.make(model, bundle.card, images, done)
     graph.finish(model, precision, wanted | notes)
     draft = Draft(

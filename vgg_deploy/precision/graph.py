@@ -1,4 +1,4 @@
-"""An ONNX model in memory: read, record what it became, check and write.
+"""An ONNX model in memory: record what it became, check and write.
 
 Plain ``onnx`` messages: every result is at most half as large as the fp32 file it is made from.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgg_deploy.artifact import Precision
-from vgg_deploy.errors import RefusedInput, os_errors
+from vgg_deploy.errors import RefusedInput
 
 if TYPE_CHECKING:
     import onnx
@@ -40,18 +40,6 @@ DIALECTS: Mapping[Precision, Dialect] = {
     "fp8": Dialect(opset=19, ir_version=9),
     "bf16": Dialect(opset=22, ir_version=10),
 }
-
-
-def read(path: Path) -> onnx.ModelProto:
-    """The model in a file; ``RefusedInput`` when it is none."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    with os_errors(f"read {path}"):
-        try:
-            return onnx.load(str(path), load_external_data=False)
-        except DecodeError as error:
-            raise RefusedInput(f"{path} is not an ONNX file", "export it again") from error
 
 
 def finish(model: onnx.ModelProto, precision: Precision, notes: Mapping[str, str]) -> None:

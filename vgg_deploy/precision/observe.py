@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vgg_deploy.errors import RefusedInput, first_line, ran_out
 from vgg_deploy.libraries import not_imported
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 BINS = 2048
 Floats = NDArray[np.float32]
+Run = Callable[[Sequence[str] | None, Mapping[str, Floats]], list[Floats]]
 
 
 @dataclass
@@ -47,8 +50,11 @@ class Histogram:
         self.counts += np.histogram(magnitudes, BINS, range=(0, self.top))[0]
 
 
-def session_of(model: onnx.ModelProto) -> Any:
-    """An ONNX Runtime session on the CPU for a model in memory."""
+def runner(model: onnx.ModelProto) -> Run:
+    """What runs a model in memory in ONNX Runtime on the CPU, by names of outputs and inputs.
+
+    Raises ``RefusedInput`` for a model that cannot be run.
+    """
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -57,9 +63,31 @@ def session_of(model: onnx.ModelProto) -> Any:
         ) from error
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    with _refused():
+        session = ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def run(wanted: Sequence[str] | None, given: Mapping[str, Floats]) -> list[Floats]:
+        with _refused():
+            found: list[Floats] = session.run(wanted, given)
+        return found
+
+    return run
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """What ONNX Runtime has against a model is a refusal, lack of memory stays what it is."""
+    try:
+        yield
+    except Exception as error:
+        if ran_out(error):
+            raise
+        raise RefusedInput(
+            f"the ONNX file cannot be run: {first_line(error)}",
+            "remove it and make it again: vgg-deploy export --format onnx",
+        ) from error
 
 
 def observe(
@@ -73,12 +101,12 @@ def observe(
     for name in inner:
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     try:
-        session = session_of(model)
+        run = runner(model)
     finally:
         del model.graph.output[1:]
     found = {name: Histogram() for name in names}
     for batch in batches:
-        logits, *values = session.run([wanted, *inner], {given: batch})
+        logits, *values = run([wanted, *inner], {given: batch})
         seen = dict(zip(inner, values, strict=True)) | {given: batch, wanted: logits}
         for name in names:
             found[name].add(seen[name])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.precision.calibration import CalibrationSet, Done, batches, entropy_threshold
 from vgg_deploy.precision.graph import finish, layer_of
-from vgg_deploy.precision.observe import Histogram, observe, session_of
+from vgg_deploy.precision.observe import Histogram, observe, runner
 from vgg_deploy.precision.qdq import QuantizedPrecision, insert_pairs, quantized_tensors
 from vgg_deploy.spec import Preprocessing
 
@@ -83,10 +83,10 @@ def _candidates(precision: QuantizedPrecision, seen: Mapping[str, Histogram]) ->
 def _logits(
     model: onnx.ModelProto, inputs: Iterable[NDArray[np.float32]], done: Done
 ) -> NDArray[np.float64]:
-    session, given = session_of(model), model.graph.input[0].name
+    run, given = runner(model), model.graph.input[0].name
     parts = []
     for batch in inputs:
-        parts.append(session.run(None, {given: batch})[0])
+        parts.append(run(None, {given: batch})[0])
         done(len(batch))
     logits: NDArray[np.float64] = np.concatenate(parts).astype(np.float64)
     return logits

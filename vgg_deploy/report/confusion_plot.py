@@ -16,7 +16,8 @@ _SHORT = 14  # characters of a label beside the matrix
 
 def confusion_plot(rows: Sequence[Comparison], labels: Sequence[str]) -> Plot | None:
     """The matrix of the first comparison that has one; None without, or with many classes."""
-    found = next((r for r in rows if r.accuracy and r.accuracy.confusion), None)
+    count = len(labels)
+    found = next((r for r in rows if r.accuracy and len(r.accuracy.confusion) == count), None)
     if found is None or found.accuracy is None or len(labels) > _MOST:
         return None
     matrix = found.accuracy.confusion

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from vgg_deploy.artifact import Precision
+from vgg_deploy.bounds import Count, Positive, PositiveReal, Real
 from vgg_deploy.environment import Environment
+from vgg_deploy.errors import UsageError
 from vgg_deploy.results.subject import Subject
 
 Status = Literal["measured", "failed", "skipped"]
@@ -18,13 +22,13 @@ Clock = Literal["host", "cuda-events"]
 class GpuState:
     """What the driver said of a GPU while it was measured: lowest and highest of each reading."""
 
-    sm_mhz: tuple[int, int]
-    memory_mhz: tuple[int, int]
+    sm_mhz: tuple[Count, Count]
+    memory_mhz: tuple[Count, Count]
     temperature_c: tuple[int, int]
-    power_w: tuple[float, float]
+    power_w: tuple[Real, Real]
     slowed_by: tuple[str, ...]  # reasons for lower clocks that were seen, idling apart
-    other_processes: int  # that computed on it meanwhile
-    memory_bytes: int | None  # most that this process held; None: the driver does not say
+    other_processes: Count  # that computed on it meanwhile
+    memory_bytes: Count | None  # most that this process held; None: the driver does not say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,25 +36,34 @@ class Timing:
     """Raw latencies of one cell at one batch size."""
 
     subject: Subject
-    batch: int
+    batch: Count  # 0: skipped before one was chosen
     status: Status
     reason: str = ""
     clock: Clock = "host"
-    samples_ns: tuple[int, ...] = ()  # one run each, waited for; input resident, output not read
-    end_to_end_ns: tuple[int, ...] = ()  # one call each, host to host, by the host's clock
-    burst_runs: int = 0  # enqueued one after the other, waited for once
-    burst_ns: int = 0  # what all of them took
-    warmup_runs: int = 0
-    load_s: float | None = None  # open the artifact, in a fresh process, imports apart
-    import_s: float | None = None  # import the runtime, in that process
-    first_s: float | None = None  # first inference, in that process
-    peak_memory_bytes: int | None = None  # of that process
-    threads: int | None = None  # on a CPU
+    samples_ns: tuple[Count, ...] = ()  # one run each, waited for; input resident, output not read
+    end_to_end_ns: tuple[Count, ...] = ()  # one call each, host to host, by the host's clock
+    burst_runs: Count = 0  # enqueued one after the other, waited for once
+    burst_ns: Count = 0  # what all of them took
+    warmup_runs: Count = 0
+    load_s: Real | None = None  # open the artifact, in a fresh process, imports apart
+    import_s: Real | None = None  # import the runtime, in that process
+    first_s: Real | None = None  # first inference, in that process
+    peak_memory_bytes: Count | None = None  # of that process
+    threads: Count | None = None  # on a CPU
     modes: Mapping[str, str] = field(default_factory=dict)  # CUDA graph, TF32, as the session says
-    others_cores: float | None = None  # cores that other programs used meanwhile
+    others_cores: Real | None = None  # cores that other programs used meanwhile
     gpu: GpuState | None = None
     marks: tuple[str, ...] = ()  # rules this measurement breaks
     ran_out: bool = False  # of a failed one: disk or memory did, which says nothing of the file
+
+    def __post_init__(self) -> None:
+        """``UsageError`` for a measurement of no images, or without any time."""
+        measured = self.batch and self.samples_ns and (self.burst_ns or not self.burst_runs)
+        if self.status == "measured" and not measured:
+            raise UsageError(
+                f"{self.subject.id} at batch {self.batch} was measured without a batch or a time",
+                "measure again",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +73,7 @@ class Ceiling:
     kind: Literal["gemm", "copy"]
     precision: Precision | None  # of a GEMM
     device: str
-    per_s: float  # operations (a multiply-add is two) or bytes (read and written) per second
+    per_s: PositiveReal  # operations (a multiply-add is two) or bytes (read and written) per second
     how: str  # library and size
     marks: tuple[str, ...] = ()  # why it may be too low
 
@@ -70,7 +83,7 @@ class LayerTiming:
     """One layer inside a runtime: raw durations, one per run."""
 
     name: str  # as in the literature: conv3_1
-    samples_ns: tuple[int, ...]
+    samples_ns: Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +91,7 @@ class LayerProfile:
     """Where the time of one cell goes, layer by layer."""
 
     subject: Subject
-    batch: int
+    batch: Positive
     how: str
     layers: tuple[LayerTiming, ...]
 
@@ -88,7 +101,7 @@ class Block:
     """One round of a comparison: every contender once, in random order."""
 
     order: tuple[int, ...]  # contenders by their place
-    medians_ns: tuple[float, ...]  # by place: median latency of the contender's turn
+    medians_ns: tuple[PositiveReal, ...]  # by place: median latency of the contender's turn
     round: int = 0  # all sessions are opened anew for each round
 
 
@@ -97,17 +110,30 @@ class Contest:
     """Contenders timed in turns, in blocks of random order; the first is the yardstick."""
 
     subjects: tuple[Subject, ...]
-    batch: int
-    runs_per_turn: tuple[int, ...]
-    blocks: tuple[Block, ...]
+    batch: Positive
+    runs_per_turn: tuple[Positive, ...]
+    blocks: Annotated[tuple[Block, ...], Field(min_length=1)]
     marks: tuple[str, ...] = ()
-    others_cores: float | None = None  # that other programs used, all rounds together
+    others_cores: Real | None = None  # that other programs used, all rounds together
     gpu: GpuState | None = None  # over all rounds; None: no GPU, or its driver says nothing
+
+    def __post_init__(self) -> None:
+        """``UsageError`` for blocks that do not hold a time of every contender."""
+        count = len(self.subjects)
+        if any(len(times) != count for times in (self.runs_per_turn, *self._medians)):
+            raise UsageError(
+                f"a comparison of {count} does not hold a time of each in every block",
+                "measure again",
+            )
+
+    @property
+    def _medians(self) -> Iterator[tuple[float, ...]]:
+        return (block.medians_ns for block in self.blocks)
 
     @property
     def seconds(self) -> float:
         """How long all turns took, lead-ins apart."""
-        turns = (zip(b.medians_ns, self.runs_per_turn, strict=True) for b in self.blocks)
+        turns = (zip(medians, self.runs_per_turn, strict=True) for medians in self._medians)
         return sum(median * runs for turn in turns for median, runs in turn) / 1e9
 
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vgg_deploy.bounds import Count, Positive, Real
 from vgg_deploy.environment import Environment
+from vgg_deploy.errors import UsageError
 from vgg_deploy.results.subject import Subject
 
 Z95 = 1.959964  # of the normal distribution
@@ -21,8 +23,8 @@ class Figure:
     """A measured value beside the limit it was judged by."""
 
     name: str
-    value: float | None  # None: not finite
-    limit: float | None  # None: reported, not judged
+    value: Real | None  # None: not finite
+    limit: Real | None  # None: reported, not judged
     ok: bool
 
 
@@ -32,14 +34,22 @@ class Accuracy:
 
     dataset: str
     split: str
-    correct: int
-    total: int
-    top5_correct: int | None = None  # None: not counted
-    lost: int = 0  # images that torch eager has right and this one wrong
-    won: int = 0  # the other way round
+    correct: Count
+    total: Positive
+    top5_correct: Count | None = None  # None: not counted
+    lost: Count = 0  # images that torch eager has right and this one wrong
+    won: Count = 0  # the other way round
     top5_lost: int = 0  # lost minus won, for the first five classes
-    confusion: tuple[tuple[int, ...], ...] = ()  # [label][answer]; empty for many classes
-    available: int | None = None  # images of all splits; None: not on record
+    confusion: tuple[tuple[Count, ...], ...] = ()  # [label][answer]; empty for many classes
+    available: Count | None = None  # images of all splits; None: not on record
+
+    def __post_init__(self) -> None:
+        """``UsageError`` for more hits than images, or a confusion matrix that is not square."""
+        counts = (self.correct, self.top5_correct or 0, self.lost, self.won, abs(self.top5_lost))
+        if max(counts) > self.total:
+            raise UsageError(f"{max(counts)} of {self.total} images were counted", "count again")
+        if any(len(row) != len(self.confusion) for row in self.confusion):
+            raise UsageError("the confusion matrix is not square", "count again")
 
     @property
     def top1(self) -> float:
@@ -82,10 +92,10 @@ class WorstImage:
     """The input with the largest error, or the first that gave NaN or infinity."""
 
     name: str  # "fashion-mnist test #4711", "noise 2", "all 255"
-    rel_l2: float | None  # None: not finite
+    rel_l2: Real | None  # None: not finite
     expected: str  # the reference's first class and its probability: "coat 0.97"
     found: str  # the backend's
-    margin: float  # the reference's first logit minus its second
+    margin: Real  # the reference's first logit minus its second
     png: str = ""  # base64, at most 112 px
 
 
@@ -96,9 +106,9 @@ class Hop:
     parent: str  # paths in the bundle
     child: str
     backend: str  # that ran the child; empty when it could not be run
-    rel_l2: float | None  # of the child against float64
-    limit: float | None  # None: not judged by closeness
-    added: float | None  # relative L2 between the child's and the parent's outputs
+    rel_l2: Real | None  # of the child against float64
+    limit: Real | None  # None: not judged by closeness
+    added: Real | None  # relative L2 between the child's and the parent's outputs
     ok: bool | None  # None: the child was not run, could not be, or is as wrong as its parent
     note: str = ""
 
@@ -108,8 +118,8 @@ class Stage:
     """A stage of the network, judged like the logits."""
 
     name: str  # pool1 … pool5, fc6, fc7, fc8, as many as there are
-    rel_l2: float | None  # None: not finite
-    limit: float
+    rel_l2: Real | None  # None: not finite
+    limit: Real
     ok: bool
 
 
@@ -131,7 +141,7 @@ class Comparison:
     reason: str  # empty when equivalent
     figures: tuple[Figure, ...] = ()
     accuracy: Accuracy | None = None
-    seconds: float = 0.0
+    seconds: Real = 0.0
     worst: WorstImage | None = None
     hops: tuple[Hop, ...] = ()  # from the checkpoint to this artifact
     location: Location | None = None
@@ -148,7 +158,7 @@ class TrippedGate:
 
     gate: str  # as it was written: "top1_drop>0.5"
     subject: str
-    value: float | None
+    value: Real | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,12 +169,12 @@ class VerifyReport:
     made_at: str
     environment: Environment
     key: str  # digest of everything that decides the result; equal keys may be reused
-    inputs: Mapping[str, int]  # how many images of which kind
+    inputs: Mapping[str, Count]  # how many images of which kind
     image_source: str  # data set and split the real images came from
-    batches: tuple[int, ...]
+    batches: tuple[Positive, ...]
     reference: str  # how the reference was made
     rows: tuple[Comparison, ...]
-    tolerances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by precision
+    tolerances: Mapping[str, Mapping[str, Real]] = field(default_factory=dict)  # by precision
     gates: tuple[str, ...] = ()  # conditions that were asked for
     tripped: tuple[TrippedGate, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)  # as asked; empty: not on record

@@ -71,13 +71,15 @@ def onnx_metadata(path: Path) -> dict[str, str]:
 
 def _without_graph(path: Path) -> bytes:
     """The fields of a ModelProto beside its graph, which is skipped by its length."""
-    kept = bytearray()
+    kept, size = bytearray(), path.stat().st_size
     with path.open("rb") as file:
         while head := file.read(1):
             tag, raw = _varint(head, file.read)
             number, wire = tag >> 3, tag & 7
             value, length = _varint(file.read(1), file.read)
             body = b""
+            if wire == _WIRE_BYTES and value > size:
+                raise IndexError(f"a field of {value} bytes in a file of {size}")
             if wire == _WIRE_BYTES and number == _GRAPH:
                 file.seek(value, 1)
                 continue
@@ -108,5 +110,7 @@ def _zipped(path: Path) -> dict[str, str]:
         with zipfile.ZipFile(path) as archive:
             names = [n for n in archive.namelist() if "/extra/" in n and n.endswith(".json")]
             return {Path(n).stem: archive.read(n).decode() for n in names}
-    except (zipfile.BadZipFile, OSError, UnicodeDecodeError):
+    except MemoryError:
+        raise
+    except Exception:  # zipfile raises a dozen kinds: lengths, methods, passwords, text
         return {}
