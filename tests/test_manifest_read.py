@@ -74,4 +74,4 @@ def test_a_manifest_whose_values_do_not_fit_each_other_is_refused_input(
     path.write_text(json.dumps(document))
     assert main(["inspect", str(tiny_bundle.root)]) == 3
     said = capsys.readouterr().err
-    assert "manifest.json does not hold a valid Manifest: 0 labels for 10 classes" in said
+    assert "manifest.json does not hold a valid manifest: 0 labels for 10 classes" in said

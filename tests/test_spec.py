@@ -125,5 +125,5 @@ def test_a_card_that_was_edited_is_refused(wrong: str) -> None:
     key = wrong.partition(":")[0]
     edited = re.sub(rf"{key}:\[[^]]*\]", wrong, text)
     assert edited != text
-    with pytest.raises(RefusedInput, match="does not hold a valid Preprocessing"):
+    with pytest.raises(RefusedInput, match="does not hold a valid preprocessing"):
         jsonio.loads(Preprocessing, edited, source="the card")

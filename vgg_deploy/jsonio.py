@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -45,14 +46,14 @@ def dumps(value: object, *, indent: int | None = 2) -> str:
         if "surrogates" not in str(error):
             raise
         raise RefusedInput(
-            f"a name that is not UTF-8 cannot be stored in a {type(value).__name__}",
+            f"a name that is not UTF-8 cannot be stored in a {_named(type(value))}",
             "give the file or folder another name",
         ) from error
 
 
 def loads(kind: type[T], text: str | bytes, *, source: str, told: Told | None = None) -> T:
     """Read a dataclass from JSON; ``RefusedInput`` names the first thing that does not fit."""
-    told = told or Told(f"a valid {kind.__name__}", _REMAKE)
+    told = told or Told(f"a valid {_named(kind)}", _REMAKE)
     try:
         return TypeAdapter(kind).validate_json(text)
     except UsageError as error:  # values that parse and do not fit each other
@@ -67,6 +68,11 @@ def loads(kind: type[T], text: str | bytes, *, source: str, told: Told | None = 
         ) from error
 
 
+def _named(kind: type) -> str:
+    """``golden index`` for ``GoldenIndex``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__).lower()
+
+
 def save(path: Path, value: object) -> None:
     """Write a dataclass to ``path`` atomically."""
     write_text(path, dumps(value) + "\n")
@@ -74,7 +80,7 @@ def save(path: Path, value: object) -> None:
 
 def load(kind: type[T], path: Path, version: Version | None = None, told: Told | None = None) -> T:
     """Read a dataclass from a file, of no other ``version``."""
-    require_file(path, told.name if told else kind.__name__)
+    require_file(path, told.name if told else _named(kind))
     with os_errors(f"read {path}"):
         text = path.read_bytes()
     if version:

@@ -103,7 +103,7 @@ def test_what_is_no_such_app_is_refused(
     assert not (tmp_path / "new").exists()
     (app / RECORD).write_text("{}", encoding="utf-8")
     assert main([*words, "c", "-o", str(app)]) == 3
-    assert "does not hold a valid Record" in " ".join(capsys.readouterr().err.split())
+    assert "does not hold a valid record" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_command_says_what_it_did(

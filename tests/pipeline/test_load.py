@@ -171,3 +171,12 @@ def test_a_size_of_zero_is_not_one_that_was_left_out(
     assert main([*words, "--size", "0"]) == 2
     assert "size 0 is out of range" in capsys.readouterr().err
     assert main(words) == 0
+
+
+def test_one_label_is_counted_as_one(
+    tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels.txt").write_text("cat\n")
+    words = ["load", "--weights", weights_of(tiny_bundle), "-o", str(tmp_path / "b")]
+    assert main([*words, "--labels", str(tmp_path / "labels.txt")]) == 3
+    assert "has 1 label for 10 classes" in " ".join(capsys.readouterr().err.split())

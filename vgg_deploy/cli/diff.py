@@ -10,9 +10,7 @@ import typer
 from vgg_deploy.cli.console import print_json, show
 from vgg_deploy.cli.options import JsonOption
 
-_Run = Annotated[
-    Path, typer.Argument(help="A bundle, or its results/bench.json.", show_default=False)
-]
+_RUN = "A bundle, or its results/bench.json."
 _FailIf = Annotated[
     list[str] | None,
     typer.Option(
@@ -23,8 +21,8 @@ _FailIf = Annotated[
 
 
 def diff(
-    old: _Run,
-    new: _Run,
+    old: Annotated[Path, typer.Argument(help=_RUN, metavar="OLD", show_default=False)],
+    new: Annotated[Path, typer.Argument(help=_RUN, metavar="NEW", show_default=False)],
     fail_if: _FailIf = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -71,7 +71,7 @@ _ZIP = Kind("a ZIP archive without weights of torch.save", _UNPACK)
 def refused(path: Path) -> RefusedInput | None:
     """The error for a file that would not load, where its bytes tell what it is instead."""
     kind = recognised(path)
-    return kind and RefusedInput(f"{path} is {kind.what}", kind.remedy)
+    return RefusedInput(f"{path} is {kind.what}", kind.remedy) if kind else None
 
 
 def recognised(path: Path) -> Kind | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vgg_deploy.bundle import Bundle, create_bundle
 from vgg_deploy.environment import versions
-from vgg_deploy.errors import RefusedInput, UsageError, os_errors, require_file
+from vgg_deploy.errors import RefusedInput, UsageError, counted, os_errors, require_file
 from vgg_deploy.files import shown, word
 from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import (
@@ -119,7 +119,7 @@ def load_bundle(
 def _made(root: Path, card: ModelCard) -> str:
     spec = card.spec
     return (
-        f"made {root}: {spec.arch}, {spec.size} px, {spec.classes} classes; "
+        f"made {root}: {spec.arch}, {spec.size} px, {counted(spec.classes, 'class', 'classes')}; "
         f"images: {preprocessing_text(card.preprocessing)}"
     )
 
@@ -254,7 +254,8 @@ def _contradiction(given: str, weights: str, own: str) -> UsageError:
 def _same_classes(options: LoadOptions, spec: ModelSpec) -> None:
     if options.classes not in (None, spec.classes):
         raise RefusedInput(
-            f"{options.weights} has {spec.classes} classes, not {options.classes}",
+            f"{options.weights} has {counted(spec.classes, 'class', 'classes')}, "
+            f"not {options.classes}",
             "leave --classes out, or train a network with that many classes",
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from vgg_deploy.artifact import Artifact, Target
 from vgg_deploy.cuda import Gpu
 from vgg_deploy.errors import RefusedInput, StaleEngine
+from vgg_deploy.files import word
 from vgg_deploy.trt.flavour import Library, version_of
 
 # Keys of an engine's ``made_by``; their options on the command line.
@@ -64,7 +65,7 @@ def differences(artifact: Artifact, library: Library, gpu: Gpu) -> list[str]:
 def rebuild_command(artifact: Artifact, root: Path, *, here: bool = False) -> str:
     """The command line that makes this engine again; ``here``: for the GPU of this machine."""
     target, made_by = target_of(artifact), artifact.made_by
-    folder = "BUNDLE" if root == Path() else str(root)
+    folder = "BUNDLE" if root == Path() else word(root)
     words = ["vgg-deploy build", folder, "--flavour", target.flavour.replace("_", "-")]
     words += ["--precision", artifact.precision]
     if target.flavour == "tensorrt_rtx" and not here:  # others build for the GPU they run on

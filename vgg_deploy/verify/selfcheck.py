@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vgg_deploy.errors import RefusedInput
+from vgg_deploy.errors import RefusedInput, counted
 from vgg_deploy.golden import (
     AppOutput,
     AppResults,
@@ -122,16 +122,20 @@ def _difference(
     if have is None:
         return None
     if len(have) != len(want):
-        reasons.append(f"{len(have)} {kind} for {len(want)} classes")
+        reasons.append(f"{_counted(len(have), kind)} for {counted(len(want), 'class', 'classes')}")
         return None
     values = as_array(have)
     if not np.isfinite(values).all():
-        reasons.append(f"{int((~np.isfinite(values)).sum())} {kind} are not finite")
+        reasons.append(f"not finite: {_counted(int((~np.isfinite(values)).sum()), kind)}")
         return None
     largest = float(np.abs(values - np.array(want)).max())
     if largest > bound:
         reasons.append(f"{kind} differ by {largest:.3g}, more than {bound:.3g}")
     return largest
+
+
+def _counted(number: int, kind: str) -> str:
+    return counted(number, {"logits": "logit"}.get(kind, "probability"), kind)
 
 
 def _first(values: Sequence[float | None]) -> int:
