@@ -131,6 +131,11 @@ def and_more(names: Sequence[str], most: int = 3) -> str:
     return f"{', '.join(names[:most])}{more}"
 
 
+def counted(number: int, singular: str, plural: str | None = None) -> str:
+    """``1 image``, ``1,200 images``."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
 def from_os_error(error: OSError, doing: str) -> VggDeployError:
     """Translate an operating system error into one with a remedy.
 

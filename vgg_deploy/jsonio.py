@@ -54,7 +54,7 @@ def dumps(value: object, *, indent: int | None = 2) -> str:
         if "surrogates" not in str(error):
             raise
         raise RefusedInput(
-            f"a name that is not UTF-8 cannot be stored in {_called(type(value))}",
+            f"a name that is not UTF-8 cannot be stored in a {_called(type(value))}",
             "give the file or folder another name",
         ) from error
 

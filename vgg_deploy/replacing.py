@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.errors import RefusedInput, VggDeployError, os_errors
-from vgg_deploy.files import remove
+from vgg_deploy.files import remove, word
 from vgg_deploy.golden import FOLDER as GOLDEN_FOLDER
 from vgg_deploy.manifest import MANIFEST, has_manifest, read_manifest
 
@@ -42,7 +42,8 @@ def refuse_existing(
     if not own and any((root / CHECKPOINTS).glob("step-*")):
         raise RefusedInput(
             f"{root} holds a training that was interrupted",
-            f"go on with vgg-deploy train --resume, or delete {root / TRAINING}",
+            "go on with the command that began it, with --resume, or delete "
+            f"{word(root / TRAINING)}",
         )
     existing = next(p for p in (root, *root.absolute().parents) if p.exists())
     if not os.access(existing, os.W_OK | os.X_OK):

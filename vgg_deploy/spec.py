@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from vgg_deploy.errors import UsageError, unknown_choice
+from vgg_deploy.errors import UsageError, counted, unknown_choice
 
 Head = Literal["book", "torchvision", "gap"]
 HEADS: tuple[Head, ...] = get_args(Head)
@@ -302,7 +302,8 @@ class ModelCard:
     def __post_init__(self) -> None:
         if len(self.labels) != self.spec.classes:
             raise UsageError(
-                f"{len(self.labels)} labels for {self.spec.classes} classes",
+                f"{counted(len(self.labels), 'label')} for "
+                f"{counted(self.spec.classes, 'class', 'classes')}",
                 "give one label per class",
             )
         if (self.preprocessing.size, self.preprocessing.channels) != (

@@ -49,7 +49,7 @@ def test_a_backend_that_cannot_take_one_precision_skips_it(
         (["-p", "fp16", "-f", "torchscript"], 2, "belongs to ONNX files, not to torchscript"),
         (["-p", "int8"], 2, "does not say which data set"),
         (["-p", "int8", "--calibration-data", "imagenet"], 2, "unknown data set 'imagenet'"),
-        (["-p", "int8", "--calibration-images", "1"], 2, "1 calibration images"),
+        (["-p", "int8", "--calibration-images", "1"], 2, "calibration images: 1 is out"),
         (["-p", "int8", "--calibration-data", "sample", "--data-dir", "x"], 2, "the sample is"),
     ],
 )

@@ -35,7 +35,7 @@ PAIR = ["--compare", "torch", "--compare", "torchscript"]
         (["verify", "nothing-here"], 3, "no bundle"),
         (["inspect", "FILE"], 3, "is a file"),
         (["predict", "BUNDLE", "FILE"], 3, "FILE"),
-        (["load", "--weights", "FILE", "--arch", "vgg11", "-o", "x"], 3, "PyTorch"),
+        (["load", "--weights", "FILE", "--arch", "vgg11", "-o", "x"], 3, "is a text"),
         (["load", "--weights", "VGG99_Weights.X", "-o", "x"], 2, "VGG"),
         (["load", "--weights", "CHECKPOINT", "--classes", "7", "-o", "x"], 3, "10 classes, not 7"),
         (["train", "-o", "FILE/below"], 3, "below a file"),

@@ -32,7 +32,8 @@ from vgg_deploy.pipeline.machine_cells import golden
 from vgg_deploy.report.standing import verdict_mark
 from vgg_deploy.results import VERIFY_FILE, VerifyReport
 from vgg_deploy.verify.compare import softmax
-from vgg_deploy.verify.selfcheck import diagnose, judge_results
+from vgg_deploy.verify.diagnose import diagnose
+from vgg_deploy.verify.selfcheck import judge_results
 
 
 @pytest.fixture(scope="module")

@@ -203,3 +203,12 @@ def test_an_arch_whose_name_is_wrong_stays_the_command_lines_fault(
     torch.save(load_state(tiny_bundle.path(tiny_bundle.checkpoint)), tmp_path / "x.pth")
     words = ["--weights", str(tmp_path / "x.pth"), "--arch", "vgg12"]
     assert main(["load", *words, "-o", str(tmp_path / "b")]) == 2
+
+
+def test_one_label_is_counted_as_one(
+    tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels.txt").write_text("cat\n")
+    words = ["load", "--weights", weights_of(tiny_bundle), "-o", str(tmp_path / "b")]
+    assert main([*words, "--labels", str(tmp_path / "labels.txt")]) == 3
+    assert "has 1 label for 10 classes" in " ".join(capsys.readouterr().err.split())

@@ -77,7 +77,7 @@ def test_parts_of_the_preprocessing_can_be_told(
         ("--resize 31", "resize 31 is smaller than the crop of 32"),
         ("--resize 99999999", "resize is out of range"),
         ("--resize round", "neither a number of pixels nor square"),
-        ("--value-range 255", "value range of 1 numbers"),
+        ("--value-range 255", "value range of 1 number "),
         ("--value-range 1,0", "value range 1 to 0"),
         ("--preprocessing 0.5,0.5,0.5", "--mean, --std and --resize tell another one"),
     ],

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +18,27 @@ import torch
 from tests.conftest import make_card
 from tests.export.networks import lively_bundle
 from tests.pipeline.foreign_apps import (
-    MEAN,
     PLANTED,
     PLANTED_WITH_CROP,
     RESIZE,
     RIGHT,
     RIGHT_WITH_CROP,
     SIZE,
-    STD,
-    App,
     Network,
     Outputs,
     normal,
     plain,
     resized,
 )
+from tests.pipeline.judging import judged, made, written
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.cli import main
 from vgg_deploy.golden import AppOutput, AppResults, load_image, load_index
 from vgg_deploy.model.checkpoint import load_model
 from vgg_deploy.model.vgg import VGG
-from vgg_deploy.pipeline.golden import make_golden
+from vgg_deploy.verify.diagnose import diagnose
 from vgg_deploy.verify.mistakes import INPUT_MISTAKES, OUTPUT_MISTAKES, Floats
-from vgg_deploy.verify.selfcheck import diagnose, judge_results
+from vgg_deploy.verify.selfcheck import judge_results
 
 
 @pytest.fixture(scope="module")
@@ -54,47 +51,9 @@ def cropping(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return made(tmp_path_factory.mktemp("crop"), resize=RESIZE)
 
 
-def made(folder: Path, resize: int | None = None) -> Bundle:
-    card = make_card(channels=3)
-    preprocessing = replace(card.preprocessing, mean=MEAN, std=STD, resize=resize)
-    card = replace(card, preprocessing=preprocessing)
-    return make_golden(lively_bundle(folder / "bundle", card))
-
-
 @pytest.fixture(scope="module")
 def network(bundle: Bundle) -> VGG:
     return load_model(bundle.path(bundle.checkpoint))
-
-
-def written(bundle: Bundle, network: Network, app: App, path: Path, **more: Any) -> Path:
-    """What a foreign app writes, after reading the golden vectors with json and bytes alone."""
-    folder = bundle.root / "golden"
-    index = json.loads((folder / "index.json").read_text())
-    images = []
-    with torch.no_grad():
-        for entry in index["images"]:
-            shape = (entry["height"], entry["width"], entry["channels"])
-            content = np.fromfile(folder / entry["file"], np.uint8).reshape(shape)
-            logits, probabilities = app(network, torch.from_numpy(content))
-            images.append(
-                {
-                    "name": entry["name"],
-                    "logits": logits[0].tolist(),
-                    "probabilities": probabilities[0].tolist(),
-                }
-            )
-    document = {"format": "vgg-deploy golden results", "version": 1, "app": "a test"}
-    path.write_text(json.dumps({**document, "images": images, **more}))
-    return path
-
-
-def judged(
-    bundle: Bundle, results: Path, capsys: pytest.CaptureFixture[str]
-) -> tuple[int, dict[str, Any], str]:
-    capsys.readouterr()
-    code = main(["selfcheck", str(bundle.root), "--results", str(results), "--json"])
-    out, err = capsys.readouterr()
-    return code, json.loads(out) if out else {}, err
 
 
 @pytest.mark.parametrize(

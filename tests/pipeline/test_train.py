@@ -67,7 +67,7 @@ def test_a_loaded_network_is_verified_with_every_image(
     words = ["verify", str(bundle.root), "-b", "torch", "--images", "8", "--data", str(photos)]
     code = main(words)
     out, err = (" ".join(text.split()) for text in capsys.readouterr())
-    assert "skipped 1 unreadable images: red/broken.jpg" in err
+    assert "skipped 1 unreadable image: red/broken.jpg" in err
     if order == 1:
         assert code == 0
         assert f"Accuracy: on 90 of the 90 images of folder {photos.name}." in out
@@ -79,7 +79,7 @@ def test_a_loaded_network_is_verified_with_every_image(
 def test_what_is_wrong_with_the_images_is_said(photos: Path, tmp_path: Path) -> None:
     heard = Heard()
     train_bundle(tmp_path / "b", replace(SAMPLE, data=str(photos)), heard)
-    assert any("skipped 1 unreadable images: red/broken.jpg" in line for line in heard.lines)
+    assert any("skipped 1 unreadable image: red/broken.jpg" in line for line in heard.lines)
     names = tmp_path / "b" / "training" / "skipped.txt"
     assert any(str(names) in line for line in heard.lines)
     assert names.read_text("utf-8").startswith("red/broken.jpg (")

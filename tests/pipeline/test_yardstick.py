@@ -113,7 +113,7 @@ def test_an_eager_that_overflows_is_no_yardstick(
     assert rows["ort-cpu:model.fp32.onnx"].verdict == "equivalent"
     half = rows["ort-cpu:model.fp16.onnx"]
     assert half.verdict == "failed"
-    assert "gives NaN or infinity in fp16 for 1 images, first for" in half.reason
+    assert "gives NaN or infinity in fp16 for 1 image, first for" in half.reason
     assert " #" in half.reason, "the image is named"
 
 

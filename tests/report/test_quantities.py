@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from vgg_deploy.errors import counted
 from vgg_deploy.report import quantities as q
 
 
@@ -64,5 +65,5 @@ def test_sizes_are_decimal() -> None:
 
 
 def test_counts_agree_with_their_noun() -> None:
-    assert q.count(1, "file") == "1 file"
-    assert q.count(1200, "image") == "1,200 images"
+    assert counted(1, "file") == "1 file"
+    assert counted(1200, "image") == "1,200 images"

@@ -164,7 +164,7 @@ def test_images_held_out_are_the_same_for_all(tmp_path: Path) -> None:
 def test_fewer_training_images_than_processes(tmp_path: Path) -> None:
     ranks = Ranks(2, tmp_path, max_images=1)
     assert ranks.wait() == [2, 2]
-    assert "1 training images for 2 processes" in ranks.error(0)
+    assert "1 training image for 2 processes" in ranks.error(0)
 
 
 def test_a_wish_that_was_drained_counts_at_the_step_all_learn_of_it() -> None:

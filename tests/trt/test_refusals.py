@@ -25,6 +25,7 @@ from vgg_deploy.manifest import Draft
 from vgg_deploy.trt import build
 from vgg_deploy.trt.failure import build_failure
 from vgg_deploy.trt.log import Log
+from vgg_deploy.trt.match import rebuild_command
 from vgg_deploy.trt.notes import read_notes
 from vgg_deploy.trt.options import BuildOptions
 
@@ -184,6 +185,11 @@ def test_what_is_refused_while_opening(
     if code == FILE:
         assert f"build it again: vgg-deploy build {bundle.root}" in caught.value.remedy
     assert fake.driver.left == 0
+
+
+def test_a_folder_with_a_space_is_one_word_of_the_command(bundle: Bundle, fake: Fake) -> None:
+    _, engine, _ = built(bundle, fake)
+    assert rebuild_command(engine, Path("sp ace")).startswith("vgg-deploy build 'sp ace' --")
 
 
 @pytest.mark.parametrize(("fault", "said"), REFITTING)

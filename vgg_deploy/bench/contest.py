@@ -17,7 +17,7 @@ from vgg_deploy.bench.measure import Instruments, no_garbage_collection, warm_up
 from vgg_deploy.bench.paired import FEWEST_BLOCKS
 from vgg_deploy.bench.rules import gpu_marks, others_mark, throttled_mark, warm_mark
 from vgg_deploy.bench.stats import NS
-from vgg_deploy.errors import UsageError
+from vgg_deploy.errors import UsageError, counted
 from vgg_deploy.results import Block, Contest, Subject
 
 ROUNDS = 8  # or a few more, to be a multiple of the contenders
@@ -36,7 +36,7 @@ class ContestOptions:
     def __post_init__(self) -> None:
         if self.blocks < FEWEST_BLOCKS:
             raise UsageError(
-                f"{self.blocks} blocks give no interval", f"use at least {FEWEST_BLOCKS}"
+                f"no interval from {counted(self.blocks, 'block')}", f"use at least {FEWEST_BLOCKS}"
             )
 
 

@@ -10,11 +10,10 @@ import typer
 from vgg_deploy.cli.console import print_json, settle, show, watching
 from vgg_deploy.cli.options import (
     BackendsOption,
-    BatchesOption,
     BundleArgument,
     FailIfOption,
-    FormatsOption,
     JsonOption,
+    OnlyFormatsOption,
     OnlyPrecisionsOption,
     StoreOption,
     positive,
@@ -42,10 +41,15 @@ def bench(
     context: typer.Context,
     bundle: BundleArgument,
     backends: BackendsOption = None,
-    formats: FormatsOption = None,
+    formats: OnlyFormatsOption = None,
     precisions: OnlyPrecisionsOption = None,
-    batches: BatchesOption = None,
-    seconds: Annotated[float, typer.Option(help="Least measuring time per cell.")] = 3.0,
+    batches: Annotated[
+        list[int] | None,
+        typer.Option("--batch", help="Batch size; may be repeated. Default: 1, 8; --compare: 1."),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(help="Least measuring time per cell, in seconds.")
+    ] = 3.0,
     percentile: Annotated[
         int, typer.Option(help="Measure long enough to quote it: 50, 90, 95 or 99.")
     ] = 90,

@@ -17,6 +17,8 @@ def build(
     precision: Annotated[
         list[str] | None,
         typer.Option(
+            "--precision",
+            "-p",
             help="fp32, tf32, fp16, bf16, int8 or fp8; may be repeated. Default: fp32.",
             autocompletion=complete(lambda: PRECISIONS),
         ),
@@ -36,10 +38,11 @@ def build(
         ),
     ] = None,
     workspace: Annotated[
-        int | None, typer.Option(help="Scratch memory that kernels may use, in MiB.")
+        int | None,
+        typer.Option(help="Most scratch memory of kernels, in MiB. Default: all."),
     ] = None,
     optimization_level: Annotated[
-        int | None, typer.Option(help="0: fast build, to 5: fast engine.")
+        int | None, typer.Option(help="0: fast build, to 5: fast engine. Default: 3.")
     ] = None,
     hardware_compatible: Annotated[
         bool, typer.Option("--hardware-compatible", help="Runs on every GPU from 8.0 on, slower.")

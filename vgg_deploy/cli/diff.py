@@ -10,12 +10,7 @@ import typer
 from vgg_deploy.cli.console import print_json, remark, show
 from vgg_deploy.cli.options import JsonOption
 
-_Run = Annotated[
-    Path,
-    typer.Argument(
-        help="A bundle, or its results/bench.json or results/verify.json.", show_default=False
-    ),
-]
+_RUN = "A bundle, a folder with its results, or its results/bench.json or results/verify.json."
 _FailIf = Annotated[
     list[str] | None,
     typer.Option(
@@ -26,8 +21,8 @@ _FailIf = Annotated[
 
 
 def diff(
-    old: _Run,
-    new: _Run,
+    old: Annotated[Path, typer.Argument(help=_RUN, metavar="OLD", show_default=False)],
+    new: Annotated[Path, typer.Argument(help=_RUN, metavar="NEW", show_default=False)],
     fail_if: _FailIf = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,7 +35,7 @@ def diff(
     without an interval, p99_ratio, load_ratio, first_ratio, peak_memory_ratio and file_ratio;
     of verify share_ratio, the new share of the nearest limit over the old one.
 
-    Example: vgg-deploy diff before.json artifacts/fmnist --fail-if "ratio_low>1.05"
+    Example: vgg-deploy diff before artifacts/fmnist --fail-if "ratio_low>1.05"
     """
     from vgg_deploy.gates import parse_gates
     from vgg_deploy.pipeline.diff import DIFF_FIGURES, diff_error, diff_runs

@@ -17,7 +17,7 @@ from vgg_deploy.cli.options import (
     PrecisionsOption,
     refuse_given,
 )
-from vgg_deploy.errors import UsageError
+from vgg_deploy.errors import UsageError, counted
 
 _MEASURED = {"fp16", "int8", "fp8"}  # precisions that look at images
 _CALIBRATION = dict.fromkeys(
@@ -86,6 +86,7 @@ def export(
         print_json({**told, "failed": done.failed, "dropped": done.dropped})
     else:
         failed = f", {len(done.failed)} failed" if done.failed else ""
-        remark(f"{len(done.made)} artifacts in {bundle}, {len(done.skipped)} skipped{failed}")
+        made = counted(len(done.made), "artifact")
+        remark(f"{made} in {bundle}, {len(done.skipped)} skipped{failed}")
     if done.error:
         raise done.error

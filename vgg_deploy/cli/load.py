@@ -27,11 +27,17 @@ def load(
     arch: Annotated[
         str | None, typer.Option(help="Architecture of a file that does not say it itself.")
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Input height and width in pixels.")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Input height and width in pixels. Default: as the weights tell."),
+    ] = None,
     classes: Annotated[
         int | None, typer.Option(help="Refuse weights with another number of classes.")
     ] = None,
-    head: Annotated[str | None, typer.Option(help="book, torchvision or gap.")] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="book, torchvision or gap. Default: as the weights tell."),
+    ] = None,
     preprocessing: Annotated[
         str | None,
         typer.Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vgg_deploy.artifact import PRECISIONS, Precision
+from vgg_deploy.artifact import FORMATS, PRECISIONS, Precision
 from vgg_deploy.errors import UsageError, unknown_choice
 from vgg_deploy.spec import ARCHS, HEADS, Head
 
@@ -132,9 +132,19 @@ FormatsOption = Annotated[
     typer.Option(
         "--format",
         "-f",
-        help="torchscript, onnx, program or aoti; in verify and bench also embedded, engine or "
-        "checkpoint. May be repeated; default: all, of export with --precision onnx.",
+        help="torchscript, onnx, program or aoti; may be repeated. Default: all; with "
+        "--precision onnx.",
         autocompletion=complete(_formats),
+    ),
+]
+OnlyFormatsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        "-f",
+        help="Only torchscript, onnx, program, aoti, embedded, engine or checkpoint; may be "
+        "repeated.",
+        autocompletion=complete(lambda: FORMATS),
     ),
 ]
 PrecisionsOption = Annotated[
@@ -182,15 +192,15 @@ BackendsOption = Annotated[
         autocompletion=complete(_backends),
     ),
 ]
-BatchesOption = Annotated[
-    list[int] | None,
+TimedBackendsOption = Annotated[
+    list[str] | None,
     typer.Option(
-        "--batch",
-        help="Batch size; may be repeated. Default: 1, 2, 8 in verify, 1, 8 in bench, "
-        "1 with --compare.",
+        "--backend",
+        "-b",
+        help="Only this backend; may be repeated. Without it all that bench timed.",
+        autocompletion=complete(_backends),
     ),
 ]
-
 FailIfOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from vgg_deploy.cli.console import print_json, show, watching
-from vgg_deploy.cli.options import BackendsOption, BundleArgument, JsonOption
+from vgg_deploy.cli.options import BundleArgument, JsonOption, TimedBackendsOption
 
 
 def plan_capacity(
     bundle: BundleArgument,
     qps: Annotated[float, typer.Option(help="Images per second, all replicas together.")],
     p99_ms: Annotated[float, typer.Option(help="Longest p99 from arrival to answer.")],
-    backends: BackendsOption = None,
+    backends: TimedBackendsOption = None,
     price: Annotated[
         float | None, typer.Option(help="Of one replica per hour, in any currency.")
     ] = None,

@@ -31,6 +31,7 @@ def summary(
         str,
         typer.Argument(
             help="vgg11 … vgg19, *_bn, or blocks such as 1x16-1x32-2x64.",
+            metavar="ARCH",
             autocompletion=lambda: list(ARCHS),
         ),
     ],

@@ -9,11 +9,10 @@ import typer
 from vgg_deploy.cli.console import print_json, settle, show, watching
 from vgg_deploy.cli.options import (
     BackendsOption,
-    BatchesOption,
     BundleArgument,
     DataDirOption,
-    FormatsOption,
     JsonOption,
+    OnlyFormatsOption,
     OnlyPrecisionsOption,
     OptionalDataOption,
     StoreOption,
@@ -24,9 +23,12 @@ from vgg_deploy.cli.options import (
 def verify(
     bundle: BundleArgument,
     backends: BackendsOption = None,
-    formats: FormatsOption = None,
+    formats: OnlyFormatsOption = None,
     precisions: OnlyPrecisionsOption = None,
-    batches: BatchesOption = None,
+    batches: Annotated[
+        list[int] | None,
+        typer.Option("--batch", help="Batch size; may be repeated. Default: 1, 2, 8."),
+    ] = None,
     images: Annotated[int, typer.Option(help="Real images to compare logits on.")] = 32,
     data: OptionalDataOption = None,
     data_dir: DataDirOption = None,

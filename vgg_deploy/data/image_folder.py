@@ -33,7 +33,14 @@ from vgg_deploy.data.image_tree import (
 )
 from vgg_deploy.data.images import read_as_stored, to_channels
 from vgg_deploy.data.squares import Geometry, Pixels, squared
-from vgg_deploy.errors import RefusedInput, ResourceLimit, VggDeployError, and_more, os_errors
+from vgg_deploy.errors import (
+    RefusedInput,
+    ResourceLimit,
+    VggDeployError,
+    and_more,
+    counted,
+    os_errors,
+)
 from vgg_deploy.files import sha256_of, shown
 
 _IMBALANCED = 3.0  # largest class to smallest
@@ -213,7 +220,7 @@ def _remarks(split: Split, tree: Tree, noticed: _Noticed) -> Iterator[str]:
         yield f"left out by their endings: {listed(tree.others)}"
     if noticed.unread:
         names = [text for _, text in noticed.unread]
-        yield f"skipped {len(names)} unreadable images: {and_more(names, _NAMED)}"
+        yield f"skipped {counted(len(names), 'unreadable image')}: {and_more(names, _NAMED)}"
     if noticed.coloured:
         count = noticed.coloured
         yield f"the network takes grey images: the colour of {count:,} of these is dropped"
@@ -223,6 +230,6 @@ def _remarks(split: Split, tree: Tree, noticed: _Noticed) -> Iterator[str]:
     most, least = int(counts.argmax()), int(counts.argmin())
     if counts[most] > _IMBALANCED * counts[least]:
         yield (
-            f"classes are uneven: {counts[most]:,} images of {labels[most]}, {counts[least]:,} of "
-            f"{labels[least]}; accuracy mostly tells of the large ones"
+            f"classes are uneven: {counted(int(counts[most]), 'image')} of {labels[most]}, "
+            f"{counts[least]:,} of {labels[least]}; accuracy mostly tells of the large ones"
         )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgg_deploy.data.crop import corner, resized_length
-from vgg_deploy.errors import RefusedInput
+from vgg_deploy.errors import RefusedInput, counted
 from vgg_deploy.spec import Preprocessing
 
 if TYPE_CHECKING:
@@ -178,7 +178,8 @@ def _check(dtype: str, shape: tuple[int, ...], p: Preprocessing) -> None:
         raise RefusedInput(f"images of type {dtype} and shape {list(shape)}", _SHAPE_REMEDY)
     if shape[3] != p.channels:
         raise RefusedInput(
-            f"images with {shape[3]} channels for a network that takes {p.channels}", _SHAPE_REMEDY
+            f"images with {counted(shape[3], 'channel')} for a network that takes {p.channels}",
+            _SHAPE_REMEDY,
         )
     if 0 in shape:
         raise RefusedInput(f"images of shape {list(shape)} hold no pixels", _SHAPE_REMEDY)

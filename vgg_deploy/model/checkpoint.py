@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from vgg_deploy import jsonio
 from vgg_deploy.artifact import TensorSpec
 from vgg_deploy.errors import RefusedInput, os_errors, require_file
-from vgg_deploy.files import usual_mode
+from vgg_deploy.files import usual_mode, word
+from vgg_deploy.model import recognise
 from vgg_deploy.spec import ModelCard
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def read_card(path: Path) -> ModelCard:
     if text is None:
         raise RefusedInput(
             f"{path} holds weights but no vgg-deploy model card",
-            "say what they are: vgg-deploy load --weights FILE --arch vgg16",
+            f"say what they are: vgg-deploy load --weights {word(path)} --arch vgg16 -o BUNDLE",
         )
     return jsonio.loads(ModelCard, text, source=f"the header of {path}")
 
@@ -146,7 +147,7 @@ def output_spec(card: ModelCard, *, batch: int | str = "batch") -> TensorSpec:
 
 
 def _not_safetensors(path: Path) -> RefusedInput:
-    return RefusedInput(
+    return recognise.refused(path) or RefusedInput(
         f"{path} is not a whole safetensors file",
-        "give a .safetensors checkpoint; .pth weights enter through vgg-deploy load",
+        "copy or download it again; weights of torch.save have a name that ends in .pth",
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from vgg_deploy.errors import RefusedInput
 from vgg_deploy.libraries import import_torch
+from vgg_deploy.model import recognise
 
 _PATHS = ("Posix", "Windows", "PurePosix", "PureWindows")
 # What training scripts save beside the weights: options, paths, a best accuracy, a random state.
@@ -23,6 +24,10 @@ _BESIDE = (
 )
 # How torch says that a pickle names something that is no tensor, blocked or merely unknown.
 _GLOBAL = re.compile(r"unsupported global(?:: GLOBAL)?(?: ([\w.]+))?", re.IGNORECASE)
+# How torch and Python say that bytes are no instructions, or an archive none of theirs.
+_RIDDLE = re.compile(
+    r"Unsupported operand|pop from empty|Invalid magic|\[enforce fail|Pytorch|Cannot use"
+)
 
 _ZIP_END = 22 + 65_535  # bytes that the last record of an archive takes at most
 
@@ -51,19 +56,17 @@ def load_pickle(path: Path) -> Any:
         with warnings.catch_warnings(), torch.serialization.safe_globals(beside):
             warnings.simplefilter("ignore")  # of torch about itself, and about damaged bytes
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if found := _GLOBAL.search(str(error)):
-            raise _more_than_tensors(path, found[1]) from error
-        raise _not_weights(path, error) from error
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes are instructions to a pickle: anything may follow
-        if "TorchScript" in str(error):
-            raise RefusedInput(
-                f"{path} is a TorchScript archive, not a state dict",
-                "save its state_dict(): torch.save(torch.jit.load(path).state_dict(), other)",
-            ) from error
-        raise _not_weights(path, error) from error
+        raise _not_loaded(path, error) from error
+
+
+def _not_loaded(path: Path, error: Exception) -> RefusedInput:
+    if other := recognise.refused(path):
+        return other
+    found = _GLOBAL.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
+    return _more_than_tensors(path, found[1]) if found else _not_weights(path, error)
 
 
 def _more_than_tensors(path: Path, name: str | None) -> RefusedInput:
@@ -78,7 +81,7 @@ def _not_weights(path: Path, error: Exception) -> RefusedInput:
     return RefusedInput(
         f"{path} is not a whole PyTorch weights file: "
         f"{'its end is missing' if _is_cut(path) else _reason(error)}",
-        "give a .safetensors file, or one that torch.save wrote",
+        "copy or download it again; what torch.save or safetensors wrote can be loaded",
     )
 
 
@@ -97,4 +100,6 @@ def _reason(error: Exception) -> str:
     text = text.removeprefix("Weights only load failed.").strip()
     line = next(iter(text.splitlines()), type(error).__name__)
     sentence = re.split(r"(?<=[.!?])\s", line)[0].removesuffix(".")
+    if _RIDDLE.match(sentence):
+        return "torch.save did not write it, or it is damaged"
     return textwrap.shorten(sentence, 120, placeholder=" …")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
-from vgg_deploy.errors import UsageError, VggDeployError, unknown_choice
+from vgg_deploy.errors import UsageError, VggDeployError, counted, unknown_choice
 from vgg_deploy.model.torchvision import imagenet_preprocessing
 from vgg_deploy.spec import ModelSpec, Preprocessing
 
@@ -41,7 +41,7 @@ class AskedPreprocessing:
             )
         if self.value_range is not None and len(self.value_range) != 2:
             raise UsageError(
-                f"value range of {len(self.value_range)} numbers",
+                f"value range of {counted(len(self.value_range), 'number')}",
                 "give the lowest and the highest value, for example 0,255",
             )
 

@@ -23,7 +23,7 @@ from vgg_deploy.bench.capacity import (
 from vgg_deploy.bench.rules import calls_mark
 from vgg_deploy.bench.stats import MIN_QUERIES, NS
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import RefusedInput
+from vgg_deploy.errors import RefusedInput, counted
 from vgg_deploy.files import word
 from vgg_deploy.pipeline.benchinput import not_taken
 from vgg_deploy.pipeline.verified import as_shown
@@ -157,7 +157,8 @@ def _left_out(row: Timing) -> str:
     """Why a row is not planned with."""
     if row.status != "measured":
         return f"batch {row.batch} is left out: {row.status}, {row.reason}"
-    return f"batch {row.batch} is left out: {len(row.samples_ns)} runs, it takes {_FEWEST}"
+    runs = counted(len(row.samples_ns), "run")
+    return f"batch {row.batch} is left out: {runs}, it takes {_FEWEST}"
 
 
 def _candidate(

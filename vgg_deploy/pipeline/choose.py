@@ -14,7 +14,7 @@ from vgg_deploy.artifact import Artifact
 from vgg_deploy.bench.figures import images_per_s
 from vgg_deploy.bench.stats import MIN_QUERIES, summarise
 from vgg_deploy.bundle import Bundle
-from vgg_deploy.errors import LimitNotMet, RefusedInput, UsageError, unknown_choice
+from vgg_deploy.errors import LimitNotMet, RefusedInput, UsageError, counted, unknown_choice
 from vgg_deploy.files import word
 from vgg_deploy.pipeline.watch import Silent, Watcher
 from vgg_deploy.pipeline.whole import problems_of
@@ -185,7 +185,7 @@ def _unmeasured(timed: Timing | None, latency: float | None, options: ChooseOpti
         return f"{timed.status}: {timed.reason}"
     if latency is None:
         queries = len(timed.samples_ns)
-        return f"{queries} queries cannot tell p{options.percentile}"
+        return f"{counted(queries, 'query', 'queries')} cannot tell p{options.percentile}"
     if timed.marks and not options.unsettled:
         return f"not settled: {'; '.join(timed.marks)}"
     return ""

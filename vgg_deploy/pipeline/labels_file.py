@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vgg_deploy.errors import RefusedInput, require_file
+from vgg_deploy.errors import RefusedInput, counted, require_file
 
 
 def read_labels(path: Path, classes: int) -> tuple[str, ...]:
@@ -20,7 +20,8 @@ def read_labels(path: Path, classes: int) -> tuple[str, ...]:
     labels = [(line.strip(), number) for number, line in enumerate(lines, 1) if line.strip()]
     if len(labels) != classes:
         raise RefusedInput(
-            f"{path} has {len(labels)} labels for {classes} classes",
+            f"{path} has {counted(len(labels), 'label')} for "
+            f"{counted(classes, 'class', 'classes')}",
             "give one label per line, one per class",
         )
     first: dict[str, int] = {}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from vgg_deploy.bundle import Bundle, create_bundle
 from vgg_deploy.environment import versions
-from vgg_deploy.errors import RefusedInput, UsageError, require_file
-from vgg_deploy.files import shown
+from vgg_deploy.errors import RefusedInput, UsageError, counted, os_errors, require_file
+from vgg_deploy.files import shown, word
 from vgg_deploy.manifest import Draft
 from vgg_deploy.model.checkpoint import (
     ASSUMED_KEY,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 # torchvision's enum members have a dot, too; whatever else has one is a file's name.
 _ENUM = re.compile(r"\w+_Weights\.[A-Z]\w*|(?i:\w+\.imagenet\w*)")
+_WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
 _ASSUMED = "preprocessing"
 SIZE, ASSUMED = "size", "assumed"  # in made_by, where neither weights nor options say it
 
@@ -118,7 +119,7 @@ def load_bundle(
 def _made(root: Path, card: ModelCard) -> str:
     spec = card.spec
     return (
-        f"made {root}: {spec.arch}, {spec.size} px, {spec.classes} classes; "
+        f"made {root}: {spec.arch}, {spec.size} px, {counted(spec.classes, 'class', 'classes')}; "
         f"images: {preprocessing_text(card.preprocessing)}"
     )
 
@@ -162,14 +163,15 @@ def _read(options: LoadOptions, before: Bundle | None) -> _Read:
     path = Path(options.weights)
     if not _is_file(options.weights):
         return _said(options, load_torchvision(options.weights), before)
+    _refuse_folder(path)
     require_file(path, "weights file")
     if has_card(path):
         return _said(options, load_file(path), before, read_header(path).get(ASSUMED_KEY, ""))
+    file = read_state_file(path, options.key)  # first: what holds no weights needs no --arch
     if options.arch is None:
         raise UsageError(
             f"{path} does not say what network it is for", "name it, for example --arch vgg16"
         )
-    file = read_state_file(path, options.key)
     spec = infer_spec(
         file.state, options.arch, size=options.size, head=options.head, ceil_mode=options.ceil_mode
     )
@@ -200,6 +202,15 @@ def _is_file(weights: str) -> bool:
     if path.exists() or any(mark in weights for mark in (os.sep, os.altsep) if mark):
         return True
     return bool(path.suffix) and not _ENUM.fullmatch(weights)
+
+
+def _refuse_folder(path: Path) -> None:
+    """A folder is refused with a file of weights in it as the remedy."""
+    if path.is_dir():
+        with os_errors(f"look into {path}"):
+            files = [p for p in sorted(path.iterdir()) if p.suffix in _WEIGHTS and p.is_file()]
+        example = f", for example {word(files[0])}" if files else ""
+        raise RefusedInput(f"{path} is a folder", f"give a file of weights{example}")
 
 
 def _said(options: LoadOptions, loaded: Loaded, before: Bundle | None, assumed: str = "") -> _Read:
@@ -243,7 +254,8 @@ def _contradiction(given: str, weights: str, own: str) -> UsageError:
 def _same_classes(options: LoadOptions, spec: ModelSpec) -> None:
     if options.classes not in (None, spec.classes):
         raise RefusedInput(
-            f"{options.weights} has {spec.classes} classes, not {options.classes}",
+            f"{options.weights} has {counted(spec.classes, 'class', 'classes')}, "
+            f"not {options.classes}",
             "leave --classes out, or train a network with that many classes",
         )
 

@@ -15,8 +15,9 @@ from vgg_deploy.files import word
 from vgg_deploy.golden import VERSION, AppResults, Selfcheck, load_image, load_index
 from vgg_deploy.libraries import why_not
 from vgg_deploy.pipeline.watch import Silent, Watcher
+from vgg_deploy.verify.diagnose import diagnose
 from vgg_deploy.verify.mistakes import Floats
-from vgg_deploy.verify.selfcheck import diagnose, judge_results
+from vgg_deploy.verify.selfcheck import judge_results
 
 _WRITTEN = jsonio.Version("version", VERSION, "write the version that docs/golden.md tells")
 _RESULTS = jsonio.Told(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vgg_deploy.errors import counted
 from vgg_deploy.pipeline.watch import Watcher
 from vgg_deploy.train.outcome import EpochRow, RunPlan
 
@@ -18,13 +19,15 @@ class Told:
         frozen = plan.parameters - plan.trained_parameters
         self._watch.say(
             f"train: {plan.parameters:,} parameters{f', {frozen:,} of them frozen' * (frozen > 0)} "
-            f"on {plan.device} in {plan.precision}, {plan.epochs} epochs, batch {plan.batch}"
+            f"on {plan.device} in {plan.precision}, {counted(plan.epochs, 'epoch')}, "
+            f"batch {plan.batch}"
             + f" in {plan.accumulate} pieces" * (plan.accumulate > 1)
             + f" on {plan.processes} processes" * (plan.processes > 1)
         )
         if plan.validation_images:
             self._watch.say(
-                f"train: the best epoch is chosen on {plan.validation_images:,} images held out"
+                "train: the best epoch is chosen on "
+                f"{counted(plan.validation_images, 'image')} held out"
             )
         if plan.ema:
             self._watch.say(

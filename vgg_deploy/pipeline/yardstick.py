@@ -23,7 +23,7 @@ from vgg_deploy.backends import get_backend
 from vgg_deploy.backends.reference import eager, reference
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import versions
-from vgg_deploy.errors import BackendNotAvailable, VggDeployError, os_errors
+from vgg_deploy.errors import BackendNotAvailable, VggDeployError, counted, os_errors
 from vgg_deploy.files import atomic, refuse_linked
 from vgg_deploy.pipeline.images import Images
 from vgg_deploy.pipeline.watch import Watcher
@@ -113,8 +113,9 @@ def _not_finite(found: Floats, precision: Precision, names: Sequence[str]) -> st
     if not bad.any():
         return ""
     return (
-        f"torch eager itself gives NaN or infinity in {precision} for {int(bad.sum())} images, "
-        f"first for {names[int(bad.argmax())]}: nothing to be held against"
+        f"torch eager itself gives NaN or infinity in {precision} for "
+        f"{counted(int(bad.sum()), 'image')}, first for {names[int(bad.argmax())]}: "
+        "nothing to be held against"
     )
 
 

@@ -26,7 +26,8 @@ class CalibrationOptions:
     def __post_init__(self) -> None:
         if self.images is not None and not 8 <= self.images <= _MOST_IMAGES:
             raise UsageError(
-                f"{self.images} calibration images", f"choose from 8 to {_MOST_IMAGES:,}"
+                f"calibration images: {self.images} is out of range",
+                f"choose from 8 to {_MOST_IMAGES:,}",
             )
 
     @property

@@ -6,12 +6,12 @@ import math
 from collections.abc import Collection, Mapping
 from statistics import median
 
+from vgg_deploy.errors import counted
 from vgg_deploy.report.judged import STALE, is_stale, tally
 from vgg_deploy.report.latency import Latency, latency, median_ms
 from vgg_deploy.report.limit_tables import share_of, why_above
 from vgg_deploy.report.quantities import (
     MISSING,
-    count,
     duration,
     fixed_all,
     percent,
@@ -177,16 +177,16 @@ def _state(
 
 def _bench_note(report: BenchReport, current: Mapping[str, str] | None) -> str:
     words = ["stale" if _measured_stale(r, current) else r.status for r in report.rows]
-    counted = tally(words, ("measured", "failed", "skipped", "stale")) or "nothing was timed"
+    told = tally(words, ("measured", "failed", "skipped", "stale")) or "nothing was timed"
     warm = [r.warmup_runs for r in report.rows if r.status == "measured"]
     warmed = f" Warm-up: {_span(warm)} runs." if any(warm) else ""
     unknown = sum(r.status == "measured" and r.others_cores is None for r in report.rows)
     beside = (
-        f" Whether other programs ran beside {count(unknown, 'timing')} could not be told."
+        f" Whether other programs ran beside {counted(unknown, 'timing')} could not be told."
         if unknown
         else ""
     )
-    return f"{counted}. Clock: {report.clock}.{warmed}{beside}"
+    return f"{told}. Clock: {report.clock}.{warmed}{beside}"
 
 
 def _above(report: BenchReport, spec: ModelSpec | None) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from vgg_deploy.artifact import Artifact
-from vgg_deploy.report.quantities import MISSING, count, duration, size
+from vgg_deploy.errors import counted
+from vgg_deploy.report.quantities import MISSING, duration, size
 from vgg_deploy.report.table import Column, RowStatus, Table, simple_table
 from vgg_deploy.trt.layers import EngineNotes, Layer
 from vgg_deploy.trt.match import settings_of
@@ -76,7 +77,7 @@ def engine_table(engine: Artifact, notes: EngineNotes) -> Table:
         Column(name="ONNX nodes", align="prose"),
     ]
     rows = [_layer_row(layer) for layer in notes.layers]
-    said = f"{count(len(rows), 'layer')}, from the {notes.source}"
+    said = f"{counted(len(rows), 'layer')}, from the {notes.source}"
     note = f"{said}; convolutions and matrix products in {computed_in(notes)}."
     if settings := settings_of(engine):
         note += f" Built with {settings}."

@@ -12,12 +12,12 @@ from vgg_deploy import stored
 from vgg_deploy.bench.diff import other_hardware
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import Environment
-from vgg_deploy.errors import os_errors
+from vgg_deploy.errors import counted, os_errors
 from vgg_deploy.files import sha256_of
 from vgg_deploy.report.asked import is_partial, qualifying
 from vgg_deploy.report.judged import digests, is_stale
 from vgg_deploy.report.learning import with_kept
-from vgg_deploy.report.quantities import count, listed
+from vgg_deploy.report.quantities import listed
 from vgg_deploy.report.standing import difference, with_verdicts
 from vgg_deploy.report.table import RowStatus
 from vgg_deploy.results import (
@@ -221,7 +221,8 @@ def summarise(findings: Findings) -> Summary:
         remarks += qualifying(findings.verify, findings.proven)
     if stale:
         remarks.append(
-            f"{count(stale, 'comparison')} measured on an earlier file, not counted; verify again."
+            f"{counted(stale, 'comparison')} measured on an earlier file, not counted; "
+            "verify again."
         )
     whole = [path for path in open_files if path not in findings.problems]
     if covered and whole:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vgg_deploy.errors import counted
 from vgg_deploy.report.canvas import GRID, INK, MUTED, SERIES, Canvas, Plot, drawing, spread
 from vgg_deploy.report.quantities import MISSING, duration, fixed_all, percent, significant
 from vgg_deploy.report.table import Column, RowStatus, Table, simple_table
@@ -178,7 +179,8 @@ def _panel(axes: Any, lines: Mapping[str, list[tuple[float, float]]], kept: floa
 def _description(metrics: Metrics) -> str:
     last = metrics[-1]
     loss = number(last, "loss")
-    said = [f"After {len(metrics)} epochs: loss {significant(loss)}" if loss is not None else ""]
+    epochs = counted(len(metrics), "epoch")
+    said = [f"After {epochs}: loss {significant(loss)}" if loss is not None else ""]
     said += [
         f"{key.replace('_', ' ')} {percent(value, 2)}"
         for key in (f"{name}_accuracy" for name in _SPLITS)

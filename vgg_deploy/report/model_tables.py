@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from vgg_deploy.report.quantities import count
+from vgg_deploy.errors import counted
 from vgg_deploy.report.table import Column, Table, simple_table
 from vgg_deploy.spec import ModelCard, ModelSpec, Preprocessing
 
@@ -59,7 +59,7 @@ def _origin(card: ModelCard, made_by: Mapping[str, str]) -> str:
     if made_by.get("command") != "train":
         return "not on record"
     epochs, source = made_by.get("epochs", ""), made_by.get("fine_tuned_from", "")
-    length = f", {count(int(epochs), 'epoch')}" if epochs.isdecimal() else ""
+    length = f", {counted(int(epochs), 'epoch')}" if epochs.isdecimal() else ""
     begun = f", begun with checkpoint {source[:12]}…" if source else ""
     return f"trained on {made_by.get('dataset', card.dataset)}{length}{begun}"
 

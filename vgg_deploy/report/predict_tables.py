@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from vgg_deploy.errors import counted
 from vgg_deploy.report.quantities import percent
 from vgg_deploy.report.table import Column, Table, simple_table
 
@@ -27,7 +28,7 @@ def predictions_table(images: Iterable[tuple[str, Classes]], by: str) -> Table:
         Column(name="Its probability", align="right"),
     ]
     rows = [(image, *_cells(classes, 0), *_cells(classes, 1)) for image, classes in images]
-    table = simple_table(f"{len(rows):,} images", columns, rows, note=f"by {by}")
+    table = simple_table(counted(len(rows), "image"), columns, rows, note=f"by {by}")
     return table.without_empty_columns()
 
 

@@ -101,8 +101,3 @@ def listed(words: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def count(number: int, singular: str, plural: str | None = None) -> str:
-    """``1 image``, ``1,200 images``."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

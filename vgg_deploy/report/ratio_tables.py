@@ -7,7 +7,8 @@ from statistics import median
 
 from vgg_deploy.bench.diff import PLAIN, Difference
 from vgg_deploy.bench.paired import LEVEL, Ratio, ratios
-from vgg_deploy.report.quantities import MISSING, count, duration, fixed_all, significant
+from vgg_deploy.errors import counted
+from vgg_deploy.report.quantities import MISSING, duration, fixed_all, significant
 from vgg_deploy.report.table import Column, Row, RowStatus, Table, simple_table
 from vgg_deploy.results import Contest, Subject
 
@@ -48,7 +49,7 @@ def contest_table(contest: Contest) -> Table:
     ]
     others = len(contest.subjects) - 1
     joint = f", all {others} intervals together" if others > 1 else ""
-    note = f"{count(len(contest.blocks), 'block')} in random order{joint}. {_disturbed(contest)}"
+    note = f"{counted(len(contest.blocks), 'block')} in random order{joint}. {_disturbed(contest)}"
     if contest.seconds < _LEAST_S:
         note += f" Short: {duration(contest.seconds)} of turns in all."
     columns = (

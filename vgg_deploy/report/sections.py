@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, replace
 
+from vgg_deploy.errors import counted
 from vgg_deploy.report.bench_plots import latency_plot
 from vgg_deploy.report.bench_tables import bench_table, startup_table
 from vgg_deploy.report.canvas import Plot
@@ -19,7 +20,6 @@ from vgg_deploy.report.learning import learning_plot, training_table
 from vgg_deploy.report.limit_tables import ceilings_table, layers_table
 from vgg_deploy.report.model_tables import blocks_table, model_table
 from vgg_deploy.report.plots import error_plot
-from vgg_deploy.report.quantities import count
 from vgg_deploy.report.ratio_tables import contest_table
 from vgg_deploy.report.roofline_plot import roofline_plot
 from vgg_deploy.report.spread_plot import distribution_plot
@@ -135,7 +135,7 @@ def _limits(findings: Findings) -> Section | None:
         "in the same run."
     )
     if gone := len(bench.layers) - len(report.layers):
-        lead += f" {count(gone, 'profile')} of earlier files left out; bench again."
+        lead += f" {counted(gone, 'profile')} of earlier files left out; bench again."
     parts = _present(
         roofline_plot(report, spec),
         layers_plot(report, spec),

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from vgg_deploy.artifact import Artifact
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.environment import Environment
+from vgg_deploy.errors import counted
 from vgg_deploy.report.bench_tables import bench_table, startup_table
 from vgg_deploy.report.judged import (
     STALE,
@@ -26,7 +27,6 @@ from vgg_deploy.report.judged import (
 )
 from vgg_deploy.report.quantities import (
     MISSING,
-    count,
     percent,
     size,
 )
@@ -110,7 +110,7 @@ def artifacts_table(bundle: Bundle, problems: Mapping[str, str] | None) -> Table
     )
     rows = tuple(_artifact_row(a, names, problems, engines) for a in bundle.artifacts)
     total = sum(a.size_bytes for a in bundle.artifacts)
-    note = f"{count(len(rows), 'file')}, {size(total)}."
+    note = f"{counted(len(rows), 'file')}, {size(total)}."
     return Table(title="Artifacts", columns=columns, rows=rows, note=note)
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import distributed as dist
 
-from vgg_deploy.errors import ResourceLimit, says_out_of_memory
+from vgg_deploy.errors import ResourceLimit, counted, says_out_of_memory
 from vgg_deploy.train.step import Images, Trainer
 
 _NEVER = 1 << 40  # pieces, where no number is enough
@@ -71,7 +71,7 @@ def refused(trainer: Trainer, data: Images) -> Iterator[None]:
 
 def _no_room(trainer: Trainer, data: Images) -> ResourceLimit:
     asked = -(-trainer.batch // (trainer.accumulate * trainer.world.size))
-    cause = f"not enough memory for {asked} images at once"
+    cause = f"not enough memory for {counted(asked, 'image')} at once"
     if trainer.world.size > 1:  # the failed step's exchange of gradients is still under way
         return ResourceLimit(f"{cause} in each process", "--auto-batch splits the batch")
     size = asked // 2  # all of it may fit now, but did not

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from vgg_deploy.data.dataset import Dataset, Split
-from vgg_deploy.errors import Interrupted, UsageError
+from vgg_deploy.errors import Interrupted, UsageError, counted
 from vgg_deploy.spec import ModelCard
 from vgg_deploy.train.auto_batch import fitting, refused
 from vgg_deploy.train.distributed import World, joined, local_device
@@ -150,7 +150,7 @@ def _files(split: Split) -> tuple[str, ...]:
 def _require_enough(images: int, world: World) -> None:
     if world.size > 1 and images < 2 * world.size:
         raise UsageError(
-            f"{images} training images for {world.size} processes",
+            f"{counted(images, 'training image')} for {world.size} processes",
             f"use at most --nproc-per-node {max(1, images // 2)}, or more images",
         )
 

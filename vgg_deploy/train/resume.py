@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from vgg_deploy.errors import DigestMismatch, RefusedInput, by_the_system
+from vgg_deploy.files import word
 from vgg_deploy.train.best import put_back
 from vgg_deploy.train.distributed import World
 from vgg_deploy.train.identity import differences, require_same
@@ -105,8 +106,8 @@ def _require_this(run: Run, state: TrainState) -> None:
     if differences(state.identity, run.identity):
         raise RefusedInput(
             f"{run.folder} holds another run that was interrupted",
-            f"go on with vgg-deploy train --resume, choose another folder with -o, or delete "
-            f"{run.store.folder}",
+            "go on with the command that began it, with --resume, choose another folder with -o, "
+            f"or delete {word(run.store.folder)}",
         )
     _require_best(run, state)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vgg_deploy.errors import counted
+
 Floats = NDArray[np.floating]
 _TOP = 5
 
@@ -34,7 +36,7 @@ def broken(outputs: Floats, shape: tuple[int, ...]) -> str | None:
     bad = int(np.count_nonzero(~np.isfinite(outputs)))
     if bad:
         images = int(np.count_nonzero(~np.isfinite(outputs).all(axis=1)))
-        return f"{bad} of {outputs.size} values are NaN or infinite, in {images} images"
+        return f"{bad} of {outputs.size} values are NaN or infinite, in {counted(images, 'image')}"
     return None
 
 

@@ -14,7 +14,7 @@ from vgg_deploy.artifact import TensorSpec
 from vgg_deploy.data.images import to_channels
 from vgg_deploy.data.patterns import hard_to_divide, scene
 from vgg_deploy.data.preprocess import preprocess, resized_exact
-from vgg_deploy.errors import RefusedInput
+from vgg_deploy.errors import RefusedInput, counted
 from vgg_deploy.spec import Preprocessing
 
 NOISE_IMAGES = 4
@@ -216,7 +216,7 @@ def refuse_unfit(
     """Refuse inputs beside which a verdict would mean nothing."""
     if len(real) < MIN_REAL:
         raise RefusedInput(
-            f"{len(real)} real images are too few for a verdict",
+            f"too few for a verdict: {counted(len(real), 'real image')}",
             f"verify with at least {MIN_REAL} images",
         )
     if np.ptp(real, axis=0).max() == 0:

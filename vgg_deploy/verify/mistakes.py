@@ -244,3 +244,6 @@ OUTPUT_MISTAKES: Mapping[str, OutputMistake] = {
         probabilities=lambda x: 1 / (1 + np.exp(-x)),
     ),
 }
+
+# The halves of one mistake: what each kind of output looks like when an app exchanges the two.
+EXCHANGED = ["probabilities-as-logits", "no-softmax"]
