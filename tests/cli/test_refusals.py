@@ -62,7 +62,7 @@ PAIR = ["--compare", "torch", "--compare", "torchscript"]
         (["bench", "BUNDLE", "-b", "ort-cpu", "-f", "checkpoint"], 2, "is for ort-cpu"),
         (["bench", "BUNDLE", *ORT_AND_TORCH, "-f", "checkpoint"], 2, "checkpoint file is for ort"),
         (["verify", "BUNDLE", *ORT_AND_TORCH, "-f", "checkpoint"], 2, "checkpoint file is for ort"),
-        (["diff", "BUNDLE", "FILE"], 3, "run vgg-deploy bench "),
+        (["diff", "BUNDLE", "FILE"], 3, "and vgg-deploy bench "),
         (["diff", "FILE", "FILE"], 3, "does not hold results of bench"),
         (["diff", "ABSENT", "FILE"], 3, "results of bench ABSENT does not exist"),
         (["run", "--preset", "fashion"], 2, "fashion-mnist"),
