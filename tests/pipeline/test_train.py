@@ -99,7 +99,7 @@ def test_folders_whose_names_are_no_utf8(photos: Path, tmp_path: Path) -> None:
 
 
 def test_what_stores_its_options_refuses_such_names() -> None:
-    with pytest.raises(RefusedInput, match="not UTF-8 cannot be stored in verify options"):
+    with pytest.raises(RefusedInput, match="not UTF-8 cannot be stored"):
         jsonio.dumps(VerifyOptions(data=os.fsdecode(b"caf\xe9")))
 
 
