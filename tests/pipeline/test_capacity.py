@@ -166,7 +166,9 @@ def test_one_that_cannot_is_told_beside_one_that_can(timed: Bundle) -> None:
 
 def test_a_size_that_is_not_planned_with_is_told(timed: Bundle) -> None:
     artifact = timed.checkpoint
-    failed = replace(timing(artifact, "one", 4, 1.0, 0), status="failed", reason="out of memory")
+    failed = replace(
+        timing(artifact, "one", 4, 1.0), status="failed", reason="out of memory", samples_ns=()
+    )
     save(timed, timing(artifact, "one", 1, 2.0), failed, timing(artifact, "one", 16, 9.0, 40))
     (one,) = plan_capacity(timed, OPTIONS).candidates
     assert one.plan is not None
@@ -206,7 +208,9 @@ def test_batches_between_the_profiles_of_an_engine_are_padded_and_told(timed: Bu
 
 def test_a_backend_that_never_ran_here_is_no_candidate(timed: Bundle) -> None:
     artifact = timed.checkpoint
-    absent = replace(timing(artifact, "trt", 0, 1.0, 0), status="skipped", reason="no GPU")
+    absent = replace(
+        timing(artifact, "trt", 1, 1.0), batch=0, status="skipped", reason="no GPU", samples_ns=()
+    )
     save(timed, timing(artifact, "one", 1, 2.0), absent)
     assert [c.subject.backend for c in plan_capacity(timed, OPTIONS).candidates] == ["one"]
 

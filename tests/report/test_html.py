@@ -241,6 +241,7 @@ def test_many_labels_are_folded(sample: Bundle, tmp_path: Path) -> None:
     labels = ", ".join(f'"label {i}"' for i in range(1000))
     manifest = re.sub(r'"labels": \[[^\]]*\]', f'"labels": [{labels}]', manifest)
     manifest = manifest.replace('"classes": 10,', '"classes": 1000,')
+    manifest = re.sub(r'("batch",\s+)10\b', r"\g<1>1000", manifest)  # shapes of the outputs
     (sample.root / "manifest.json").write_text(manifest)
     page = page_of(open_bundle(sample.root), tmp_path)
     assert "1000 labels, in the order of the outputs" in plain(page)

@@ -11,6 +11,7 @@ from tests.conftest import make_card
 from vgg_deploy.artifact import Artifact, Format, Precision, TensorSpec
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.libraries import import_torchvision
+from vgg_deploy.model.checkpoint import input_spec, output_spec
 from vgg_deploy.model.torchvision import WEIGHTS
 from vgg_deploy.report.remade_checkpoint import checkpoint_command
 from vgg_deploy.report.remade_files import export_commands
@@ -18,7 +19,7 @@ from vgg_deploy.spec import ModelCard, ModelSpec, unnamed_labels
 
 
 def one(format: Format, precision: Precision, **made_by: str) -> Artifact:
-    spec = TensorSpec(name="x", dtype="float32", shape=("batch", 1), layout="NC")
+    spec = TensorSpec(name="x", dtype="float32", shape=("batch", "any"), layout="NC")
     return Artifact(
         path=PurePosixPath(f"{format}.{precision}"), format=format, precision=precision,
         input=spec, output=spec, target=None, sha256="", size_bytes=0, parent=None, made_by=made_by,
@@ -89,7 +90,12 @@ def test_embedded_files_repeat_the_calibration_of_their_plain_ones(sample: Bundl
 
 
 def loaded(bundle: Bundle, card: ModelCard, weights: str) -> str:
-    checkpoint = replace(bundle.checkpoint, made_by={"weights": weights})
+    checkpoint = replace(
+        bundle.checkpoint,
+        input=input_spec(card),
+        output=output_spec(card),
+        made_by={"weights": weights},
+    )
     manifest = replace(bundle.manifest, card=card, artifacts=(checkpoint,))
     return checkpoint_command(Bundle(bundle.root, manifest), "x")
 

@@ -289,7 +289,7 @@ def made_so(sample: Bundle, tmp_path: Path, made_by: dict[str, str]) -> Bundle:
 def draft(
     format: Format, precision: Precision, target: Target | None = None, **made_by: str
 ) -> Draft:
-    one = TensorSpec(name="x", dtype="float32", shape=("batch", 1), layout="NC")
+    one = TensorSpec(name="x", dtype="float32", shape=("batch", "any"), layout="NC")
     return Draft(
         format=format, precision=precision, input=one, output=one, parent=None, target=target,
         made_by=made_by,

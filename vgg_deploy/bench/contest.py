@@ -14,11 +14,10 @@ from vgg_deploy.bench.answers import apart, require_same_answer
 from vgg_deploy.bench.clock import Run, Stopwatch
 from vgg_deploy.bench.load import Load, between, cores_of_others, look, throttled_share, together
 from vgg_deploy.bench.measure import Instruments, no_garbage_collection, warm_up
-from vgg_deploy.bench.paired import FEWEST_BLOCKS
 from vgg_deploy.bench.rules import gpu_marks, others_mark, throttled_mark, warm_mark
 from vgg_deploy.bench.stats import NS
 from vgg_deploy.errors import UsageError, counted
-from vgg_deploy.results import Block, Contest, Subject
+from vgg_deploy.results import FEWEST_BLOCKS, Block, Contest, Subject
 
 ROUNDS = 8  # or a few more, to be a multiple of the contenders
 _LEAD_IN = 0.4  # of a turn, not timed: the contender before left its threads and its caches

@@ -13,10 +13,9 @@ from functools import cache
 from statistics import fmean, median, variance
 from typing import Literal
 
-from vgg_deploy.results import Contest
+from vgg_deploy.results import FEWEST_BLOCKS, Contest
 
 LEVEL = 0.95
-FEWEST_BLOCKS = 5
 _PARTS = 20  # a stored run is cut into so many consecutive parts
 Word = Literal["faster", "slower", "no difference shown"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from vgg_deploy.results.subject import Subject
 from vgg_deploy.results.timed import (
+    FEWEST_BLOCKS,
     BenchReport,
     Block,
     Ceiling,
@@ -36,6 +37,7 @@ from vgg_deploy.results.verified import (
 __all__ = [
     "BENCH_FILE",
     "COMPARE_FILE",
+    "FEWEST_BLOCKS",
     "SCHEMA_VERSION",
     "VERIFY_FILE",
     "Z95",

@@ -16,6 +16,7 @@ from vgg_deploy.results.subject import Subject
 
 Status = Literal["measured", "failed", "skipped"]
 Clock = Literal["host", "cuda-events"]
+FEWEST_BLOCKS = 5  # or rounds of them, that an interval is made from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,19 +113,21 @@ class Contest:
     subjects: tuple[Subject, ...]
     batch: Positive
     runs_per_turn: tuple[Positive, ...]
-    blocks: Annotated[tuple[Block, ...], Field(min_length=1)]
+    blocks: Annotated[tuple[Block, ...], Field(min_length=FEWEST_BLOCKS)]
     marks: tuple[str, ...] = ()
     others_cores: Real | None = None  # that other programs used, all rounds together
     gpu: GpuState | None = None  # over all rounds; None: no GPU, or its driver says nothing
 
     def __post_init__(self) -> None:
-        """``UsageError`` for blocks that do not hold a time of every contender."""
+        """``UsageError`` for blocks without a time of every contender, or too few rounds."""
         count = len(self.subjects)
         if any(len(times) != count for times in (self.runs_per_turn, *self._medians)):
             raise UsageError(
                 f"a comparison of {count} does not hold a time of each in every block",
                 "measure again",
             )
+        if 1 < (rounds := len({block.round for block in self.blocks})) < FEWEST_BLOCKS:
+            raise UsageError(f"{rounds} rounds give no interval", "measure again")
 
     @property
     def _medians(self) -> Iterator[tuple[float, ...]]:
