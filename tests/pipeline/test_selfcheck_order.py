@@ -12,13 +12,14 @@ import torch
 
 from tests.conftest import make_card
 from tests.export.networks import bundle_with, lively_bundle
-from tests.pipeline.foreign_apps import MEAN, STD, App, Network, Outputs, plain, told
+from tests.pipeline.foreign_apps import MEAN, STD, App, Network, Outputs, fed, normal, plain, told
 from tests.pipeline.judging import judged, written
 from vgg_deploy.bundle import Bundle
 from vgg_deploy.model.checkpoint import load_model
 from vgg_deploy.model.vgg import VGG
 from vgg_deploy.pipeline.golden import make_golden
 from vgg_deploy.spec import ModelCard
+from vgg_deploy.verify.mistakes import INPUT_MISTAKES
 from vgg_deploy.verify.order import order_of_classes, order_told
 
 LABELS = (
@@ -174,6 +175,40 @@ def test_classes_that_cannot_be_told_apart_keep_their_places(
     assert found["suspects"][0]["cause"].endswith(": 1 (fig) and 4 (date) are exchanged")
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_certain_answers_of_a_wrong_input_are_not_those_of_other_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], alone: bool
+) -> None:
+    """Probabilities of a network that is sure are 0 or 1: some other image has the same."""
+    state = dict(load_model_state(lively_bundle(tmp_path / "first", card())))
+    for key in ("head.fc8.weight", "head.fc8.bias"):
+        state[key] = 1000 * state[key]
+    sure = make_golden(bundle_with(tmp_path / "sure", card(), state))
+    network: Network = load_model(sure.path(sure.checkpoint))
+    results = written(
+        sure, network, fed(lambda levels: normal(levels.flip(1) / 255)), tmp_path / "out.json"
+    )
+    if alone:
+        without_logits(results)
+    _, found, _ = judged(sure, results, capsys)
+    assert found["explained"]
+    # 0 and 1 do not tell a mirrored image from one with its channels exchanged
+    assert found["suspects"][0]["name"] in (INPUT_MISTAKES if alone else ["bgr"])
+
+
+def test_huge_outputs_have_no_cause_and_no_warning(
+    bundle: Bundle, network: VGG, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = written(bundle, network, told(plain), tmp_path / "out.json")
+    document = json.loads(results.read_text())
+    for image in document["images"]:
+        image["logits"][1] = 1e200
+    results.write_text(json.dumps(document))
+    code, found, err = judged(bundle, results, capsys)
+    assert (code, found["suspects"]) == (7, [])
+    assert "nan" not in err
+
+
 def load_model_state(bundle: Bundle) -> dict[str, torch.Tensor]:
     return load_model(bundle.path(bundle.checkpoint)).state_dict()
 
@@ -185,6 +220,13 @@ def test_noise_is_no_order() -> None:
         have, want = random.normal(size=(2, images, 1000))
         assert order_of_classes(have, want, 1e-4) is None
     assert order_of_classes(want, want, 1e-4) is None
+
+
+def test_one_wrong_output_is_no_order() -> None:
+    want = np.arange(12.0).reshape(3, 4) ** 2
+    have = want.copy()
+    have[:, 1] = want[:, 3]
+    assert order_of_classes(have, want, 1e-4) is None
 
 
 def test_an_order_with_gaps_is_not_told_class_by_class() -> None:

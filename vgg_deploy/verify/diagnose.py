@@ -27,6 +27,7 @@ from vgg_deploy.verify.selfcheck import as_array, judge_results
 Network = Callable[[Iterable[Floats], int], Iterable[Floats]]
 _EXPLAINS = 0.2  # of the error may be left for a mistake to count as the cause
 _SHOWN = 3
+_HUGE = 1e100  # below it squares and their sums are finite
 _OTHER_CLASSES, _OTHER_IMAGES = "classes-reordered", "images-mixed-up"
 
 
@@ -51,15 +52,24 @@ def diagnose(
     """The verdict with the mistakes that fit best; ``network`` computes what each would give."""
     parts = [part for kind in ("logits", "probabilities") if (part := _given(kind, index, results))]
     wrong = [part for part in parts if _error(part) > _bound(part, index, results)]
-    if not wrong:  # what is missing or not finite has no pattern
+    if not wrong:  # what is missing, not finite or huge has no pattern
         return found
-    suspects = [_output_suspects(part) + _order_suspects(part, index.labels) for part in wrong]
+    suspects = [_output_suspects(part) for part in wrong]
     images = [pixels(index.images[row]) for row in wrong[0].rows]
     suspects[0] += _input_suspects(wrong[0], images, index.preprocessing, network)
+    for part, of_kind in zip(wrong, suspects, strict=True):
+        # Only then: probabilities near 0 and 1 fit other images, whatever made them wrong.
+        if not _explains(suspects[0]):
+            of_kind.extend(_order_suspects(part, index.labels))
     ordered = _ordered(suspects)[:_SHOWN]
-    explained = bool(ordered) and ordered[0].residual <= _EXPLAINS
+    explained = _explains(ordered)
     within = None if explained else _coarser(index, results)
     return replace(found, suspects=tuple(ordered), explained=explained, within=within)
+
+
+def _explains(suspects: Sequence[Suspect]) -> bool:
+    """Whether some of them leaves little enough of the error."""
+    return any(suspect.residual <= _EXPLAINS for suspect in suspects)
 
 
 def _ordered(suspects: Sequence[Sequence[Suspect]]) -> list[Suspect]:
@@ -109,7 +119,7 @@ def _given(kind: str, index: GoldenIndex, results: AppResults) -> _Given | None:
         if values is None or len(values) != len(index.labels):
             continue
         array = as_array(values)
-        if np.isfinite(array).all():
+        if (np.abs(array) < _HUGE).all():
             rows.append(row)
             have.append(array)
     if not rows:

@@ -241,7 +241,7 @@ OUTPUT_MISTAKES: Mapping[str, OutputMistake] = {
     ),
     "sigmoid": OutputMistake(
         cause="a sigmoid per class instead of a softmax over all",
-        probabilities=lambda x: 1 / (1 + np.exp(-x)),
+        probabilities=lambda x: (1 + np.tanh(x / 2)) / 2,  # without overflow
     ),
 }
 

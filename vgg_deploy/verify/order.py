@@ -34,7 +34,8 @@ def order_of_classes(have: Floats, want: Floats, noise: float) -> list[int] | No
     moved = np.flatnonzero(~right)
     found = np.arange(len(classes))
     found[moved] = moved[nearest(outputs[moved], classes[moved])]
-    if not len(moved) or len(set(found[moved])) <= _MOST * len(moved):
+    unmoved = np.array_equal(found, np.arange(len(classes)))
+    if unmoved or len(set(found[moved])) <= _MOST * len(moved):
         return None
     return [int(c) for c in found]
 

@@ -23,8 +23,8 @@ from vgg_deploy.verify.mistakes import Floats
 def judge_results(index: GoldenIndex, results: AppResults) -> Selfcheck:
     """Compare by the rules of docs/golden.md; the cause is looked for elsewhere.
 
-    Raises ``RefusedInput`` for images that are not in the index, a precision it has no bound
-    for, an image without any output, or where an answer that ignores the image would pass.
+    Raises ``RefusedInput`` for images that are not in the index, an image without any output, or
+    where an answer that ignores the image would pass.
     """
     _refuse_unfit(index, results)
     refuse_vacuous(index, results.precision)
