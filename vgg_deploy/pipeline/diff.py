@@ -98,7 +98,8 @@ def diff_runs(old: Path, new: Path) -> Diff:
             "name two bundles, two results/bench.json or two results/verify.json",
         )
     if not any(row.ratio for row in rows) and not any(row.comparable for row in verdicts):
-        why = next((row.reason for row in (*rows, *verdicts) if row.reason), "nothing was measured")
+        reasons = [*(row.reason for row in rows), *(row.reason for row in verdicts)]
+        why = next(filter(None, reasons), "nothing was measured")
         raise MeasurementNotValid(
             f"{old} and {new} have no cell in common that can be compared: {why}",
             "measure the same backends, batch sizes and precisions in both",
