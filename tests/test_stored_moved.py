@@ -46,8 +46,17 @@ def test_reasons_name_files_as_the_bundle_does(
     broken = replace(row("ort-cpu", 5), status="failed", reason=f"{said}; {made}", samples_ns=())
     stored.save(root / BENCH_FILE, report([broken]))
     kept = stored.load(BenchReport, root / BENCH_FILE).rows[0].reason
-    named = "." if (name, absolute) == (".", False) else "BUNDLE"
     assert kept == (
         "a backend could not open model.onnx: a, data/b; see /opt/a/c, xa/d; "
-        f"make it: vgg-deploy build {named} --flavour a"
+        "make it: vgg-deploy build BUNDLE --flavour a"
     )
+
+
+def test_a_command_for_another_folder_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = "see vgg-deploy verify .. and vgg-deploy verify ./other and ./data"
+    broken = replace(row("ort-cpu", 5), status="failed", reason=said, samples_ns=())
+    kept = stored.document(report([broken]), Path())
+    assert kept["rows"][0]["reason"] == said

@@ -109,6 +109,8 @@ def _without(root: Path, text: str) -> str:
         text = re.sub(rf"(?<![\w.~/\\-]){re.escape(name)}[/\\]", "", text)
         command = rf"(vgg-deploy [a-z-]+ )(?:{re.escape(name)}|{re.escape(word(name))})"
         text = re.sub(rf"{command}(?![\w/\\-]|\.\w)", r"\1BUNDLE", text)
+    if str(root) == ".":
+        text = re.sub(r"(vgg-deploy [a-z-]+ )\.(?![^\s,;:)])", r"\1BUNDLE", text)
     return text
 
 

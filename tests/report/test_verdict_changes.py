@@ -127,13 +127,16 @@ def test_memory_that_ran_out_says_nothing_of_the_file(tmp_path: Path) -> None:
     [
         ([judged("a", 0.5)], 1, "a:model.fp32.onnx has 2.5"),
         ([judged("a", 0.2), judged("b", 0.9)], 0, ""),
-        ([gone("a")], 8, "cannot be judged: not both runs have a share_ratio"),
+        ([gone("a"), judged("c")], 8, "cannot be judged: not both runs have a share_ratio"),
+        ([judged("c", 0.1)], 8, "c:model.fp32.onnx cannot be judged: the old share is 0"),
     ],
 )
 def test_a_condition_on_the_share_of_the_limit(
     new: list[Comparison], code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [str(saved(tmp_path / "old", [judged("a", 0.2)])), str(saved(tmp_path / "new", new))]
+    told = {one.subject.backend for one in new}
+    before = [one for one in (judged("a", 0.2), judged("c", 0)) if one.subject.backend in told]
+    words = [str(saved(tmp_path / "old", before)), str(saved(tmp_path / "new", new))]
     assert main(["diff", *words, "--fail-if", "share_ratio>1.5"]) == code
     assert said in capsys.readouterr().err
 
@@ -182,3 +185,30 @@ def test_runs_of_verify_itself(
     before = str(tmp_path / "before")
     assert main(["diff", before, str(two_formats.root), "--fail-if", "share_ratio>1"]) == 0
     assert "1 same verdict" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [([gone("a")], [gone("a")]), ([judged("a")], [judged("b")]), ([judged("a")], [gone("a")])],
+)
+def test_verdicts_without_a_cell_in_common_are_no_comparison(
+    old: list[Comparison],
+    new: list[Comparison],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [str(saved(tmp_path / "old", old)), str(saved(tmp_path / "new", new))]
+    assert main(["diff", *words]) == 8
+    assert "no cell in common" in capsys.readouterr().err
+
+
+def test_a_condition_that_meets_new_cells_alone_is_not_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skipped = replace(row("a", 10), status="skipped", reason="not installed", samples_ns=())
+    old, new = saved(tmp_path / "old", [judged("a")]), saved(tmp_path / "new", [judged("a")])
+    stored.save(old / BENCH_FILE, report([skipped]))
+    stored.save(new / BENCH_FILE, report([row("a", 10)]))
+    assert main(["diff", str(old), str(new)]) == 0
+    assert main(["diff", str(old), str(new), "--fail-if", "ratio>1.05"]) == 8
+    assert "ratio>1.05 cannot be told" in capsys.readouterr().err

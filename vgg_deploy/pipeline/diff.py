@@ -43,6 +43,7 @@ _BENCH_IT = "bench it in the new run, too, or take it out of the old one"
 _VERIFY_IT = "verify it in the new run, too, or take it out of the old one"
 _AGAIN = "measure again without what disturbed it"
 _HAVE_IT = "bench both again so that they have it; a p99 needs --percentile 99"
+_FROM_NOTHING = "judge it by the table, or ask verify --fail-if for the figure itself"
 _REPAIR = "repair what broke there and bench it again, or take it out of the old run"
 
 
@@ -88,13 +89,20 @@ def diff_runs(old: Path, new: Path) -> Diff:
         changed |= changed_environment(first.verify.environment, second.verify.environment)
         changed |= changed_judging(first.verify, second.verify)
     if first.bench and second.bench:
-        rows = _timed(old, first.bench, new, second.bench, needed=not verdicts)
+        rows = _timed(old, first.bench, new, second.bench)
         changed |= changed_environment(first.bench.environment, second.bench.environment)
         changed |= changed_running(first.bench, second.bench)
     elif not (first.verify and second.verify):
         raise RefusedInput(
             f"of {old} and {new} one holds timings and the other verdicts: nothing to compare",
             "name two bundles, two results/bench.json or two results/verify.json",
+        )
+    if not any(row.ratio for row in rows) and not any(row.comparable for row in verdicts):
+        reasons = [*(row.reason for row in rows), *(row.reason for row in verdicts)]
+        why = next(filter(None, reasons), "nothing was measured")
+        raise MeasurementNotValid(
+            f"{old} and {new} have no cell in common that can be compared: {why}",
+            "measure the same backends, batch sizes and precisions in both",
         )
     return Diff(
         old=first.made_at,
@@ -106,24 +114,14 @@ def diff_runs(old: Path, new: Path) -> Diff:
     )
 
 
-def _timed(
-    old: Path, first: BenchReport, new: Path, second: BenchReport, *, needed: bool
-) -> tuple[Difference, ...]:
-    """The timings side by side; with ``needed`` at least one of them can be compared."""
+def _timed(old: Path, first: BenchReport, new: Path, second: BenchReport) -> tuple[Difference, ...]:
     if reason := other_hardware(first, second):
         raise RefusedInput(
             f"{old} and {new} cannot be compared: {reason}",
             "measure both on one machine, with the same number of cores; verdicts alone: name both "
             f"{VERIFY_FILE}",
         )
-    rows = differences(first, second)
-    if needed and not any(row.ratio for row in rows):
-        why = rows[0].reason if rows else "nothing was measured"
-        raise MeasurementNotValid(
-            f"{old} and {new} have no cell in common that can be compared: {why}",
-            "measure the same backends, batch sizes and precisions in both",
-        )
-    return rows
+    return differences(first, second)
 
 
 def _one_sided(first: _Run, second: _Run) -> dict[str, str]:
@@ -155,11 +153,12 @@ def diff_error(diff: Diff, gates: Sequence[Gate]) -> VggDeployError | None:
             reason = one.reason or f"not both runs have a {gate.name}"
             return MeasurementNotValid(f"{one.where} cannot be judged: {reason}", one.remedy)
     for gate in gates:
-        if all(gate != other for other, _ in asked):
+        if all(gate != other or one.value is None for other, one in asked):
             kind = "verify" if gate.name == SHARE_RATIO else "bench"
             return MeasurementNotValid(
-                f"{gate.text} cannot be told: not both runs hold results of {kind}",
-                f"{kind} in both runs, and name the bundles",
+                f"{gate.text} cannot be told: no cell has a {gate.name}, for not both runs hold "
+                f"results of {kind} for it",
+                f"{kind} the same in both runs, and name the bundles",
             )
     return None
 
@@ -192,9 +191,9 @@ def _asked(diff: Diff, gate: Gate) -> Iterator[_Asked]:
             yield _Asked(
                 where=change.subject.id,
                 value=change.share_ratio,
-                reason="",
+                reason="the old share is 0" if _from_nothing(change) else "",
                 was_there=change.share_before is not None,
-                remedy=_VERIFY_IT,
+                remedy=_FROM_NOTHING if _from_nothing(change) else _VERIFY_IT,
             )
         return
     for row in diff.rows:
@@ -205,6 +204,11 @@ def _asked(diff: Diff, gate: Gate) -> Iterator[_Asked]:
             was_there=row.before == "measured",
             remedy=_remedy(row) if row.reason else _HAVE_IT,
         )
+
+
+def _from_nothing(change: VerdictChange) -> bool:
+    """Whether a share grew from 0, so that no ratio tells by how much."""
+    return change.share_before == 0 and bool(change.share_now)
 
 
 def _unfit(row: Difference, gate: Gate) -> str:

@@ -19,10 +19,9 @@ _WINOGRAD = (
     "Above 100 %: a Winograd convolution needs fewer multiplications than are counted, "
     "and what stays in a cache needs no memory."
 )
-
-
 _TOO_LOW = (
-    "A ceiling that was measured beside other programs is too low, and the shares of it too high."
+    "A ceiling that was measured beside other programs, or while the processor was throttled, "
+    "is too low, and the shares of it too high."
 )
 
 

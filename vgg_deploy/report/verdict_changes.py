@@ -69,6 +69,11 @@ class VerdictChange:
         return "same verdict" if self.before == self.now else "better"
 
     @property
+    def comparable(self) -> bool:
+        """Whether both runs tried it."""
+        return not {self.before, self.now} & {"absent", "skipped"}
+
+    @property
     def share_ratio(self) -> float | None:
         """The new share over the old one; None where either is not known or the old one is 0."""
         before, now = self.share_before, self.share_now
