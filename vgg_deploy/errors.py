@@ -215,9 +215,14 @@ def ran_out(error: BaseException | None) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a library's message that says something; else the exception's name."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)
+    """The first line of a library's message that says something; else the exception's name.
+
+    A line that ends in a colon says it with the next one: torch's ``backend='inductor' raised:``.
+    """
+    lines = [line for line in map(str.strip, str(error).splitlines()) if line]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def require_file(path: Path, what: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from vgg_deploy.errors import (
     VggDeployError,
 )
 from vgg_deploy.gates import parse_gate
-from vgg_deploy.pipeline.diff import DIFF_FIGURES, Diff, diff_error, diff_runs
+from vgg_deploy.pipeline.diff import DIFF_FIGURES, Diff, diff_error, diff_runs, told
 from vgg_deploy.report.ratio_tables import diff_table, plain_table
 from vgg_deploy.results import (
     BENCH_FILE,
@@ -143,6 +143,8 @@ def test_a_bundle_stands_for_its_stored_run(tmp_path: Path) -> None:
     assert diff_runs(bundle, new).rows[0].reason.startswith("old run: not verified")
     stored.save(bundle / VERIFY_FILE, passed([old]))
     assert diff_runs(bundle, new).rows[0].word == "slower"
+    (one,) = cast(list[dict[str, object]], told(diff_runs(bundle, new))["rows"])
+    assert one["says"] == "slower"
 
 
 def test_what_verify_once_said_is_not_held_against_a_run(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_errors_of_both_runs_stand_beside_each_other(
     (one,) = told["verdicts"]
     assert (one["before"], one["now"], one["share_before"]) == ("equivalent", "equivalent", 0.2)
     assert one["max_abs_now"] == pytest.approx(5e-6)
+    assert (one["says"], one["share_ratio"]) == ("same verdict", 2.5)
     assert told["changed"] == {"onnxruntime": ["1.31.1", "1.32.0"], "verify: seed": ["–", "1"]}
 
 

@@ -38,14 +38,14 @@ def diff(
     Example: vgg-deploy diff before artifacts/fmnist --fail-if "ratio_low>1.05"
     """
     from vgg_deploy.gates import parse_gates
-    from vgg_deploy.pipeline.diff import DIFF_FIGURES, diff_error, diff_runs
+    from vgg_deploy.pipeline.diff import DIFF_FIGURES, diff_error, diff_runs, told
     from vgg_deploy.report.ratio_tables import changes_table, diff_table, plain_table
     from vgg_deploy.report.verdict_changes import verdicts_table
 
     gates = parse_gates(fail_if, DIFF_FIGURES)
     found = diff_runs(old, new)
     if as_json:
-        print_json(found)
+        print_json(told(found))
     else:
         tables = [verdicts_table(found.verdicts)] if found.verdicts else []
         tables += [diff_table(found.rows), plain_table(found.rows)] if found.rows else []

@@ -124,6 +124,15 @@ def _timed(old: Path, first: BenchReport, new: Path, second: BenchReport) -> tup
     return differences(first, second)
 
 
+def told(diff: Diff) -> dict[str, object]:
+    """Both runs as JSON, with what is said of each row."""
+    rows = [{**vars(row), "says": row.word} for row in diff.rows]
+    verdicts = [
+        {**vars(row), "share_ratio": row.share_ratio, "says": row.word} for row in diff.verdicts
+    ]
+    return {**vars(diff), "rows": rows, "verdicts": verdicts}
+
+
 def _one_sided(first: _Run, second: _Run) -> dict[str, str]:
     """Results that one run alone has."""
     kinds = (("verify", first.verify, second.verify), ("bench", first.bench, second.bench))
