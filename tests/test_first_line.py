@@ -12,6 +12,7 @@ from vgg_deploy.errors import first_line
     [
         ("\n  it broke \nand more", "it broke"),
         ("it raised:\nOSError: no room\n", "it raised: OSError: no room"),
+        ("no file:\nTried one, got:\n404\nTried another", "no file: Tried one, got: 404"),
         ("it ended with:", "it ended with:"),
         ("", "RuntimeError"),
     ],

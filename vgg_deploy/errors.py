@@ -220,9 +220,8 @@ def first_line(error: BaseException) -> str:
     A line that ends in a colon says it with the next one: torch's ``backend='inductor' raised:``.
     """
     lines = [line for line in map(str.strip, str(error).splitlines()) if line]
-    if not lines:
-        return type(error).__name__
-    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    last = next((place for place, line in enumerate(lines, 1) if line[-1] != ":"), len(lines))
+    return " ".join(lines[:last]) or type(error).__name__
 
 
 def require_file(path: Path, what: str) -> None:
