@@ -122,10 +122,9 @@ def test_the_callers_random_numbers_are_left_alone(
 def test_it_learns(tmp_path: Path, recipe: str) -> None:
     card = make_card("1x8-1x16", size=28)
     card = replace(card, spec=replace(card.spec, dropout=0.1))  # 32 features: half is too many
-    rows = train(card, cut(1000, 300), quick(recipe=recipe, epochs=5), tmp_path).rows
+    rows = train(card, cut(2000, 300), quick(recipe=recipe, epochs=5), tmp_path).rows
     assert rows[-1].loss < 0.75 * rows[0].loss
-    # Chance is 0.1. Seeds and processors move it: 0.57 to 0.84 in 40 runs, the book's the lowest.
-    assert rows[-1].test_accuracy > 0.45
+    assert rows[-1].test_accuracy > 0.6  # chance is 0.1; eight seeds of the book's: 0.69 to 0.79
     assert rows[-1].test_loss < rows[0].test_loss
 
 
