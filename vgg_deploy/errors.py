@@ -153,8 +153,8 @@ def from_os_error(error: OSError, doing: str) -> VggDeployError:
         return RefusedInput(cause, "a file is where a folder is expected, or the other way round")
     if error.errno == errno.ELOOP:
         return RefusedInput(cause, "a link is where a file is expected, or links lead in a circle")
-    known = error.errno == errno.ENOENT
-    return RefusedInput(cause, f"check the path{'' if known else ', the disk and its rights'}")
+    more = "" if error.errno == errno.ENOENT else ", the disk and its rights"
+    return RefusedInput(cause, f"check the path{more}")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vgg_deploy.errors import and_more
+from vgg_deploy.errors import and_more, counted
 from vgg_deploy.verify.mistakes import Floats
 
 _CLEARLY = 4.0  # times nearer, as a squared distance, another class must be than an output's own
@@ -61,8 +61,8 @@ def _rule(found: list[int], labels: Sequence[str]) -> str:
         return "the last one comes first"
     if found == [(i + found[0]) % len(own) for i in own]:
         places, where = min((found[0], "after"), (len(own) - found[0], "before"))
-        few = "1 place" if places == 1 else f"{places} places"
-        return f"each output holds the class {few} {where} its own, around the end"
+        away = counted(places, "place")
+        return f"each output holds the class {away} {where} its own, around the end"
     if found == sorted(own, key=str):
         return "their numbers are sorted as text (0, 1, 10, 2)"
     return "they are sorted by label" if found == sorted(own, key=labels.__getitem__) else ""
